@@ -1,0 +1,12 @@
+# C shared by master, worker and cli; no libpq.
+noinst_LTLIBRARIES += libcommon.la
+libcommon_la_SOURCES = \
+	common/buf.c common/buf.h \
+	common/conf.c common/conf.h \
+	common/duration.c common/duration.h \
+	common/json.c common/json.h \
+	common/log.c common/log.h \
+	common/peer.c common/peer.h \
+	common/xmalloc.c common/xmalloc.h
+libcommon_la_CFLAGS = $(AM_CFLAGS) $(LIBEVENT_CFLAGS) $(CONFUSE_CFLAGS)
+libcommon_la_LIBADD = $(LIBEVENT_LIBS) $(CONFUSE_LIBS)
