@@ -1,0 +1,221 @@
+"""Fixtures of the integration tests.
+
+cluster   one private PostgreSQL for the whole session
+dsn       a fresh database with the schema, copied from a migrated template
+db        a psycopg connection to it, in autocommit mode
+connect   connect(**options): further connections to it
+server    server(config=…, cmd=…): a running pgconductor; its log is shown when the test fails
+cli       cli("invoke", "greet", …): one command against the test's database
+ledger    a file that handlers append to, see support/ledger.py
+wait_for  wait_for(condition, timeout)
+seed      a number for randomised tests: PGC_SEED, or a new one; it is shown when the test fails
+
+PGC_LONG=1 selects the long forms (fixture `scale`). PGC_SCHEMA=upgraded makes the template from the oldest recorded
+schema in tests/integration/schemas and upgrades it, instead of installing the newest.
+"""
+
+import glob
+import os
+import random
+import subprocess
+import sys
+
+import psycopg
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+
+from support import paths  # noqa: E402
+from support.cluster import Cluster  # noqa: E402
+from support.ledger import Ledger  # noqa: E402
+from support.server import Server, clean_environment, run_cli  # noqa: E402
+from support.wait import wait_for as wait_for_condition  # noqa: E402
+
+LONG = os.environ.get("PGC_LONG", "") not in ("", "0")
+# Commits wait for their WAL to be written, though not for the disk: tests kill PostgreSQL, never the machine.
+# Small memory, so that several test files may run beside each other.
+SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "100",
+            "shared_buffers": "64MB", "max_prepared_transactions": "10", "log_line_prefix": "%m [%p] %a ",
+            "autovacuum_naptime": "5s", "timezone": "UTC", "log_timezone": "UTC"}
+
+
+def psql(dsn, text):
+    """Run a script with psql, stopping at the first error."""
+    done = subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn], input=text, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=clean_environment())
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def install(dsn):
+    """Install or upgrade the schema, by the program that was built, or by the SQL alone when there is none yet."""
+    if os.path.exists(paths.PGCONDUCTOR):
+        run_cli("migrate", dsn=dsn, check=True)
+        return
+    printer = f"{paths.SRC}/scripts/print-sql"
+    psql(dsn, subprocess.run([printer], stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    with Cluster(SETTINGS) as running:
+        running.create_database("template_pgconductor")
+        dsn = running.dsn("template_pgconductor")
+        if os.environ.get("PGC_SCHEMA") == "upgraded":
+            recorded = sorted(glob.glob(os.path.join(os.path.dirname(__file__), "schemas", "*.sql")))
+            assert recorded, "PGC_SCHEMA=upgraded: no recorded schema"
+            with open(recorded[0], encoding="utf-8") as file:
+                psql(dsn, file.read())
+        install(dsn)
+        yield running
+
+
+@pytest.fixture
+def own_cluster():
+    """A function that starts further clusters, for tests that kill PostgreSQL or change its settings."""
+    started = []
+
+    def start(migrate=True, **settings):
+        one = Cluster(SETTINGS | settings)
+        started.append(one)
+        one.start()
+        one.create_database("test")
+        if migrate:
+            install(one.dsn("test"))
+        return one
+    yield start
+    for one in started:
+        one.remove()
+
+
+_counter = iter(range(1, 1 << 30))
+
+
+@pytest.fixture
+def dsn(cluster):
+    name = f"t{next(_counter)}"
+    cluster.create_database(name, "template_pgconductor")
+    yield cluster.dsn(name)
+    cluster.drop_database(name)
+
+
+@pytest.fixture
+def empty_dsn(cluster):
+    """A fresh database without the schema."""
+    name = f"e{next(_counter)}"
+    cluster.create_database(name)
+    yield cluster.dsn(name)
+    cluster.drop_database(name)
+
+
+@pytest.fixture
+def connect(dsn):
+    opened = []
+
+    def open_one(autocommit=True, dsn=dsn, **options):
+        conn = psycopg.connect(dsn, autocommit=autocommit, **options)
+        opened.append(conn)
+        return conn
+    yield open_one
+    for conn in opened:
+        conn.close()
+
+
+@pytest.fixture
+def db(connect):
+    return connect()
+
+
+@pytest.fixture
+def wait_for():
+    return wait_for_condition
+
+
+@pytest.fixture
+def cli(dsn):
+    def run(*args, dsn=dsn, **options):
+        return run_cli(*args, dsn=dsn, **options)
+    return run
+
+
+@pytest.fixture
+def ledger(short_tmp):
+    return Ledger(os.path.join(short_tmp, "ledger"))
+
+
+@pytest.fixture
+def short_tmp(tmp_path_factory):
+    """A temporary directory that handlers of another user can reach too."""
+    path = tmp_path_factory.mktemp("t")
+    os.chmod(path, 0o777)
+    for parent in list(path.parents)[:2]:
+        if os.stat(parent).st_uid == os.geteuid() and parent != tmp_path_factory.getbasetemp().parent.parent:
+            os.chmod(parent, 0o755)
+    return str(path)
+
+
+def serving(conn, pid):
+    """Does the node with this pid serve something? (The first thing a test may rely on.)"""
+    row = conn.execute("select serves from pgconductor.nodes where pid = %s order by id desc limit 1", (pid,)).fetchone()
+    return row is not None and len(row[0]) > 0
+
+
+@pytest.fixture
+def server(request, dsn, short_tmp):
+    """server(config=None, cmd=None, args=(), env=None, dsn=…, wait=True): start `pgconductor run`.
+
+    With wait, returns once the node says in the database what it serves. At the end every server is stopped; a line
+    of a sanitizer in any log fails the test.
+    """
+    started = []
+
+    def start(config=None, cmd=None, args=(), env=None, dsn=dsn, cwd=None, wait=True, timeout=20.0, command="run"):
+        log = os.path.join(short_tmp, f"server{len(started) + 1}.log")
+        one = Server(dsn, log, config=config, cmd=cmd, args=args, env=env, cwd=cwd, command=command)
+        started.append(one)
+        request.node.user_properties.append(("server_log", log))
+        if wait:
+            with psycopg.connect(dsn, autocommit=True) as conn:
+                def ready():
+                    assert one.running(), f"the server has ended with {one.process.returncode}:\n{one.log}"
+                    return serving(conn, one.pid)
+                wait_for_condition(ready, timeout, "the node serves its tasks")
+        return one
+    yield start
+    for one in started:
+        try:
+            one.stop(15)
+        except AssertionError:
+            one.kill9()
+            raise
+    for one in started:
+        assert not one.sanitizer_lines(), one.sanitizer_lines()
+
+
+@pytest.fixture
+def seed(request):
+    value = int(os.environ.get("PGC_SEED") or random.SystemRandom().randrange(1 << 31))
+    request.node.user_properties.append(("seed", value))
+    return value
+
+
+@pytest.fixture
+def scale():
+    """scale(short, long): the size of a test in `make check` and in `make check-long`."""
+    return lambda short, long: long if LONG else short
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Show the seed and the servers' logs with a failure."""
+    outcome = yield
+    report = outcome.get_result()
+    if not report.failed or call.when not in ("setup", "call", "teardown"):
+        return
+    for name, value in item.user_properties:
+        if name == "seed":
+            report.sections.append(("seed", f"replay with PGC_SEED={value}"))
+        elif name == "server_log" and os.path.exists(value):
+            with open(value, encoding="utf-8", errors="replace") as file:
+                text = file.read()
+            report.sections.append((f"log of {os.path.basename(value)}", text[-20000:]))

@@ -1,0 +1,26 @@
+# Integration tests: one test file is one automake test, its cases are counted one by one by the driver.
+# A new file of tests/integration stands here; tests/check-lists proves that none is missing.
+TEST_EXTENSIONS = .py .sh
+PY_LOG_DRIVER = srcdir='$(top_srcdir)' $(SHELL) $(top_srcdir)/tests/run-integration
+PY_LOG_COMPILER =
+SH_LOG_COMPILER = srcdir='$(top_srcdir)' $(SHELL)
+
+integration_tests = \
+	tests/integration/test_fixtures.py
+
+source_checks = \
+	tests/check-lists.sh
+
+TESTS += $(source_checks) $(integration_tests)
+
+EXTRA_DIST += $(source_checks) $(integration_tests) \
+	tests/run-integration tests/pytest.ini tests/integration/conftest.py \
+	tests/support/__init__.py tests/support/automake.py tests/support/cluster.py tests/support/handler.py \
+	tests/support/ledger.py tests/support/paths.py tests/support/processes.py tests/support/server.py \
+	tests/support/wait.py \
+	scripts/deps scripts/quickstart scripts/test .ci/run
+
+# The long forms of the fault and property tests. PGC_SEED replays one.
+.PHONY: check-long
+check-long:
+	PGC_LONG=1 $(MAKE) $(AM_MAKEFLAGS) check
