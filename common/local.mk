@@ -7,6 +7,7 @@ libcommon_la_SOURCES = \
 	common/json.c common/json.h \
 	common/log.c common/log.h \
 	common/peer.c common/peer.h \
+	common/utf8.c common/utf8.h \
 	common/xmalloc.c common/xmalloc.h
 libcommon_la_CFLAGS = $(AM_CFLAGS) $(LIBEVENT_CFLAGS) $(CONFUSE_CFLAGS)
 libcommon_la_LIBADD = $(LIBEVENT_LIBS) $(CONFUSE_LIBS)
