@@ -1,0 +1,521 @@
+/*
+ * The configuration: reading files through libconfuse. Any process, but only at start and on reload.
+ *
+ * libconfuse is given every option as text and calls back for each value as it meets it; values are gathered here
+ * with their line and go through the table (conf_table.c) when their section ends. So one pass reports every bad
+ * value, duplicates are seen, and nothing depends on what libconfuse stores. Each included file is parsed by itself:
+ * libconfuse's own include stack is not cleaned up after an error, which a reload would stumble over.
+ */
+#include "config.h"
+
+#include <confuse.h>
+#include <errno.h>
+#include <glob.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/conf_table.h"
+#include "common/xmalloc.h"
+
+#define FILE_MAX_BYTES	(1 << 20)
+#define DEPTH_MAX	10
+#define FILES_MAX	1000
+
+/* An assignment met in the section that is being read. */
+struct seen {
+	const struct conf_option	*option;
+	struct conf_value		 value;
+	size_t				 checks;	/* calls of on_checked */
+	int				 line;
+	bool				 twice;
+};
+
+struct gathered {
+	struct seen	*v;
+	size_t		 n;
+	int		 line;		/* where its section begins */
+};
+
+struct include {
+	char	*pattern;
+	int	 line;
+};
+
+struct parse {
+	struct conf		*conf;
+	struct conf_errors	*errors;
+	const char		*file;		/* owned by conf->files */
+	unsigned		 depth;
+	cfg_t			*root;
+	struct gathered		 top;
+	struct gathered		 section;
+	struct include		*includes;
+	size_t			 includes_n;
+};
+
+/* libconfuse's callbacks carry no argument of ours. */
+static struct parse *current;
+
+static void	parse_text(struct conf *, struct conf_errors *, const char *file, const char *text, size_t len, unsigned depth);
+static void	parse_file(struct conf *, struct conf_errors *, const char *path, const char *from, int line, unsigned depth);
+
+static const struct conf_section *
+section_find(const char *name)
+{
+	const struct conf_section *s = conf_sections;
+
+	while (strcmp(s->name, name) != 0)
+		s++;
+	return s;
+}
+
+static const struct conf_option *
+option_find(const struct conf_section *section, const char *name)
+{
+	const struct conf_option *o = section->options;
+
+	while (o->name != NULL && strcmp(o->name, name) != 0)
+		o++;
+	return o->name != NULL ? o : NULL;
+}
+
+static void
+gathered_clear(struct gathered *g)
+{
+	for (size_t i = 0; i < g->n; i++) {
+		for (size_t j = 0; j < g->v[i].value.n; j++)
+			free(g->v[i].value.v[j]);
+		free(g->v[i].value.v);
+	}
+	free(g->v);
+	memset(g, 0, sizeof(*g));
+}
+
+/* Puts what was gathered into target. */
+static void
+gathered_apply(struct gathered *g, const struct conf_section *section, void *target)
+{
+	struct seen *s;
+	char *why;
+
+	for (size_t i = 0; i < g->n; i++) {
+		s = &g->v[i];
+		s->value.list = s->checks > s->value.n;
+		why = s->twice ? NULL : conf_option_set(s->option, target, &s->value);
+		if (why != NULL)
+			conf_error(current->errors, current->file, s->line, "%s%s%s: %s", section->name,
+			    *section->name != '\0' ? "." : "", s->option->name, why);
+		free(why);
+	}
+	gathered_clear(g);
+}
+
+static struct seen *
+gathered_find(struct gathered *g, const char *name)
+{
+	for (size_t i = 0; i < g->n; i++)
+		if (strcmp(g->v[i].option->name, name) == 0)
+			return &g->v[i];
+	return NULL;
+}
+
+static struct seen *
+gathered_add(struct gathered *g, const struct conf_option *option, int line)
+{
+	struct seen *s;
+
+	g->v = xreallocarray(g->v, g->n + 1, sizeof(*g->v));
+	s = &g->v[g->n++];
+	memset(s, 0, sizeof(*s));
+	s->option = option;
+	s->line = line;
+	return s;
+}
+
+/* A value was read. libconfuse has counted it already, from 1 again if it was assigned anew. */
+static int
+on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
+{
+	struct gathered *g = cfg == current->root ? &current->top : &current->section;
+	const struct conf_section *section = section_find(cfg == current->root ? "" : cfg_name(cfg));
+	struct seen *s = gathered_find(g, cfg_opt_name(opt));
+
+	if (g->line == 0)
+		g->line = current->root->line;
+	if (s == NULL) {
+		s = gathered_add(g, option_find(section, cfg_opt_name(opt)), cfg->line);
+	} else if (cfg_opt_size(opt) == 1 && !s->twice) {
+		conf_error(current->errors, current->file, cfg->line, "%s is set twice, first in line %d", cfg_opt_name(opt),
+		    s->line);
+		s->twice = true;
+	}
+	s->value.v = xreallocarray(s->value.v, s->value.n + 1, sizeof(char *));
+	s->value.v[s->value.n++] = xstrdup(value);
+	*(const char **)result = value;
+	return 0;
+}
+
+/* Called after every value, and for a list in braces once more at its end: that tells {"a b"} from "a b". */
+static int
+on_checked(cfg_t *cfg, cfg_opt_t *opt)
+{
+	struct seen *s = gathered_find(cfg == current->root ? &current->top : &current->section, cfg_opt_name(opt));
+
+	if (s != NULL)
+		s->checks++;
+	return 0;
+}
+
+static void
+twice(const char *what, const char *title, const struct conf_place *first, int line)
+{
+	conf_error(current->errors, current->file, line, "%s \"%s\" is there twice, first at %s:%d", what, title, first->file,
+	    first->line);
+}
+
+static void *
+add_queue(const char *title, const struct conf_place *place)
+{
+	struct conf_queue *q;
+
+	if (!conf_queue_name_valid(title)) {
+		conf_error(current->errors, place->file, place->line, "\"%s\" is not a queue's name (a to z, 0 to 9, _ . -, at most 63,"
+		    " the first no . or -)", title);
+		return NULL;
+	}
+	if ((q = conf_queue_find(current->conf, title)) != NULL) {
+		twice("queue", title, &q->place, place->line);
+		return NULL;
+	}
+	q = conf_queue_get(current->conf, title);
+	q->place = *place;
+	return q;
+}
+
+static void *
+add_handler(const char *title, const struct conf_place *place)
+{
+	struct conf *conf = current->conf;
+	struct conf_handler *h;
+
+	if (!conf_task_name_valid(title)) {
+		conf_error(current->errors, place->file, place->line, "\"%s\" is not a handler's name (letters, digits, _ . : -,"
+		    " at most 128)", title);
+		return NULL;
+	}
+	if ((h = conf_handler_find(conf, title)) != NULL) {
+		twice("handler", title, &h->place, place->line);
+		return NULL;
+	}
+	h = xcalloc(1, sizeof(*h));
+	h->name = xstrdup(title);
+	h->place = *place;
+	conf->handlers = xreallocarray(conf->handlers, conf->handlers_n + 1, sizeof(*conf->handlers));
+	conf->handlers[conf->handlers_n++] = h;
+	return h;
+}
+
+static void *
+add_task(const char *title, const struct conf_place *place)
+{
+	struct conf *conf = current->conf;
+	struct conf_task *t;
+
+	if (!conf_task_name_valid(title)) {
+		conf_error(current->errors, place->file, place->line, "\"%s\" is not a task's name (letters, digits, _ . : -, at most"
+		    " 128)", title);
+		return NULL;
+	}
+	if ((t = conf_task_find(conf, title)) != NULL) {
+		twice("task", title, &t->place, place->line);
+		return NULL;
+	}
+	t = xcalloc(1, sizeof(*t));
+	t->name = xstrdup(title);
+	t->place = *place;
+	t->max_attempts = -1;
+	t->timeout = -1;
+	conf->tasks = xreallocarray(conf->tasks, conf->tasks_n + 1, sizeof(*conf->tasks));
+	conf->tasks[conf->tasks_n++] = t;
+	return t;
+}
+
+/* A section was read to its end. It is removed, so that the next one, whatever its title, is again the only one. */
+static int
+on_section(cfg_t *cfg, cfg_opt_t *opt)
+{
+	const char *title = cfg_title(cfg_opt_getnsec(opt, 0));
+	struct conf_place place = { current->file, current->section.line };
+	void *target;
+
+	if (place.line == 0)
+		place.line = cfg->line;
+	if (strcmp(cfg_opt_name(opt), "queue") == 0)
+		target = add_queue(title, &place);
+	else if (strcmp(cfg_opt_name(opt), "handler") == 0)
+		target = add_handler(title, &place);
+	else
+		target = add_task(title, &place);
+	if (target != NULL)
+		gathered_apply(&current->section, section_find(cfg_opt_name(opt)), target);
+	gathered_clear(&current->section);
+	cfg_opt_rmnsec(opt, 0);
+	return 0;
+}
+
+static int
+on_include(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
+{
+	struct include *i;
+
+	(void)opt;
+	if (argc != 1) {
+		conf_error(current->errors, current->file, cfg->line, "include takes one file name or pattern");
+		return 0;
+	}
+	current->includes = xreallocarray(current->includes, current->includes_n + 1, sizeof(*current->includes));
+	i = &current->includes[current->includes_n++];
+	i->pattern = xstrdup(argv[0]);
+	i->line = cfg->line;
+	return 0;
+}
+
+static void
+on_error(cfg_t *cfg, const char *fmt, va_list ap)
+{
+	static const char unknown[] = "no such option '";
+	char text[1024];
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	if (strncmp(text, unknown, sizeof(unknown) - 1) != 0) {
+		conf_error(current->errors, current->file, cfg->line, "%s", text);
+		return;
+	}
+	text[strlen(text) - 1] = '\0';
+	conf_error(current->errors, current->file, cfg->line, "unknown option \"%s\"%s%s", text + sizeof(unknown) - 1,
+	    cfg == current->root ? "" : " in a section ", cfg == current->root ? "" : cfg_name(cfg));
+}
+
+/* The options of a section in libconfuse's form, with room for the sections and include of the top. */
+static cfg_opt_t *
+make_options(const struct conf_section *section)
+{
+	static const cfg_opt_t text = CFG_STR(0, 0, CFGF_NODEFAULT), list = CFG_STR_LIST(0, 0, CFGF_NODEFAULT);
+	static const cfg_opt_t end = CFG_END();
+	size_t n = 0;
+	cfg_opt_t *opts;
+
+	while (section->options[n].name != NULL)
+		n++;
+	opts = xcalloc(n + 8, sizeof(*opts));
+	for (size_t i = 0; i < n; i++) {
+		opts[i] = conf_type_is_list(section->options[i].type) ? list : text;
+		opts[i].name = section->options[i].name;
+		opts[i].parsecb = on_value;
+		opts[i].validcb = on_checked;
+	}
+	opts[n] = end;
+	return opts;
+}
+
+static cfg_t *
+make_parser(void)
+{
+	static const cfg_opt_t include = CFG_FUNC("include", on_include), end = CFG_END();
+	cfg_opt_t *top = make_options(&conf_sections[0]), *subs[8] = { NULL };
+	cfg_opt_t section = CFG_SEC(0, 0, CFGF_MULTI | CFGF_TITLE);
+	size_t n = 0, i;
+	cfg_t *cfg;
+
+	while (top[n].name != NULL)
+		n++;
+	top[n++] = include;
+	for (i = 1; conf_sections[i].name != NULL; i++) {
+		subs[i] = make_options(&conf_sections[i]);
+		section.name = conf_sections[i].name;
+		section.subopts = subs[i];
+		section.validcb = on_section;
+		top[n++] = section;
+	}
+	top[n] = end;
+	cfg = cfg_init(top, CFGF_NONE);
+	if (cfg == NULL)
+		fatal("conf");
+	cfg_set_error_function(cfg, on_error);
+	free(top);
+	for (i = 1; conf_sections[i].name != NULL; i++)
+		free(subs[i]);
+	return cfg;
+}
+
+static void
+scan_error(void *arg, int line, const char *fmt, ...)
+{
+	struct parse *p = arg;
+	va_list ap;
+	char text[1024];
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	conf_error(p->errors, p->file, line, "%s", text);
+}
+
+static void
+run_parser(struct parse *p, char *clean)
+{
+	FILE *f;
+	size_t before = p->errors->n;
+
+	if (*clean == '\0')
+		return;
+	if ((f = fmemopen(clean, strlen(clean), "r")) == NULL)
+		fatal("conf: fmemopen");
+	current = p;
+	p->root = make_parser();
+	if (cfg_parse_fp(p->root, f) != CFG_SUCCESS && p->errors->n == before)
+		conf_error(p->errors, p->file, p->root->line, "syntax error");
+	gathered_apply(&p->top, &conf_sections[0], p->conf);
+	gathered_clear(&p->section);
+	cfg_free(p->root);
+	fclose(f);
+	current = NULL;
+}
+
+/* Patterns without a slash in front are relative to the file they stand in. A pattern may match nothing; a name not. */
+static void
+run_include(struct parse *p, const struct include *i)
+{
+	const char *slash = strrchr(p->file, '/');
+	char *pattern = i->pattern[0] == '/' || slash == NULL ? xstrdup(i->pattern) :
+	    xasprintf("%.*s/%s", (int)(slash - p->file), p->file, i->pattern);
+	glob_t found;
+	int rc;
+
+	if (p->depth >= DEPTH_MAX) {
+		conf_error(p->errors, p->file, i->line, "includes are nested too deeply");
+		free(pattern);
+		return;
+	}
+	rc = glob(pattern, GLOB_BRACE | GLOB_TILDE, NULL, &found);
+	if (rc == GLOB_NOMATCH && strpbrk(i->pattern, "*?[") == NULL)
+		conf_error(p->errors, p->file, i->line, "include: %s: no such file", pattern);
+	else if (rc != 0 && rc != GLOB_NOMATCH)
+		conf_error(p->errors, p->file, i->line, "include: %s: cannot be read", pattern);
+	for (size_t n = 0; rc == 0 && n < found.gl_pathc; n++)
+		parse_file(p->conf, p->errors, found.gl_pathv[n], p->file, i->line, p->depth + 1);
+	if (rc == 0)
+		globfree(&found);
+	free(pattern);
+}
+
+static void
+parse_text(struct conf *conf, struct conf_errors *errors, const char *file, const char *text, size_t len, unsigned depth)
+{
+	struct parse p = { .conf = conf, .errors = errors, .depth = depth };
+	char *clean;
+
+	conf->files = xreallocarray(conf->files, conf->files_n + 1, sizeof(char *));
+	conf->files[conf->files_n++] = xstrdup(file);
+	p.file = conf->files[conf->files_n - 1];
+	clean = conf_scan(text, len, scan_error, &p);
+	if (clean != NULL)
+		run_parser(&p, clean);
+	free(clean);
+	for (size_t i = 0; i < p.includes_n; i++) {
+		run_include(&p, &p.includes[i]);
+		free(p.includes[i].pattern);
+	}
+	free(p.includes);
+}
+
+/* NULL, with errno, when it cannot be read. */
+static char *
+read_all(const char *path, size_t *len)
+{
+	struct stat st;
+	char *text;
+	FILE *f;
+
+	if ((f = fopen(path, "re")) == NULL)
+		return NULL;
+	if (fstat(fileno(f), &st) == -1 || S_ISDIR(st.st_mode)) {
+		fclose(f);
+		errno = EISDIR;
+		return NULL;
+	}
+	text = xmalloc(FILE_MAX_BYTES + 1);
+	*len = fread(text, 1, FILE_MAX_BYTES + 1, f);
+	if (ferror(f) || *len > FILE_MAX_BYTES) {
+		errno = ferror(f) ? errno : EFBIG;
+		free(text);
+		text = NULL;
+	}
+	fclose(f);
+	return text;
+}
+
+static void
+parse_file(struct conf *conf, struct conf_errors *errors, const char *path, const char *from, int line, unsigned depth)
+{
+	size_t len = 0;
+	char *text;
+
+	for (size_t i = 0; i < conf->files_n; i++) {
+		if (strcmp(conf->files[i], path) == 0) {
+			conf_error(errors, from, line, "include: %s has been read already", path);
+			return;
+		}
+	}
+	text = conf->files_n < FILES_MAX ? read_all(path, &len) : NULL;
+	if (text == NULL && from != NULL)
+		conf_error(errors, from, line, "include: %s: %s", path, conf->files_n < FILES_MAX ? strerror(errno) : "too many files");
+	else if (text == NULL)
+		conf_error(errors, path, 0, "%s", strerror(errno));
+	else
+		parse_text(conf, errors, path, text, len, depth);
+	free(text);
+}
+
+static struct conf *
+conf_new(const char *path)
+{
+	struct conf *conf = xcalloc(1, sizeof(*conf));
+
+	conf->path = path != NULL ? xstrdup(path) : NULL;
+	conf_section_defaults(&conf_sections[0], conf);
+	return conf;
+}
+
+static struct conf *
+conf_done(struct conf *conf, struct conf_errors *errors)
+{
+	if (errors->n == 0)
+		conf_finish(conf, errors);
+	if (errors->n == 0)
+		return conf;
+	conf_free(conf);
+	return NULL;
+}
+
+struct conf *
+conf_load(const char *path, struct conf_errors *errors)
+{
+	struct conf *conf = conf_new(path);
+
+	if (path != NULL)
+		parse_file(conf, errors, path, NULL, 0, 0);
+	return conf_done(conf, errors);
+}
+
+struct conf *
+conf_parse(const char *name, const char *text, size_t len, struct conf_errors *errors)
+{
+	struct conf *conf = conf_new(name);
+
+	parse_text(conf, errors, name, text, len, 0);
+	return conf_done(conf, errors);
+}

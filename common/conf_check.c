@@ -1,0 +1,323 @@
+/*
+ * The configuration as a whole: what concerns more than one section, looking things up, and what a program is
+ * started with. Any process; no state.
+ */
+#include "config.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/conf_table.h"
+#include "common/duration.h"
+#include "common/xmalloc.h"
+
+#define QUEUE_NAME_MAX	63
+#define TASK_NAME_MAX	128
+
+#define UPPER	"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define LOWER	"abcdefghijklmnopqrstuvwxyz0123456789_"
+
+static void
+message_add(char ***list, size_t *n, const char *file, int line, const char *fmt, va_list ap)
+{
+	char text[1024], where[32] = "";
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	if (line > 0)
+		snprintf(where, sizeof(where), ":%d", line);
+	*list = xreallocarray(*list, *n + 1, sizeof(char *));
+	(*list)[(*n)++] = xasprintf("%s%s: %s", file, where, text);
+}
+
+void
+conf_error(struct conf_errors *errors, const char *file, int line, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	message_add(&errors->v, &errors->n, file, line, fmt, ap);
+	va_end(ap);
+}
+
+void
+conf_warning(struct conf_errors *errors, const char *file, int line, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	message_add(&errors->warnings, &errors->warnings_n, file, line, fmt, ap);
+	va_end(ap);
+}
+
+void
+conf_errors_init(struct conf_errors *errors)
+{
+	memset(errors, 0, sizeof(*errors));
+}
+
+void
+conf_errors_free(struct conf_errors *errors)
+{
+	for (size_t i = 0; i < errors->n; i++)
+		free(errors->v[i]);
+	for (size_t i = 0; i < errors->warnings_n; i++)
+		free(errors->warnings[i]);
+	free(errors->v);
+	free(errors->warnings);
+	conf_errors_init(errors);
+}
+
+static bool
+name_valid(const char *s, const char *first, const char *rest, size_t max)
+{
+	return *s != '\0' && strchr(first, *s) != NULL && strlen(s) <= max && s[strspn(s, rest)] == '\0';
+}
+
+bool
+conf_queue_name_valid(const char *s)
+{
+	return name_valid(s, LOWER, LOWER ".-", QUEUE_NAME_MAX);
+}
+
+bool
+conf_task_name_valid(const char *s)
+{
+	return name_valid(s, UPPER LOWER, UPPER LOWER ".:-", TASK_NAME_MAX);
+}
+
+struct conf_queue *
+conf_queue_find(const struct conf *conf, const char *name)
+{
+	for (size_t i = 0; i < conf->queues_n; i++)
+		if (strcmp(conf->queues[i]->name, name) == 0)
+			return conf->queues[i];
+	return NULL;
+}
+
+struct conf_handler *
+conf_handler_find(const struct conf *conf, const char *name)
+{
+	for (size_t i = 0; i < conf->handlers_n; i++)
+		if (strcmp(conf->handlers[i]->name, name) == 0)
+			return conf->handlers[i];
+	return NULL;
+}
+
+struct conf_task *
+conf_task_find(const struct conf *conf, const char *name)
+{
+	for (size_t i = 0; i < conf->tasks_n; i++)
+		if (strcmp(conf->tasks[i]->name, name) == 0)
+			return conf->tasks[i];
+	return NULL;
+}
+
+struct conf_queue *
+conf_queue_get(struct conf *conf, const char *name)
+{
+	struct conf_queue *q = conf_queue_find(conf, name);
+
+	if (q != NULL)
+		return q;
+	q = xcalloc(1, sizeof(*q));
+	q->name = xstrdup(name);
+	conf_section_defaults(&conf_sections[CONF_SECTION_QUEUE], q);
+	conf->queues = xreallocarray(conf->queues, conf->queues_n + 1, sizeof(*conf->queues));
+	conf->queues[conf->queues_n++] = q;
+	return q;
+}
+
+static void
+queue_add_handler(struct conf_queue *q, struct conf_handler *h)
+{
+	for (size_t i = 0; i < q->handlers_n; i++)
+		if (q->handlers[i] == h)
+			return;
+	q->handlers = xreallocarray(q->handlers, q->handlers_n + 1, sizeof(*q->handlers));
+	q->handlers[q->handlers_n++] = h;
+}
+
+static void
+check_queue(struct conf *conf, struct conf_queue *q, struct conf_errors *errors)
+{
+	struct conf_handler *h;
+
+	for (size_t i = 0; i < q->handler.n; i++) {
+		h = conf_handler_find(conf, q->handler.v[i]);
+		if (h == NULL)
+			conf_error(errors, q->place.file, q->place.line, "queue \"%s\": there is no handler \"%s\"", q->name,
+			    q->handler.v[i]);
+		else
+			queue_add_handler(q, h);
+	}
+}
+
+static void
+check_task(struct conf *conf, struct conf_task *t, struct conf_errors *errors)
+{
+	struct conf_handler *h;
+
+	if (t->exec.v != NULL && t->handler != NULL)
+		conf_error(errors, t->place.file, t->place.line, "task \"%s\" has both exec and handler", t->name);
+	if ((t->exec.v != NULL || t->handler != NULL) && t->queue == NULL)
+		t->queue = xstrdup(CONF_DEFAULT_QUEUE);
+	if (t->queue != NULL)
+		conf_queue_get(conf, t->queue);
+	if (t->handler == NULL)
+		return;
+	if ((h = conf_handler_find(conf, t->handler)) != NULL)
+		queue_add_handler(conf_queue_get(conf, t->queue), h);
+	else
+		conf_error(errors, t->place.file, t->place.line, "task \"%s\": there is no handler \"%s\"", t->name, t->handler);
+}
+
+static void
+check_handler(const struct conf *conf, const struct conf_handler *h, struct conf_errors *errors)
+{
+	if (h->command.v == NULL)
+		conf_error(errors, h->place.file, h->place.line, "handler \"%s\" has no command", h->name);
+	for (size_t i = 0; i < conf->queues_n; i++)
+		for (size_t j = 0; j < conf->queues[i]->handlers_n; j++)
+			if (conf->queues[i]->handlers[j] == h)
+				return;
+	conf_warning(errors, h->place.file, h->place.line, "handler \"%s\" is not run: no queue and no task names it", h->name);
+}
+
+void
+conf_finish(struct conf *conf, struct conf_errors *errors)
+{
+	for (size_t i = 0; i < conf->queues_n; i++)
+		check_queue(conf, conf->queues[i], errors);
+	for (size_t i = 0; i < conf->tasks_n; i++)
+		check_task(conf, conf->tasks[i], errors);
+	for (size_t i = 0; i < conf->handlers_n; i++)
+		check_handler(conf, conf->handlers[i], errors);
+}
+
+void
+conf_set_command(struct conf *conf, char *const *argv)
+{
+	const char *slash = strrchr(argv[0], '/');
+	const char *base = slash != NULL ? slash + 1 : argv[0];
+	struct conf_handler *h = xcalloc(1, sizeof(*h));
+
+	h->name = conf_handler_find(conf, base) == NULL ? xstrdup(base) : xasprintf("%s:command", base);
+	for (; argv[h->command.n] != NULL; h->command.n++) {
+		h->command.v = xreallocarray(h->command.v, h->command.n + 2, sizeof(char *));
+		h->command.v[h->command.n] = xstrdup(argv[h->command.n]);
+		h->command.v[h->command.n + 1] = NULL;
+	}
+	conf->handlers = xreallocarray(conf->handlers, conf->handlers_n + 1, sizeof(*conf->handlers));
+	conf->handlers[conf->handlers_n++] = h;
+	conf->command = h;
+	conf->inherit_env = true;
+}
+
+static void
+env_put(struct conf_pairs *env, const char *name, size_t name_len, const char *value)
+{
+	struct conf_pair *p;
+
+	for (size_t i = 0; i < env->n; i++) {
+		p = &env->v[i];
+		if (strncmp(p->name, name, name_len) == 0 && p->name[name_len] == '\0') {
+			free(p->value);
+			p->value = xstrdup(value);
+			return;
+		}
+	}
+	env->v = xreallocarray(env->v, env->n + 1, sizeof(*env->v));
+	p = &env->v[env->n++];
+	p->name = xstrndup(name, name_len);
+	p->value = xstrdup(value);
+}
+
+static void
+env_inherit(struct conf_pairs *env)
+{
+	const char *equals;
+
+	for (char **e = environ; *e != NULL; e++)
+		if ((equals = strchr(*e, '=')) != NULL && equals != *e && strncmp(*e, "PGCONDUCTOR_", 12) != 0)
+			env_put(env, *e, (size_t)(equals - *e), equals + 1);
+}
+
+static void
+env_bare(struct conf_pairs *env)
+{
+	static const char *const names[] = { "PATH", "LANG", "TZ" };
+	const char *value;
+
+	env_put(env, "PATH", 4, "/usr/local/bin:/usr/bin:/bin");
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if ((value = getenv(names[i])) != NULL)
+			env_put(env, names[i], strlen(names[i]), value);
+}
+
+void
+conf_program_env(const struct conf *conf, const struct conf_queue *q, const struct conf_handler *h, struct conf_pairs *env)
+{
+	const struct conf_pairs *from[2] = { h != NULL ? &h->env : NULL, q != NULL ? &q->env : NULL };
+
+	memset(env, 0, sizeof(*env));
+	if (conf->inherit_env)
+		env_inherit(env);
+	else
+		env_bare(env);
+	for (size_t i = 0; i < 2; i++)
+		for (size_t j = 0; from[i] != NULL && j < from[i]->n; j++)
+			env_put(env, from[i]->v[j].name, strlen(from[i]->v[j].name), from[i]->v[j].value);
+}
+
+const char *
+conf_program_directory(const struct conf_queue *q, const struct conf_handler *h)
+{
+	if (q != NULL && q->directory != NULL)
+		return q->directory;
+	return h != NULL ? h->directory : NULL;
+}
+
+void
+conf_compare(const struct conf *old, const struct conf *new, struct conf_errors *errors)
+{
+	for (const struct conf_option *o = conf_sections[0].options; o->name != NULL; o++)
+		if (!o->reloadable && !conf_option_equal(o, old, new))
+			conf_warning(errors, new->path != NULL ? new->path : "configuration", 0,
+			    "%s has changed; that takes effect when the server is started anew", o->name);
+}
+
+void
+conf_free(struct conf *conf)
+{
+	if (conf == NULL)
+		return;
+	for (size_t i = 0; i < conf->queues_n; i++) {
+		conf_section_free(&conf_sections[CONF_SECTION_QUEUE], conf->queues[i]);
+		free(conf->queues[i]->handlers);
+		free(conf->queues[i]->name);
+		free(conf->queues[i]);
+	}
+	for (size_t i = 0; i < conf->handlers_n; i++) {
+		conf_section_free(&conf_sections[CONF_SECTION_HANDLER], conf->handlers[i]);
+		free(conf->handlers[i]->name);
+		free(conf->handlers[i]);
+	}
+	for (size_t i = 0; i < conf->tasks_n; i++) {
+		conf_section_free(&conf_sections[CONF_SECTION_TASK], conf->tasks[i]);
+		free(conf->tasks[i]->name);
+		free(conf->tasks[i]);
+	}
+	conf_section_free(&conf_sections[CONF_SECTION_TOP], conf);
+	for (size_t i = 0; i < conf->files_n; i++)
+		free(conf->files[i]);
+	free(conf->files);
+	free(conf->queues);
+	free(conf->handlers);
+	free(conf->tasks);
+	free(conf->path);
+	free(conf);
+}
