@@ -2,7 +2,8 @@
 noinst_LTLIBRARIES += libcommon.la
 libcommon_la_SOURCES = \
 	common/buf.c common/buf.h \
-	common/conf.c common/conf.h \
+	common/conf.c common/conf.h common/conf_check.c common/conf_command.c common/conf_scan.c \
+	common/conf_table.c common/conf_table.h common/conf_values.c \
 	common/duration.c common/duration.h \
 	common/json.c common/json.h \
 	common/log.c common/log.h \
