@@ -17,3 +17,23 @@ proto/messages.h: $(message_sources)
 proto/messages.c: $(message_sources)
 	@$(MKDIR_P) proto
 	$(AM_V_GEN)$(gen_messages) -v mode=source $(srcdir)/proto/messages.def > $@.tmp && mv $@.tmp $@
+
+# Only what it needs of common/, compiled for it, so that the library depends on libc alone.
+lib_LTLIBRARIES += libpgconductor.la
+libpgconductor_la_SOURCES = \
+	proto/c/launch.c \
+	proto/c/private.h \
+	proto/c/run.c \
+	proto/c/session.c \
+	proto/c/setup.c \
+	proto/codec.c \
+	common/buf.c \
+	common/json.c \
+	common/log.c \
+	common/utf8.c \
+	common/xmalloc.c
+nodist_libpgconductor_la_SOURCES = proto/messages.c
+libpgconductor_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
+libpgconductor_la_LDFLAGS = $(AM_LDFLAGS) -no-undefined -version-info 0:0:0
+include_HEADERS += proto/c/pgconductor.h
+pkgconfig_DATA += proto/c/pgconductor.pc

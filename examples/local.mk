@@ -1,0 +1,6 @@
+# Examples: built by make and used by tests and the quick start, not installed.
+noinst_PROGRAMS += examples/greet
+examples_greet_SOURCES = examples/greet.c
+examples_greet_CPPFLAGS = -I$(top_srcdir)/proto/c
+examples_greet_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+examples_greet_LDADD = libpgconductor.la $(JANSSON_LIBS)

@@ -1,0 +1,179 @@
+/*
+ * libpgconductor: handlers for pgconductor in C.
+ *
+ * A handler is a program that announces tasks and runs their executions. The smallest one:
+ *
+ *	static int
+ *	greet(struct pgc_run *run, void *arg)
+ *	{
+ *		return pgc_done(run, "{\"greeting\": \"Hello, World!\"}");
+ *	}
+ *
+ *	int
+ *	main(int argc, char **argv)
+ *	{
+ *		struct pgc *c = pgc_new();
+ *
+ *		pgc_task(c, "greet", greet, NULL);
+ *		return pgc_serve(c, argc, argv);
+ *	}
+ *
+ * Started by pgconductor, it serves; started by hand, pgc_serve runs `pgconductor run` around it.
+ *
+ * Several executions at once, without threads: raise pgc_set_concurrency, return PGC_LATER from the function, and
+ * finish the execution with pgc_done or pgc_fail when its time has come. For that the program usually has a loop of its
+ * own: pgc_open, then pgc_fd, pgc_events and pgc_step instead of pgc_serve.
+ *
+ * The library makes no threads, installs no signal handlers and is not thread-safe: one connection belongs to one
+ * thread. It ends the process only when memory is exhausted, and in pgc_serve as described there.
+ */
+#ifndef PGCONDUCTOR_H
+#define PGCONDUCTOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The connection to the worker, and one execution that this program was given. */
+struct pgc;
+struct pgc_run;
+
+/* Result of a task's function: the execution is finished later. */
+#define PGC_LATER	1
+
+/*
+ * A task's function. Returns what pgc_done or pgc_fail returned; or PGC_LATER; or 0 without having finished it, which
+ * completes it with null; any other value fails it.
+ */
+typedef int	pgc_task_fn(struct pgc_run *, void *arg);
+
+/* ---- Setting up: before pgc_serve or pgc_open. Strings are copied. */
+
+struct pgc *pgc_new(void);
+void	pgc_free(struct pgc *);
+
+/* A task that this program serves; its queue is "default". */
+void	pgc_task(struct pgc *, const char *name, pgc_task_fn *, void *arg);
+/*
+ * The same with its home queue and its options, an object as declare_task takes it, for example
+ * {"max_attempts": 5, "timeout": "2m"}. Either may be NULL.
+ */
+void	pgc_task_with(struct pgc *, const char *name, const char *queue, const char *options, pgc_task_fn *, void *arg);
+
+/*
+ * How many executions run at once; 1 unless set. With 1 each outcome is written before the next function is called,
+ * so functions may take their time. Above 1 they should return quickly (with PGC_LATER for what takes long): outcomes
+ * are gathered and written together.
+ */
+void	pgc_set_concurrency(struct pgc *, unsigned);
+/*
+ * How many executions the worker may hand over, those that wait here for their turn included; as many as concurrency
+ * unless set. More keep a busy handler from waiting for the next one. May be changed while serving.
+ */
+void	pgc_set_credit(struct pgc *, unsigned);
+/* Most bytes of executions handed over at once; no limit unless set. */
+void	pgc_set_window(struct pgc *, uint64_t bytes);
+
+/* Called when an execution is to stop (see pgc_cancelled); only for those that were started. */
+typedef void	pgc_cancel_fn(struct pgc_run *, void *arg);
+void	pgc_on_cancel(struct pgc *, pgc_cancel_fn *, void *arg);
+
+/* Called when no further executions will come: what runs has deadline_ms from now to finish. */
+typedef void	pgc_drain_fn(struct pgc *, uint64_t deadline_ms, void *arg);
+void	pgc_on_drain(struct pgc *, pgc_drain_fn *, void *arg);
+
+/* ---- Serving */
+
+/*
+ * Serves until the worker has had enough. Returns the program's exit status: 0 after a drain, 1 if the worker refused
+ * it or went away. Started by hand, that is without a worker, it becomes `pgconductor run -- <this program>`, and
+ * exits 69 with instructions if pgconductor is not installed. argc and argv as main got them.
+ */
+int	pgc_serve(struct pgc *, int argc, char **argv);
+
+/*
+ * For a program with an event loop. pgc_open connects to the worker: 0, or -1 (pgc_error says why; there is no worker
+ * when PGCONDUCTOR_FD is not set). Then: wait until the descriptor is ready for pgc_events (POLLIN, POLLOUT), call
+ * pgc_step, which reads, runs functions and writes without ever waiting, and again. Call it too after finishing
+ * executions elsewhere, so that the outcomes are written and the next ones started; not from a callback. It returns 1
+ * to go on; 0 when all is done: exit 0; -1 when the connection is lost.
+ */
+int	pgc_open(struct pgc *);
+int	pgc_fd(const struct pgc *);
+short	pgc_events(const struct pgc *);
+int	pgc_step(struct pgc *);
+
+/*
+ * Asks for no more executions; what was handed over is finished, then serving ends as after a drain. Safe in a task's
+ * function, not in a signal handler.
+ */
+void	pgc_stop(struct pgc *);
+
+/* The last error, for a person; "" when there was none. */
+const char *pgc_error(const struct pgc *);
+/* The queue served; "" before the worker has answered, and when it only asks which tasks there are. */
+const char *pgc_queue(const struct pgc *);
+
+/* ---- An execution. Strings are NUL-terminated and live until it is finished. */
+
+const char *pgc_id(const struct pgc_run *);		/* a decimal number */
+const char *pgc_task_name(const struct pgc_run *);
+unsigned pgc_attempt(const struct pgc_run *);		/* 1 for the first */
+const char *pgc_token(const struct pgc_run *);		/* names this run of the execution */
+const char *pgc_event(const struct pgc_run *);		/* what it was started by; "pgconductor.invoke" for an invoke */
+const char *pgc_payload(const struct pgc_run *);	/* JSON, exactly as stored */
+size_t	pgc_payload_len(const struct pgc_run *);
+const char *pgc_metadata(const struct pgc_run *);	/* JSON, or NULL */
+const char *pgc_trace(const struct pgc_run *);		/* W3C traceparent, or NULL */
+/* Milliseconds left, at least 0, of the time allowed since it was started; -1 when there is no limit. */
+int64_t	pgc_time_left(const struct pgc_run *);
+/*
+ * Why it is to stop: "cancelled", "timeout", "lost" or what the caller gave; NULL while it may go on. Looks for news
+ * from the worker now and then, so that a function that takes long may ask in a loop. Finish it soon, in any way.
+ */
+const char *pgc_cancelled(struct pgc_run *);
+struct pgc *pgc_of(const struct pgc_run *);
+/* A pointer of the program's own, NULL at first. */
+void	pgc_set_data(struct pgc_run *, void *);
+void	*pgc_data(const struct pgc_run *);
+
+/* ---- Finishing it: exactly once; the execution is gone afterwards. All return 0 (-1: it had been finished). */
+
+/* It succeeded. The result is JSON text; NULL is null. What is no JSON fails with bad_result. */
+int	pgc_done(struct pgc_run *, const char *json);
+int	pgc_done_len(struct pgc_run *, const char *json, size_t len);
+/* It succeeded with this text as a JSON string. */
+int	pgc_done_text(struct pgc_run *, const char *text);
+
+/* It failed, and is tried again while attempts remain. */
+int	pgc_fail(struct pgc_run *, const char *message);
+int	pgc_failf(struct pgc_run *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* All there is to say about a failure. Begin with PGC_FAILURE. Strings may be NULL but for the message. */
+struct pgc_failure {
+	const char	*message;
+	const char	*code;		/* "app" */
+	const char	*type;		/* class of error */
+	const char	*stack;		/* traceback */
+	const char	*data;		/* JSON */
+	bool		 for_good;	/* no further attempt */
+	int64_t		 after_ms;	/* wait so long before the next one; -1: the task's own backoff */
+};
+#define PGC_FAILURE	{ .after_ms = -1 }
+int	pgc_fail_with(struct pgc_run *, const struct pgc_failure *);
+
+/* ---- Saying something */
+
+/* A line for the log. level: debug, info, warn, error. fields: a JSON object or NULL. */
+void	pgc_log(struct pgc_run *, const char *level, const char *message, const char *fields);
+void	pgc_log_process(struct pgc *, const char *level, const char *message, const char *fields);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
