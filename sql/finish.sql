@@ -1,0 +1,54 @@
+-- After the functions: rights, and the partitions of the next days. Run whenever the functions are.
+
+do $$
+declare
+    statement text;
+begin
+    for statement in
+        select pgconductor.partition_statements((now() at time zone 'UTC')::date - 1, (now() at time zone 'UTC')::date + 7)
+    loop
+        execute statement;
+    end loop;
+end
+$$;
+
+-- Roles belong to the whole server: it may be there already, or somebody may be making it at this moment.
+do $$
+begin
+    if not exists (select from pg_catalog.pg_roles where rolname = 'pgconductor_client') then
+        create role pgconductor_client nologin;
+    end if;
+exception
+when insufficient_privilege then
+    raise notice 'pgconductor: this role may not create roles: without the role pgconductor_client only the owner of the schema can use it'
+        using hint = 'Let an administrator run: create role pgconductor_client nologin; then migrate again.';
+when duplicate_object or unique_violation then
+    null;
+end
+$$;
+
+-- Functions may be executed by everybody unless that is revoked.
+revoke all on schema pgconductor from public;
+revoke all on all functions in schema pgconductor from public;
+revoke all on all tables in schema pgconductor from public;
+
+do $$
+declare
+    f regprocedure;
+begin
+    if not exists (select from pg_catalog.pg_roles where rolname = 'pgconductor_client') then
+        return;
+    end if;
+    revoke all on all functions in schema pgconductor from pgconductor_client;
+    revoke all on all tables in schema pgconductor from pgconductor_client;
+    grant usage on schema pgconductor to pgconductor_client;
+    grant select on pgconductor.executions_all to pgconductor_client;
+    for f in
+        select p.oid::regprocedure from pg_catalog.pg_proc p
+        where p.pronamespace = 'pgconductor'::regnamespace
+            and p.proname in ('invoke', 'invoke_batch', 'cancel', 'retry', 'result', 'declare_task')
+    loop
+        execute format('grant execute on function %s to pgconductor_client', f);
+    end loop;
+end
+$$;

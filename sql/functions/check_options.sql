@@ -1,0 +1,80 @@
+create or replace function pgconductor.check_options(what text, options json)
+returns jsonb
+language plpgsql immutable
+as $$
+declare
+    result jsonb := '{}';
+    o record;
+    b json;
+    why text;
+begin
+    if options is null then
+        return result;
+    elsif json_typeof(options) <> 'object' then
+        raise exception using errcode = 'PC008', message = what || ': options: not a JSON object';
+    end if;
+    for o in select key, value from json_each(options) loop
+        why := null;
+        case
+        when o.key in ('max_attempts', 'backoff', 'timeout', 'remove_on_complete', 'remove_on_fail')
+            and json_typeof(o.value) = 'null' then
+            continue;
+        when o.key = 'max_attempts' then
+            if json_typeof(o.value) <> 'number' or o.value::text !~ '^\d{1,9}$' or o.value::text::int < 1 then
+                why := 'not a whole number from 1 on';
+            end if;
+        when o.key = 'timeout' then
+            if coalesce(pgconductor.duration_ms(o.value), 0) < 1 then
+                why := 'not a duration above 0, such as "30s" or "5m"';
+            end if;
+        when o.key in ('remove_on_complete', 'remove_on_fail') then
+            if json_typeof(o.value) = 'object' then
+                -- {"days": 7}
+                o.value := to_json(((o.value ->> 'days')::numeric * 86400000));
+            end if;
+            if json_typeof(o.value) <> 'boolean' and pgconductor.duration_ms(o.value) is null then
+                why := 'neither a duration, such as "7d", nor 0 (at once), nor false (never)';
+            end if;
+        when o.key = 'backoff' then
+            if json_typeof(o.value) = 'array' then
+                if json_array_length(o.value) not between 1 and 1000 then
+                    why := 'a list of 1 to 1000 durations is needed';
+                else
+                    for b in select value from json_array_elements(o.value) loop
+                        if pgconductor.duration_ms(b) is null then
+                            why := 'not a duration: ' || b::text;
+                        end if;
+                    end loop;
+                end if;
+            elsif json_typeof(o.value) = 'object' then
+                if pgconductor.duration_ms(o.value -> 'initial') is null
+                    or coalesce(o.value ->> 'factor', '2') !~ '^\d{1,3}(\.\d{1,6})?$'
+                    or coalesce(o.value ->> 'factor', '2')::numeric not between 1 and 100
+                    or o.value -> 'max' is not null and pgconductor.duration_ms(o.value -> 'max') is null
+                then
+                    why := 'an exponential one is {"initial": "1s", "factor": 2, "max": "1h"}, with a factor from 1 to 100';
+                end if;
+            elsif pgconductor.duration_ms(o.value) is null then
+                why := 'neither a duration, nor a list of them, nor an object for an exponential one';
+            end if;
+        when o.key in ('concurrency', 'concurrency_key', 'limit', 'rate_limit', 'fifo_key', 'window', 'timezone', 'priority',
+            'batch', 'payload_schema', 'returns_schema', 'triggers') then
+            raise exception using errcode = 'PC006',
+                message = format('%s: options: %s: not available in this version', what, o.key);
+        else
+            raise exception using errcode = 'PC008',
+                message = format('%s: options: %s: no such option', what, o.key),
+                hint = 'Options: max_attempts, backoff, timeout, remove_on_complete, remove_on_fail.';
+        end case;
+        if why is not null then
+            raise exception using errcode = 'PC008', message = format('%s: options: %s: %s', what, o.key, why),
+                detail = format('It is: %s', left(o.value::text, 100));
+        end if;
+        result := result || jsonb_build_object(o.key, o.value::jsonb);
+    end loop;
+    return result;
+end
+$$;
+
+comment on function pgconductor.check_options(text, json) is
+'Engine. Checks a task''s options, and returns them for tasks.sources. Null values are left out. PC006: option not available; PC008: no such option, or bad value.';

@@ -1,0 +1,53 @@
+create or replace function pgconductor.expire(keep interval, max int)
+returns int
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+    -- Awaited executions of tasks that keep no history have been kept for an hour.
+    span constant interval := case when expire.keep = '0' then '1 hour' else expire.keep end;
+    goal constant timestamptz := pgconductor.now() - span;
+    done constant text[] := array(select t.name from pgconductor.tasks t where t.keep_complete = expire.keep);
+    lost constant text[] := array(select t.name from pgconductor.tasks t where t.keep_fail = expire.keep);
+    step interval := '1 minute';
+    at timestamptz;
+    stop timestamptz;
+    n int;
+    total int := 0;
+begin
+    select e.upto into at from pgconductor.expiries e where e.keep = expire.keep;
+    if at is null then
+        -- Starts a day early: partitions go by UTC days.
+        select to_timestamp(min(substr(c.relname, 10)), 'YYYYMMDD') - interval '1 day' into at
+        from pg_inherits i join pg_class c on c.oid = i.inhrelid
+        where i.inhparent = 'pgconductor.finished_executions'::regclass;
+        insert into pgconductor.expiries (keep, upto) values (expire.keep, coalesce(at, goal)) on conflict do nothing;
+    end if;
+
+    -- Through time in windows that widen where there is little.
+    while at < goal and total < expire.max loop
+        stop := least(goal, at + step);
+        with old as (
+            select f.tableoid, f.ctid
+            from pgconductor.finished_executions f
+            where f.finished_at >= at and f.finished_at < stop
+                and case f.state when 'completed' then f.task = any (done) else f.task = any (lost) end
+            limit expire.max - total
+        )
+        delete from pgconductor.finished_executions f
+        using old o
+        where f.tableoid = o.tableoid and f.ctid = o.ctid and f.finished_at >= at and f.finished_at < stop;
+        get diagnostics n = row_count;
+        total := total + n;
+        if total < expire.max then
+            at := stop;
+            step := case when n < expire.max / 10 then least(step * 2, interval '1 day') else step end;
+        end if;
+    end loop;
+    update pgconductor.expiries e set upto = at where e.keep = expire.keep and e.upto < at;
+    return total;
+end
+$$;
+
+comment on function pgconductor.expire(interval, int) is
+'Engine. Removes history that its tasks keep for just this long, max rows at most. Returns how many: if as many, there may be more.';

@@ -1,0 +1,37 @@
+-- What rehome and rehome_to have in common. A parked target lane must be known to its reader, as with invoke.
+create or replace function pgconductor.move_runs(ids bigint[], xids xid8[], targets int[])
+returns table (id bigint, old_xid xid8, new_xid xid8, shard int)
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+begin
+    return query
+    with free as materialized (
+        select e.id, e.ready_xid, e.lane, r.target
+        from unnest(move_runs.ids, move_runs.xids, move_runs.targets) as r(id, xid, target)
+        join pgconductor.executions e on e.id = r.id and e.ready_xid = r.xid
+        for update of e skip locked
+    ), done as (
+        update pgconductor.executions e
+        set shard = coalesce(f.target, e.shard),
+            ready_xid = case when f.target is null then e.ready_xid else pg_current_xact_id() end
+        from free f
+        where e.id = f.id and e.ready_xid = f.ready_xid and f.target is not null
+        returning e.id, f.ready_xid as old, e.ready_xid as new, e.shard, e.lane
+    ), noted as (
+        update pgconductor.running x set ready_xid = d.new, shard = d.shard
+        from done d where x.id = d.id and x.ready_xid = d.old
+    ), lane as (
+        insert into pgconductor.lanes (shard, lane)
+        select distinct d.shard, d.lane from done d
+        where not exists (select from pgconductor.lanes l where l.shard = d.shard and l.lane = d.lane)
+    )
+    select e.id, r.xid, d.new, d.shard
+    from unnest(move_runs.ids, move_runs.xids) as r(id, xid)
+    join pgconductor.executions e on e.id = r.id and e.ready_xid = r.xid
+    left join done d on d.id = r.id and d.old = r.xid;
+end
+$$;
+
+comment on function pgconductor.move_runs(bigint[], xid8[], int[]) is
+'Engine. Moves runs to shards (targets; null: stays). new_xid is null for those that others have locked, and for those that stay.';

@@ -1,0 +1,37 @@
+-- One statement, so that the rows and the snapshot belong together; stable and without settings of its own, so that it
+-- is inlined into the prepared statement and planned there once.
+create or replace function pgconductor.poll(owned int[], shards int[], lanes int[], xids xid8[], ids bigint[],
+    untils xid8[], limits int[])
+returns table (entry int, id bigint, ready_xid xid8, attempt int, task text, payload json, payload_len int,
+    metadata json, event text, shard int, lane int)
+language sql stable
+as $$
+    select 0, null::bigint, null::xid8, null::int, pg_catalog.pg_current_snapshot()::text, null::json, null::int,
+        null::json, null::text, null::int, null::int
+    union all
+    select -1, null, null, null, null, null, null, null, null, n.shard, n.lane
+    from (
+        select l.shard, l.lane from pgconductor.lanes l where l.shard = any (poll.owned)
+        except
+        select g.shard, g.lane from unnest(poll.shards, poll.lanes) as g(shard, lane)
+    ) n
+    union all
+    select r.entry::int, e.id, e.ready_xid, e.attempt, e.task, e.payload, e.payload_len, e.metadata, e.event,
+        e.shard, e.lane
+    from unnest(poll.shards, poll.lanes, poll.xids, poll.ids, poll.untils, poll.limits) with ordinality
+        as r(shard, lane, xid, id, until, rows, entry)
+    cross join lateral (
+        -- Payloads are stored uncompressed, so their size is known without fetching them.
+        select x.id, x.ready_xid, x.attempt, x.task,
+            case when pg_catalog.pg_column_size(x.payload) < 8192 then x.payload end as payload,
+            pg_catalog.pg_column_size(x.payload) as payload_len, x.metadata, x.event, x.shard, x.lane
+        from pgconductor.executions x
+        where x.shard = r.shard and x.lane = r.lane and x.ready_xid is not null
+            and (x.ready_xid, x.id) > (r.xid, r.id) and x.ready_xid <= r.until
+        order by x.ready_xid, x.id
+        limit r.rows
+    ) e
+$$;
+
+comment on function pgconductor.poll(int[], int[], int[], xid8[], bigint[], xid8[], int[]) is
+'Engine, on the reader. Reads ready runs. Range i: of shards[i] and lanes[i], those after (xids[i], ids[i]) up to transaction untils[i], limits[i] at most, in order; its rows have entry i (from 1). One row with entry 0 has the snapshot in task. Rows with entry -1 name lanes of the owned shards that are in no range. payload is null from 8 KiB on (see fetch); payload_len: bytes, to within 4.';

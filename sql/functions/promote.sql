@@ -1,0 +1,52 @@
+create or replace function pgconductor.promote(shards int[], after timestamptz, max int)
+returns table (promoted int, upto timestamptz, next_due_ms bigint)
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+    present constant timestamptz := pgconductor.now();
+begin
+    -- From the last promoted time on: before it the index is full of entries of dead rows. A row that a client holds
+    -- locked is left for the next full look.
+    with due as (
+        select d.id, d.run_at
+        from unnest(promote.shards) as s(shard)
+        cross join lateral (
+            select e.id, e.run_at
+            from pgconductor.executions e
+            where e.shard = s.shard and e.ready_xid is null
+                and e.run_at >= coalesce(promote.after, '-infinity') and e.run_at <= present
+            order by e.run_at
+            limit promote.max
+        ) d
+        order by d.run_at
+        limit promote.max
+    ), free as materialized (
+        select e.id from due d join pgconductor.executions e on e.id = d.id
+        where e.ready_xid is null
+        for update of e skip locked
+    ), done as (
+        update pgconductor.executions e set ready_xid = pg_current_xact_id()
+        from free f where e.id = f.id
+        returning e.run_at
+    )
+    select count(*), greatest(max(d.run_at), promote.after) into promoted, upto from done d;
+
+    if promoted >= promote.max then
+        next_due_ms := 0;
+    else
+        select greatest(0, ceil(extract(epoch from min(d.run_at) - present) * 1000))::bigint into next_due_ms
+        from unnest(promote.shards) as s(shard)
+        cross join lateral (
+            select e.run_at from pgconductor.executions e
+            where e.shard = s.shard and e.ready_xid is null and e.run_at > present and e.run_at < 'infinity'
+            order by e.run_at
+            limit 1
+        ) d;
+    end if;
+    return next;
+end
+$$;
+
+comment on function pgconductor.promote(int[], timestamptz, int) is
+'Engine, on the writer. Makes delayed executions of the given shards ready that are due, from after on (null: from the beginning; to be done now and then), max at most. upto: pass it as after next time. next_due_ms: milliseconds until the next one is due, null if there is none.';

@@ -1,0 +1,60 @@
+create or replace function pgconductor.set_sources(old pgconductor.tasks, sources jsonb)
+returns void
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+    v constant jsonb := (select coalesce(jsonb_object_agg(t.option, t.value), '{}')
+        from pgconductor.task_values(set_sources.sources) t);
+    b constant json := v -> 'backoff';
+    t pgconductor.tasks := old;
+begin
+    t.sources := set_sources.sources;
+    t.queue := coalesce(v ->> 'queue', 'default');
+    t.max_attempts := coalesce((v ->> 'max_attempts')::int, 3);
+    t.timeout_ms := pgconductor.duration_ms((v -> 'timeout')::json);
+    t.keep_complete := case when v ? 'remove_on_complete' then pgconductor.keep_interval(v -> 'remove_on_complete')
+        else interval '7 days' end;
+    t.keep_fail := case when v ? 'remove_on_fail' then pgconductor.keep_interval(v -> 'remove_on_fail')
+        else interval '30 days' end;
+    t.backoff_factor := null;
+    t.backoff_max_ms := null;
+    case coalesce(json_typeof(b), 'none')
+    when 'none' then
+        t.backoff_ms := '{15000,30000,60000}';
+    when 'array' then
+        t.backoff_ms := array(select pgconductor.duration_ms(e.value) from json_array_elements(b) with ordinality e(value, n)
+            order by e.n);
+    when 'object' then
+        t.backoff_ms := array[pgconductor.duration_ms(b -> 'initial')];
+        t.backoff_factor := coalesce((b ->> 'factor')::float8, 2);
+        t.backoff_max_ms := coalesce(pgconductor.duration_ms(b -> 'max'), 86400000);
+    else
+        t.backoff_ms := array[pgconductor.duration_ms(b)];
+    end case;
+
+    perform pgconductor.ensure_queue(t.queue);
+    update pgconductor.tasks x
+    set queue = t.queue, max_attempts = t.max_attempts, backoff_ms = t.backoff_ms, backoff_factor = t.backoff_factor,
+        backoff_max_ms = t.backoff_max_ms, timeout_ms = t.timeout_ms, keep_complete = t.keep_complete,
+        keep_fail = t.keep_fail, sources = t.sources
+    where x.name = old.name;
+
+    if old.sources = '{}' or row(old.queue, old.max_attempts, old.backoff_ms, old.backoff_factor, old.backoff_max_ms,
+            old.timeout_ms, old.keep_complete, old.keep_fail)
+        is distinct from row(t.queue, t.max_attempts, t.backoff_ms, t.backoff_factor, t.backoff_max_ms,
+            t.timeout_ms, t.keep_complete, t.keep_fail)
+    then
+        -- What this task's history was looked through for is no longer what it must be looked through for.
+        delete from pgconductor.expiries e
+        where old.sources <> '{}' and (e.keep = t.keep_complete and t.keep_complete is distinct from old.keep_complete
+            or e.keep = t.keep_fail and t.keep_fail is distinct from old.keep_fail);
+        if current_setting('pgconductor.notify', true) is distinct from 'off' then
+            perform pg_notify('pgconductor', 'tasks');
+        end if;
+    end if;
+end
+$$;
+
+comment on function pgconductor.set_sources(pgconductor.tasks, jsonb) is
+'Engine. Stores what the sources say of a task, its settings in effect, and tells the nodes if these change.';

@@ -1,0 +1,31 @@
+create or replace function pgconductor.settle_plain(ids bigint[], xids xid8[], results json[], keep boolean[],
+    took_ms int[], node int)
+returns int
+language plpgsql volatile
+as $$
+declare
+    present constant timestamptz := pgconductor.now();
+    n int;
+begin
+    with gone as (
+        delete from pgconductor.executions e
+        using unnest(settle_plain.ids, settle_plain.xids, settle_plain.results, settle_plain.keep,
+            settle_plain.took_ms) as r(id, xid, result, keep, took_ms)
+        where e.id = r.id and e.ready_xid = r.xid
+        returning e.id, e.created_at, e.run_at, e.attempt, e.priority, e.awaited, e.queue, e.task, e.payload,
+            e.metadata, e.event, r.result, r.keep, r.took_ms
+    ), kept as (
+        insert into pgconductor.finished_executions (id, finished_at, created_at, run_at, took_ms, attempt, node,
+            priority, state, queue, task, payload, metadata, event, result)
+        select g.id, present, g.created_at, g.run_at, g.took_ms, g.attempt + 1, settle_plain.node,
+            g.priority, 'completed', g.queue, g.task, g.payload, g.metadata, g.event, g.result
+        from gone g
+        where g.keep or g.awaited
+    )
+    select count(*) into n from gone;
+    return n;
+end
+$$;
+
+comment on function pgconductor.settle_plain(bigint[], xid8[], json[], boolean[], int[], int) is
+'Engine, on the writer. Completes runs. keep: write history (done for awaited ones in any case); results: null is JSON null; took_ms: milliseconds. Returns how many were still there. 55P03 or 40P01: a row was locked, nothing was done, use settle_locked. 23514: a day has no partition.';

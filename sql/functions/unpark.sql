@@ -1,0 +1,35 @@
+create or replace function pgconductor.unpark(shards int[])
+returns int
+language plpgsql volatile
+as $$
+declare
+    served constant text[] := array(
+        select distinct s from pgconductor.nodes n
+        join pgconductor.live_nodes() l on l.node = n.id
+        cross join lateral unnest(n.serves) s);
+    n int;
+begin
+    with free as materialized (
+        select e.id
+        from unnest(unpark.shards) as s(shard)
+        cross join lateral (
+            select x.id from pgconductor.executions x
+            where x.shard = s.shard and x.ready_xid is null and x.run_at = 'infinity' and x.waiting = 'unserved'
+                and x.queue || '/' || x.task = any (served)
+            limit 10000
+            for update skip locked
+        ) e
+        limit 10000
+    ), done as (
+        update pgconductor.executions e
+        set ready_xid = pg_current_xact_id(), run_at = pgconductor.now(), waiting = null
+        from free f where e.id = f.id
+        returning 1
+    )
+    select count(*) into n from done;
+    return n;
+end
+$$;
+
+comment on function pgconductor.unpark(int[]) is
+'Engine, on the writer. Makes executions of these shards ready again that were parked as unserved and whose task some live node serves now. Returns how many; 10000: there may be more.';

@@ -1,0 +1,58 @@
+create or replace function pgconductor.upkeep(force boolean default false)
+returns setof text
+language plpgsql volatile
+as $$
+declare
+    today constant date := (pgconductor.now() at time zone 'UTC')::date;
+    -- Null when some task keeps its history for ever.
+    longest constant interval := (select case when count(*) = count(k.keep) then coalesce(max(k.keep), '30 days') end
+        from pgconductor.tasks t cross join lateral (values (t.keep_complete), (t.keep_fail)) k(keep));
+    mine constant boolean := exists (
+        select from pg_locks l
+        where l.locktype = 'advisory' and l.classid = 1346847492 and l.objsubid = 2 and l.granted
+            and l.pid = pg_backend_pid());
+    p record;
+    filled boolean;
+begin
+    if not mine and not pg_try_advisory_lock(1346847492, 0) and not force then
+        return;
+    end if;
+
+    return query select pgconductor.partition_statements(today - 1, today + 7);
+
+    for p in
+        select c.relname as name, i.inhrelid is not null as attached, coalesce(i.inhdetachpending, false) as pending,
+            to_date(substr(c.relname, 10), 'YYYYMMDD') as day
+        from pg_class c
+        join pg_namespace n on n.oid = c.relnamespace
+        left join pg_inherits i on i.inhrelid = c.oid
+        where n.nspname = 'pgconductor' and c.relkind = 'r' and c.relname ~ '^finished_\d{8}$'
+        order by c.relname
+    loop
+        if p.pending then
+            return next format('alter table pgconductor.finished_executions detach partition pgconductor.%I finalize', p.name);
+            return next format('drop table if exists pgconductor.%I', p.name);
+        elsif p.day >= today - 1 then
+            continue;
+        elsif not p.attached then
+            return next format('drop table if exists pgconductor.%I', p.name);
+        else
+            execute format('select exists (select from pgconductor.%I)', p.name) into filled;
+            if not filled or pgconductor.now() - longest >= (p.day + 1)::timestamp at time zone 'UTC' then
+                return next format('alter table pgconductor.finished_executions detach partition pgconductor.%I concurrently', p.name);
+                return next format('drop table if exists pgconductor.%I', p.name);
+            end if;
+        end if;
+    end loop;
+
+    return query
+        select distinct format('select pgconductor.expire(%L, 10000)', k.keep)
+        from pgconductor.tasks t cross join lateral (values (t.keep_complete), (t.keep_fail)) k(keep)
+        where k.keep is not null;
+    return next 'select pgconductor.tidy()';
+    return next 'select pg_advisory_unlock(1346847492, 0)';
+end
+$$;
+
+comment on function pgconductor.upkeep(boolean) is
+'Engine. The statements that history needs now, to be run one by one, each outside a transaction, on the same connection, going on when one fails. One that returns a number above 0 should be run again, until it does not. None if another node is at it (unless force is true: a partition is missing).';

@@ -1,0 +1,79 @@
+# The SQL, embedded: every file of sql/migrations and sql/functions stands here; tests/integration/test_sql_install.py
+# proves that none is missing.
+sql_files = \
+	sql/migrations/0001_tables.sql \
+	sql/functions/attach_node.sql \
+	sql/functions/backoff.sql \
+	sql/functions/balance.sql \
+	sql/functions/cancel.sql \
+	sql/functions/check_options.sql \
+	sql/functions/check_size.sql \
+	sql/functions/check_writer.sql \
+	sql/functions/declare_task.sql \
+	sql/functions/due_time.sql \
+	sql/functions/duration_ms.sql \
+	sql/functions/ensure_partition.sql \
+	sql/functions/ensure_queue.sql \
+	sql/functions/executions_all.sql \
+	sql/functions/expire.sql \
+	sql/functions/fetch.sql \
+	sql/functions/find_home.sql \
+	sql/functions/forget_running.sql \
+	sql/functions/free_mark.sql \
+	sql/functions/hide_escapes.sql \
+	sql/functions/invoke.sql \
+	sql/functions/invoke_batch.sql \
+	sql/functions/invoke_json.sql \
+	sql/functions/invoke_jsonb.sql \
+	sql/functions/is_on.sql \
+	sql/functions/keep_declared.sql \
+	sql/functions/keep_interval.sql \
+	sql/functions/live_nodes.sql \
+	sql/functions/load_tasks.sql \
+	sql/functions/lock_shards.sql \
+	sql/functions/move_runs.sql \
+	sql/functions/note_running.sql \
+	sql/functions/now.sql \
+	sql/functions/park.sql \
+	sql/functions/partition_statements.sql \
+	sql/functions/poll.sql \
+	sql/functions/probe.sql \
+	sql/functions/promote.sql \
+	sql/functions/refuse_json.sql \
+	sql/functions/rehome.sql \
+	sql/functions/rehome_to.sql \
+	sql/functions/release.sql \
+	sql/functions/result.sql \
+	sql/functions/retry.sql \
+	sql/functions/serve.sql \
+	sql/functions/set_setting.sql \
+	sql/functions/set_sources.sql \
+	sql/functions/settle_full.sql \
+	sql/functions/settle_locked.sql \
+	sql/functions/settle_plain.sql \
+	sql/functions/setup_session.sql \
+	sql/functions/show_escapes.sql \
+	sql/functions/store_floors.sql \
+	sql/functions/system_id.sql \
+	sql/functions/take.sql \
+	sql/functions/task_options.sql \
+	sql/functions/task_values.sql \
+	sql/functions/tidy.sql \
+	sql/functions/unlock_shards.sql \
+	sql/functions/unpark.sql \
+	sql/functions/upkeep.sql \
+	sql/functions/use_lane.sql \
+	sql/functions/wake.sql \
+	sql/finish.sql
+
+noinst_LTLIBRARIES += libsql.la
+libsql_la_SOURCES = sql/sql.h
+nodist_libsql_la_SOURCES = sql/embedded.c
+
+BUILT_SOURCES += sql/embedded.c
+CLEANFILES += sql/embedded.c
+EXTRA_DIST += sql/embed.sh scripts/print-sql $(sql_files)
+
+sql/embedded.c: $(sql_files) sql/embed.sh
+	@$(MKDIR_P) sql
+	$(AM_V_GEN)$(SHELL) $(srcdir)/sql/embed.sh $(srcdir) $(sql_files) > $@.tmp && mv $@.tmp $@
