@@ -20,6 +20,16 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/wait.py \
 	scripts/deps scripts/quickstart scripts/test .ci/run
 
+# make bench: the figures, with their targets. make bench ROWS="drain latency" for some of them.
+bench_programs = tests/bench/ceiling
+EXTRA_PROGRAMS = $(bench_programs)
+CLEANFILES += $(bench_programs)
+EXTRA_DIST += tests/bench/harness.py tests/bench/graphile.mjs
+
+tests_bench_ceiling_SOURCES = tests/bench/ceiling.c
+tests_bench_ceiling_CFLAGS = $(AM_CFLAGS) $(LIBPQ_CFLAGS)
+tests_bench_ceiling_LDADD = $(LIBPQ_LIBS)
+
 # The long forms of the fault and property tests. PGC_SEED replays one.
 .PHONY: check-long
 check-long:
