@@ -1,0 +1,22 @@
+# The master: owns PostgreSQL and the workers.
+noinst_LTLIBRARIES += libmaster.la
+libmaster_la_SOURCES = \
+	master/clock.h \
+	master/db.c master/db.h \
+	master/link.c \
+	master/master.h \
+	master/node.c \
+	master/param.c master/param.h \
+	master/queue.c \
+	master/reader.c \
+	master/resolve.c master/resolve.h \
+	master/run.c \
+	master/server.c master/server.h \
+	master/settle.c \
+	master/shard.c \
+	master/task.c \
+	master/upkeep.c \
+	master/wake.c \
+	master/worker.c
+libmaster_la_CFLAGS = $(AM_CFLAGS) $(LIBPQ_CFLAGS) $(LIBEVENT_CFLAGS)
+libmaster_la_LIBADD = $(LIBPQ_LIBS) $(LIBEVENT_LIBS)

@@ -1,0 +1,450 @@
+/*
+ * The master: the one process that talks to PostgreSQL. Private to master/.
+ *
+ *	server.c	start, signals, reload, shutdown
+ *	node.c		the connections, this node's place among the nodes, the watchdog
+ *	shard.c		ownership: locking, taking, giving up
+ *	reader.c	reading ready runs: cursors, late lists
+ *	run.c		the runs in memory, found by exec and by (id, ready_xid)
+ *	queue.c		buffers and dispatch
+ *	settle.c	writing outcomes
+ *	wake.c		when to poll, and going to sleep
+ *	task.c		what the tasks table says; declaring and serving
+ *	worker.c	worker processes;  link.c  their messages
+ *	upkeep.c	partitions, retention
+ *	db.c param.c resolve.c		PostgreSQL underneath
+ */
+#ifndef MASTER_MASTER_H
+#define MASTER_MASTER_H
+
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/buf.h"
+#include "common/conf.h"
+#include "master/clock.h"
+#include "master/db.h"
+#include "master/server.h"
+
+struct event;
+struct event_base;
+struct evdns_base;
+struct peer;
+struct master;
+struct queue;
+struct shard;
+struct lane;
+
+/* ---- runs ---- */
+
+enum run_state {
+	RUN_BUFFERED,	/* in its lane's buffer */
+	RUN_PARKING,	/* nobody here serves its task; being moved or parked */
+	RUN_FETCHING,	/* dispatched, its payload is on the way */
+	RUN_NOTING,	/* dispatched, being written to `running` first */
+	RUN_SENT,	/* with the worker */
+	RUN_SETTLING,	/* its outcome is here, not yet acknowledged by the database */
+	RUN_LINGERING	/* settled; a poll under way may still show it */
+};
+
+struct task;
+
+struct run {
+	uint64_t	 id, xid;
+	uint64_t	 exec;		/* its handle on the worker's link */
+	enum run_state	 state;
+	bool		 started;	/* the worker wrote it to a handler */
+	bool		 noted;		/* stands in `running` */
+	bool		 dropped;	/* its row is not ours any more: the outcome is ignored */
+	bool		 large;		/* its payload is fetched when it is dispatched */
+	uint32_t	 attempt;	/* of this run: 1 for the first */
+	int		 pool;
+	int64_t		 sent_ms;
+	pid_t		 pid;		/* of its handler, once started */
+	struct task	*task;
+	struct queue	*queue;
+	struct shard	*shard;		/* NULL once it was lost */
+	struct lane	*lane;		/* of that shard */
+	uint8_t		*frame;		/* RUN, length prefix and all */
+	size_t		 frame_len;
+	char		*event, *metadata;	/* of a large one, until its frame is made */
+	TAILQ_ENTRY(run) link;		/* in the list that its state names */
+	struct run	*hash_next;
+};
+
+TAILQ_HEAD(runlist, run);
+
+/* run.c */
+struct run *run_new(struct master *, uint64_t id, uint64_t xid);
+void	run_free(struct master *, struct run *);
+struct run *run_find(struct master *, uint64_t id, uint64_t xid);
+struct run *run_by_exec(struct master *, uint64_t exec);
+/* The runs of one id, whatever their xid: pass NULL first. */
+struct run *run_next_of(struct master *, uint64_t id, struct run *);
+/* A re-homed run goes on under another ready_xid. */
+void	run_rekey(struct master *, struct run *, uint64_t xid);
+void	run_set_state(struct run *, enum run_state);
+void	run_free_all(struct master *);
+typedef void (*run_each_cb)(struct master *, struct run *, void *);
+/* The callback may free the run it is given, no other. */
+void	run_each(struct master *, run_each_cb, void *);
+/* It did not run and costs nothing: back into its lane's buffer, or gone if its shard is. */
+void	run_put_back(struct master *, struct run *);
+void	run_frame(struct master *, struct run *, const char *payload, size_t payload_len, const char *event,
+	    const char *metadata, size_t metadata_len);
+
+struct run_table {
+	struct run	**slots;	/* by exec & RUN_SLOT_MASK */
+	uint32_t	*free_slots;
+	uint32_t	 slots_n, free_n;
+	uint64_t	 generation;
+	struct run	**buckets;
+	size_t		 buckets_n;	/* a power of two */
+	size_t		 n;
+	struct run	*spare;
+};
+
+/* ---- shards and lanes ---- */
+
+struct late {
+	uint64_t	 xid;
+	uint64_t	 last_id;
+	bool		 probed;	/* looked at once since it was listed */
+};
+
+struct lane {
+	TAILQ_ENTRY(lane) link;		/* in its queue, lowest number (highest priority) first */
+	struct shard	*shard;
+	int32_t		 number;
+	uint64_t	 xid, id;	/* the cursor */
+	struct late	*late;		/* ascending */
+	size_t		 late_n, late_cap;
+	bool		 more;		/* the last read was cut off by its limit */
+	size_t		 row_bytes;	/* what a row took, lately */
+	struct runlist	*buf;		/* a list for each pool of the queue, ascending by (xid, id) */
+	int		 buf_n;
+	size_t		 count, bytes;	/* buffered */
+};
+
+TAILQ_HEAD(lanelist, lane);
+
+enum shard_state { SHARD_WANTED, SHARD_LOCKING, SHARD_TAKING, SHARD_OWNED, SHARD_GIVING, SHARD_RELEASING };
+
+struct shard {
+	TAILQ_ENTRY(shard) link;
+	int32_t		 id;
+	struct queue	*queue;
+	enum shard_state state;
+	uint64_t	 epoch;		/* 0: never owned */
+	uint32_t	 generation;	/* answers to questions of an older one are void */
+	uint64_t	 floor;		/* where the last taking began */
+	uint64_t	 note_below;	/* runs made ready before it are noted before they are dispatched */
+	size_t		 active;	/* runs in memory but for lingering ones */
+	int64_t		 deadline_ms;	/* of giving up, or of trying to lock again what was ours */
+};
+
+TAILQ_HEAD(shardlist, shard);
+
+/* shard.c */
+struct shard *shard_find(struct master *, int32_t id);
+void	shard_balance(struct master *);
+void	shard_writer_up(struct master *);
+void	shard_writer_down(struct master *);
+void	shard_run_gone(struct master *, struct shard *);
+void	shard_give_all(struct master *);
+void	shard_tick(struct master *);
+void	shard_unpark(struct master *);
+/* Locks what is wanted. */
+void	shard_lock_wanted(struct master *);
+void	shard_store_floors(struct master *);
+/* Every shard this node is to have is owned; none is being taken or given. */
+bool	shard_settled(const struct master *);
+bool	shard_queue_empty(const struct master *, const struct queue *);
+void	shard_free_all(struct master *);
+bool	shard_readable(const struct master *, const struct shard *);
+struct lane *shard_lane(struct master *, struct shard *, int32_t number);
+void	lane_free(struct master *, struct lane *);
+/* This run and all behind it will be read again. */
+void	lane_rewind(struct lane *, uint64_t xid, uint64_t id);
+
+/* ---- queues and workers ---- */
+
+/* A task as its program announced it. */
+struct pool_task {
+	char		*name, *queue, *options;	/* the last two may be NULL */
+};
+
+/* A program of a queue: a handler's processes, or one task's one-shot command. */
+struct pool {
+	char		*name;
+	int64_t		 slots;
+	bool		 command;
+	bool		 announced, broken;
+	struct pool_task *tasks;
+	int		 tasks_n;
+};
+
+/*
+ * none -> up -> draining -> none, or up -> none. It has ended when its socket is closed and it was reaped, in either
+ * order.
+ */
+enum worker_state { WORKER_NONE, WORKER_UP, WORKER_DRAINING };
+
+struct worker {
+	enum worker_state state;
+	pid_t		 pid;		/* 0 once it was reaped */
+	struct peer	*peer;		/* NULL once it was closed */
+	int		 status;
+	int		 backoff_ms;
+	int64_t		 started_ms;
+	struct event	*restart;
+};
+
+struct queue {
+	TAILQ_ENTRY(queue) link;
+	struct master	*master;
+	char		*name;
+	int		 index;		/* stable; into task.pool */
+	bool		 discovery;	/* only asks a program what it serves */
+	bool		 command;	/* the program of -- CMD serves it too */
+	bool		 retiring;	/* gone from the configuration */
+	struct conf_queue *conf;	/* borrowed from the configuration */
+	struct conf_handler *asked;	/* the program a discovery asks; borrowed likewise */
+	int		 concurrency, fetch_batch, kill_grace_ms;
+	struct worker	 worker;
+	struct pool	*pools;
+	int		 pools_n;
+	struct lanelist	 lanes;
+	size_t		 count, bytes;	/* buffered */
+	struct runlist	 sent;		/* with the worker, oldest first */
+	int		 outstanding;	/* dispatched and not ended */
+	bool		 served;	/* every pool has said what it serves: shards may be taken */
+};
+
+TAILQ_HEAD(queuelist, queue);
+
+/* queue.c */
+struct queue *queue_find(struct master *, const char *name);
+struct queue *queue_new(struct master *, const char *name);
+void	queue_free(struct master *, struct queue *);
+void	queue_set_pools(struct master *, struct queue *, int n, const char *const *names, const bool *commands);
+void	queue_insert(struct master *, struct run *);
+void	queue_unbuffer(struct master *, struct run *);
+void	queue_dispatch(struct master *, struct queue *);
+void	queue_dispatch_all(struct master *);
+/* How many more rows a lane may read now. */
+int	queue_lane_room(const struct queue *, const struct lane *);
+/* Its lanes have room, and rows are known to wait. */
+bool	queue_hungry(const struct queue *);
+/* It is no longer with the worker: its place is free. */
+void	queue_ended(struct master *, struct run *);
+/* A dispatched run whose payload or note has arrived goes to the worker. */
+void	queue_send_later(struct master *, struct run *);
+
+/* worker.c */
+void	worker_start(struct master *, struct queue *);
+/* Tells it what its queue's configuration says. */
+void	worker_setup(struct master *, struct queue *);
+void	worker_drain(struct master *, struct queue *, int64_t deadline_ms);
+void	worker_kill(struct queue *);
+/* Returns false when the pid is no worker's. */
+bool	worker_reaped(struct master *, pid_t, int status);
+void	worker_closed(struct master *, struct queue *, const char *why);
+void	worker_cancel(struct master *, struct run *, const char *reason);
+
+/* link.c */
+extern const struct peer_ops link_ops;
+
+/* ---- tasks ---- */
+
+struct task {
+	char		*name;
+	uint64_t	 timeout_ms;	/* 0: none */
+	bool		 keep;		/* history of its completed runs */
+	int16_t		*pool;		/* by queue index; -1: not served there */
+	int		 pool_n;
+	struct task	*next;
+};
+
+#define TASK_BUCKETS	256
+
+/* task.c */
+struct task *task_get(struct master *, const char *name, size_t len);
+int	task_pool(const struct task *, const struct queue *);
+void	task_set_pool(struct task *, const struct queue *, int pool);
+void	task_load(struct master *);
+struct msg_announce;
+void	task_announced(struct master *, struct queue *, const struct msg_announce *);
+/* A pool announced, or turned out not to start. */
+void	task_pools_changed(struct master *, struct queue *);
+void	task_declare_all(struct master *);
+void	task_serve(struct master *);
+void	pool_forget_tasks(struct pool *);
+void	task_free_all(struct master *);
+
+/* ---- reading ---- */
+
+struct snapshot {
+	uint64_t	 xmin, xmax;
+	uint64_t	*xip;
+	size_t		 xip_n, xip_cap;
+};
+
+struct poll_entry {
+	int32_t		 shard;
+	uint32_t	 generation;
+	int32_t		 lane;
+	bool		 late;
+	uint64_t	 xid;		/* of a late one */
+	int		 limit, rows;
+	uint64_t	 last_xid, last_id;
+};
+
+/* Runs that one question is about. */
+struct run_list {
+	struct master	*master;
+	uint64_t	*execs;
+	size_t		 n;
+};
+
+struct reader {
+	bool		 busy, again;
+	bool		 checked;	/* this connection and the writer's are of one server life */
+	struct poll_entry *entries;
+	size_t		 n, cap;
+	struct params	 params;
+	struct params	 unserved;
+	struct params	 fetch;
+	struct run_list	*fetching, *parking;
+	struct snapshot	 snapshot;
+	struct runlist	 lingering;
+	size_t		 found;		/* new rows of the poll being read */
+	struct buf	 scratch;
+};
+
+/* reader.c */
+void	reader_init(struct master *);
+void	reader_free(struct master *);
+/* Polls now, or as soon as the poll under way is answered. */
+void	reader_poll(struct master *);
+void	reader_linger(struct master *, struct run *);
+void	reader_fetch(struct master *, struct run *);
+void	reader_fetch_flush(struct master *);
+
+/* ---- settling ---- */
+
+enum outcome_kind { OUTCOME_COMPLETED, OUTCOME_FAILED, OUTCOME_DEFERRED };
+
+struct outcome {
+	struct run	*run;
+	enum outcome_kind kind;
+	bool		 retry;
+	bool		 careful;	/* through settle_full */
+	bool		 replaced;	/* the database could not take what was here first */
+	int64_t		 after_ms;	/* -1: the task's backoff */
+	int32_t		 took_ms;
+	size_t		 text, text_len;	/* in the batch's arena: the result, or the error; len 0: null */
+};
+
+/* settle.c */
+void	settle_init(struct master *);
+void	settle_free(struct master *);
+void	settle_add(struct master *, struct run *, enum outcome_kind, const char *text, size_t len, bool retry,
+	    int64_t after_ms);
+void	settle_flush(struct master *);
+void	settle_writer_down(struct master *);
+bool	settle_idle(const struct master *);
+/* Too much waits to be written: no more may be started. */
+bool	settle_full(const struct master *);
+/* Runs that were started a while ago, or need it before they start, are written to `running`. */
+void	settle_note(struct master *, struct run *);
+void	settle_note_flush(struct master *);
+void	settle_note_old(struct master *);
+void	settle_forget_running(struct master *, struct run *);
+
+/* ---- waking ---- */
+
+/* wake.c */
+void	wake_init(struct master *);
+void	wake_free(struct master *);
+/* Something may be ready: be awake and look. */
+void	wake_up(struct master *);
+/* A producer told: something is ready, or will be soon. */
+void	wake_notified(struct master *);
+/* A shard was taken: a producer may still have read its former owner. */
+void	wake_stay(struct master *, int ms);
+void	wake_polled(struct master *, size_t found);
+void	wake_sleeper_up(struct master *);
+void	wake_sleeper_down(struct master *);
+bool	wake_quiet(const struct master *);
+
+/* ---- node ---- */
+
+/* node.c */
+void	node_start(struct master *);
+void	node_free(struct master *);
+/* The writer is attached as this node. */
+bool	node_may_write(const struct master *);
+/* It has been so for a while: time enough for other nodes to come back as well. */
+bool	node_settled(const struct master *);
+/* Notifications arrive: it has been proved lately. */
+bool	node_listening(const struct master *);
+/* The database answers, so what is started can be settled. */
+bool	node_may_dispatch(const struct master *);
+
+/* upkeep.c */
+void	upkeep_run(struct master *);
+void	upkeep_partition_missing(struct master *);
+
+/* server.c */
+void	server_fail(struct master *, int status, const char *why);
+void	server_progress(struct master *);
+/* A program has told which tasks and queues it has; error: it does not start. */
+void	server_discovered(struct master *, struct queue *, const struct msg_announce *, const char *error);
+/* The worker has ended and is not wanted any more. */
+void	server_worker_ended(struct master *, struct queue *);
+
+struct settle;
+struct wake;
+struct node;
+struct upkeep;
+
+struct master {
+	struct event_base	*base;
+	struct evdns_base	*dns;
+	const struct server_options *opt;
+	struct conf		*conf;
+	struct db		*writer, *reader_db, *listener, *sleeper, *control;
+	int32_t			 node;		/* this node's id; 0 before the first attach */
+	int64_t			 max_payload;
+	int			 poll_interval_ms;
+	int			 takeover_ms;
+	int			 backend_pid;
+	char			*backend_start;
+	struct queuelist	 queues;
+	int			 queues_n;	/* indexes given so far */
+	struct shardlist	 shards;
+	struct task		*tasks[TASK_BUCKETS];
+	struct run_table	 runs;
+	struct reader		 reader;
+	struct settle		*settle;
+	struct wake		*wakes;
+	struct node		*nodes;
+	struct upkeep		*upkeep;	/* while it runs */
+	int			 declaring;	/* declarations on their way */
+	bool			 declared, declare_failed;
+	int			 exe;		/* this program's file */
+	int			 moving;	/* re-homings of running rows on their way: no settling meanwhile */
+	bool			 stopping;
+	int64_t			 stop_deadline_ms;
+	struct event		*stop_timer, *signals[5];
+	uint64_t		 failed;	/* attempts */
+	bool			 balanced;	/* the shares of the nodes have been asked for once */
+	int			 status;
+};
+
+#endif

@@ -1,0 +1,348 @@
+/*
+ * Ready runs waiting for a worker, and handing them out. Master.
+ *
+ * Each lane has a list for each pool of its queue's worker, so that a program that is full does not stand in the way
+ * of another one. What is handed out next is the highest priority (lowest lane), then the oldest.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "common/peer.h"
+#include "common/xmalloc.h"
+#include "master/master.h"
+#include "proto/messages.h"
+
+/* A queue's buffer. The count keeps one lane's rows for each shard at the default number of shards. */
+#define BUFFER_LANES	4
+#define BUFFER_BYTES	((size_t)16 << 20)
+/* Frames for a worker that does not read; a large payload may exceed it once. */
+#define LINK_BYTES	((size_t)4 << 20)
+
+struct queue *
+queue_find(struct master *m, const char *name)
+{
+	struct queue *q;
+
+	TAILQ_FOREACH(q, &m->queues, link)
+		if (strcmp(q->name, name) == 0)
+			return q;
+	return NULL;
+}
+
+struct queue *
+queue_new(struct master *m, const char *name)
+{
+	struct queue *q = xcalloc(1, sizeof(*q));
+
+	q->master = m;
+	q->name = xstrdup(name);
+	q->index = m->queues_n++;
+	TAILQ_INIT(&q->lanes);
+	TAILQ_INIT(&q->sent);
+	return q;
+}
+
+static void
+free_pools(struct pool *pools, int n)
+{
+	for (int i = 0; i < n; i++) {
+		pool_forget_tasks(&pools[i]);
+		free(pools[i].name);
+	}
+	free(pools);
+}
+
+void
+queue_free(struct master *m, struct queue *q)
+{
+	struct lane *l;
+
+	while ((l = TAILQ_FIRST(&q->lanes)) != NULL)
+		lane_free(m, l);
+	free_pools(q->pools, q->pools_n);
+	free(q->name);
+	free(q);
+}
+
+/* Takes every buffered run of a lane out of memory; the cursor goes back so that they are read again. */
+static void
+lane_forget(struct master *m, struct lane *l)
+{
+	uint64_t xid = UINT64_MAX, id = 0;
+
+	for (int i = 0; i < l->buf_n; i++) {
+		struct run *r = TAILQ_FIRST(&l->buf[i]);
+
+		if (r != NULL && (r->xid < xid || (r->xid == xid && r->id < id))) {
+			xid = r->xid;
+			id = r->id;
+		}
+		while ((r = TAILQ_FIRST(&l->buf[i])) != NULL) {
+			queue_unbuffer(m, r);
+			run_free(m, r);
+		}
+	}
+	if (xid != UINT64_MAX)
+		lane_rewind(l, xid, id);
+}
+
+/*
+ * The worker's pools are numbered anew. Buffered runs are read again: which pool takes them may have changed. Slots
+ * of the former pools are void; the worker tells the new ones.
+ */
+void
+queue_set_pools(struct master *m, struct queue *q, int n, const char *const *names,
+    const bool *commands)
+{
+	struct lane *l;
+
+	TAILQ_FOREACH(l, &q->lanes, link) {
+		lane_forget(m, l);
+		free(l->buf);
+		l->buf = NULL;
+		l->buf_n = 0;
+	}
+	for (int i = 0; i < TASK_BUCKETS; i++)
+		for (struct task *t = m->tasks[i]; t != NULL; t = t->next)
+			task_set_pool(t, q, -1);
+	free_pools(q->pools, q->pools_n);
+	q->pools = xcalloc((size_t)n, sizeof(*q->pools));
+	q->pools_n = n;
+	for (int i = 0; i < n; i++) {
+		q->pools[i].name = xstrdup(names[i]);
+		q->pools[i].command = commands[i];
+	}
+}
+
+static bool
+older(const struct run *a, const struct run *b)
+{
+	return a->xid < b->xid || (a->xid == b->xid && a->id < b->id);
+}
+
+static void
+lane_lists(struct lane *l, const struct queue *q)
+{
+	if (l->buf_n == q->pools_n)
+		return;
+	/* Only an empty lane meets a new number of pools. */
+	l->buf = xreallocarray(l->buf, (size_t)q->pools_n, sizeof(*l->buf));
+	for (int i = 0; i < q->pools_n; i++)
+		TAILQ_INIT(&l->buf[i]);
+	l->buf_n = q->pools_n;
+}
+
+/* The tail of the lane that matters least gives way; what was evicted will be read again. */
+static void
+evict(struct master *m, struct queue *q)
+{
+	struct lane *l, *last = NULL;
+	struct run *victim = NULL;
+
+	TAILQ_FOREACH(l, &q->lanes, link)
+		if (l->count != 0)
+			last = l;
+	if (last == NULL)
+		return;
+	for (int i = 0; i < last->buf_n; i++) {
+		struct run *r = TAILQ_LAST(&last->buf[i], runlist);
+
+		if (r != NULL && (victim == NULL || older(victim, r)))
+			victim = r;
+	}
+	lane_rewind(last, victim->xid, victim->id);
+	queue_unbuffer(m, victim);
+	run_free(m, victim);
+}
+
+/* The run's shard is known, its pool too; it goes where its age puts it, which is nearly always the end. */
+void
+queue_insert(struct master *m, struct run *r)
+{
+	struct queue *q = r->queue;
+	struct lane *l = r->lane;
+	struct run *before;
+
+	lane_lists(l, q);
+	before = TAILQ_LAST(&l->buf[r->pool], runlist);
+	while (before != NULL && older(r, before))
+		before = TAILQ_PREV(before, runlist, link);
+	if (before != NULL)
+		TAILQ_INSERT_AFTER(&l->buf[r->pool], before, r, link);
+	else
+		TAILQ_INSERT_HEAD(&l->buf[r->pool], r, link);
+	l->count++;
+	l->bytes += r->frame_len;
+	q->count++;
+	q->bytes += r->frame_len;
+	while (q->count > (size_t)q->fetch_batch * BUFFER_LANES || (q->bytes > BUFFER_BYTES && q->count > 1))
+		evict(m, q);
+}
+
+void
+queue_unbuffer(struct master *m, struct run *r)
+{
+	struct queue *q = r->queue;
+	struct lane *l = r->lane;
+
+	(void)m;
+	TAILQ_REMOVE(&l->buf[r->pool], r, link);
+	l->count--;
+	l->bytes -= r->frame_len;
+	q->count--;
+	q->bytes -= r->frame_len;
+}
+
+int
+queue_lane_room(const struct queue *q, const struct lane *l)
+{
+	size_t room, bytes;
+
+	if (!q->served || l->count >= (size_t)q->fetch_batch || l->bytes >= BUFFER_BYTES / BUFFER_LANES)
+		return 0;
+	/* A full queue still reads lanes that matter more than what it holds; less important ones wait. */
+	if (q->count >= (size_t)q->fetch_batch * BUFFER_LANES || q->bytes >= BUFFER_BYTES) {
+		const struct lane *last = NULL, *i;
+
+		TAILQ_FOREACH(i, &q->lanes, link)
+			if (i->count != 0)
+				last = i;
+		if (last == NULL || last->number <= l->number)
+			return 0;
+	}
+	room = (size_t)q->fetch_batch - l->count;
+	bytes = BUFFER_BYTES / BUFFER_LANES - l->bytes;
+	if (l->row_bytes != 0 && room * l->row_bytes > bytes)
+		room = bytes / l->row_bytes + 1;
+	return (int)room;
+}
+
+bool
+queue_hungry(const struct queue *q)
+{
+	const struct lane *l;
+
+	TAILQ_FOREACH(l, &q->lanes, link)
+		if (l->more && l->count < (size_t)q->fetch_batch / 2 && queue_lane_room(q, l) > 0)
+			return true;
+	return false;
+}
+
+static struct run *
+best(struct queue *q)
+{
+	struct run *found = NULL;
+	struct lane *l;
+
+	TAILQ_FOREACH(l, &q->lanes, link) {
+		/* Lanes are in the order of priority: once a run is found only the same priority can be better. */
+		if (found != NULL && l->number != found->lane->number)
+			break;
+		if (l->count == 0)
+			continue;
+		for (int i = 0; i < l->buf_n; i++) {
+			struct run *r = TAILQ_FIRST(&l->buf[i]);
+
+			if (r != NULL && q->pools[i].slots > 0 && (found == NULL || older(r, found)))
+				found = r;
+		}
+	}
+	return found;
+}
+
+static void
+send_run(struct master *m, struct queue *q, struct run *r)
+{
+	run_set_state(r, RUN_SENT);
+	r->sent_ms = clock_ms();
+	TAILQ_INSERT_TAIL(&q->sent, r, link);
+	buf_add(peer_out(q->worker.peer), r->frame, r->frame_len);
+	/* What was fetched for this dispatch is fetched again should there be another. */
+	if (r->large) {
+		free(r->frame);
+		r->frame = NULL;
+		r->frame_len = 0;
+	}
+	(void)m;
+}
+
+/* A dispatched run that had to wait for its payload or its note. */
+void
+queue_send_later(struct master *m, struct run *r)
+{
+	struct queue *q = r->queue;
+
+	if (r->shard == NULL || r->shard->state != SHARD_OWNED || q->worker.state != WORKER_UP) {
+		queue_ended(m, r);
+		run_put_back(m, r);
+		return;
+	}
+	if (r->frame == NULL) {
+		run_set_state(r, RUN_FETCHING);
+		reader_fetch(m, r);
+		return;
+	}
+	send_run(m, q, r);
+	peer_flush(q->worker.peer);
+}
+
+static bool
+may_send(struct master *m, struct queue *q)
+{
+	return q->worker.state == WORKER_UP && q->outstanding < q->concurrency && !m->stopping && !q->retiring &&
+	    peer_pending(q->worker.peer) < LINK_BYTES;
+}
+
+void
+queue_dispatch(struct master *m, struct queue *q)
+{
+	struct run *r;
+	bool sent = false;
+
+	if (q->count == 0 || !node_may_dispatch(m) || settle_full(m))
+		goto out;
+	while (may_send(m, q) && (r = best(q)) != NULL) {
+		queue_unbuffer(m, r);
+		q->outstanding++;
+		q->pools[r->pool].slots--;
+		if (r->xid < r->shard->note_below && !r->noted) {
+			run_set_state(r, RUN_NOTING);
+			settle_note(m, r);
+		} else if (r->large) {
+			run_set_state(r, RUN_FETCHING);
+			reader_fetch(m, r);
+		} else {
+			send_run(m, q, r);
+			sent = true;
+		}
+	}
+	if (sent)
+		peer_flush(q->worker.peer);
+	settle_note_flush(m);
+	reader_fetch_flush(m);
+out:
+	if (queue_hungry(q))
+		reader_poll(m);
+}
+
+void
+queue_dispatch_all(struct master *m)
+{
+	struct queue *q;
+
+	TAILQ_FOREACH(q, &m->queues, link)
+		queue_dispatch(m, q);
+}
+
+void
+queue_ended(struct master *m, struct run *r)
+{
+	struct queue *q = r->queue;
+
+	(void)m;
+	if (r->state == RUN_SENT)
+		TAILQ_REMOVE(&q->sent, r, link);
+	q->outstanding--;
+}

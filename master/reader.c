@@ -1,0 +1,575 @@
+/*
+ * Reading ready runs without missing or repeating one. Master.
+ *
+ * One statement reads all lanes, each from its cursor, and takes the snapshot it read with. A transaction below a
+ * cursor that this snapshot shows in progress is listed as late, and its rows are fetched once it has ended; at the
+ * end of a lane the cursor moves to the snapshot's xmax, beyond which nothing was assigned yet. One poll at a time.
+ */
+#include "config.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "common/xmalloc.h"
+#include "master/master.h"
+
+static const struct db_stmt stmt_poll = { "poll",
+	"select entry, id, ready_xid, attempt, task, payload, payload_len, metadata, event, shard, lane"
+	" from pgconductor.poll($1::int[], $2::int[], $3::int[], $4::xid8[], $5::bigint[], $6::xid8[], $7::int[])" };
+static const struct db_stmt stmt_fetch = { "fetch",
+	"select id, ready_xid, payload from pgconductor.fetch($1::bigint[], $2::xid8[])" };
+static const struct db_stmt stmt_rehome = { "rehome",
+	"select count(*) from pgconductor.rehome($1::bigint[], $2::xid8[], $3::int)" };
+static const struct db_stmt stmt_park = { "park", "select unnest(pgconductor.park($1::bigint[], $2::xid8[], $3::text))" };
+
+enum { COL_ENTRY, COL_ID, COL_XID, COL_ATTEMPT, COL_TASK, COL_PAYLOAD, COL_LENGTH, COL_METADATA, COL_EVENT, COL_SHARD,
+	COL_LANE };
+
+enum { P_OWNED, P_SHARDS, P_LANES, P_XIDS, P_IDS, P_UNTILS, P_LIMITS };
+
+/* What an execution takes in memory beside its payload. */
+#define ROW_OVERHEAD	128
+
+void
+reader_init(struct master *m)
+{
+	params_init(&m->reader.params);
+	params_init(&m->reader.unserved);
+	params_init(&m->reader.fetch);
+	buf_init(&m->reader.scratch);
+	TAILQ_INIT(&m->reader.lingering);
+}
+
+void
+reader_free(struct master *m)
+{
+	params_free(&m->reader.params);
+	params_free(&m->reader.unserved);
+	params_free(&m->reader.fetch);
+	buf_free(&m->reader.scratch);
+	free(m->reader.entries);
+	free(m->reader.snapshot.xip);
+}
+
+/* ---- the snapshot ---- */
+
+/* "xmin:xmax:xip,xip,…", ascending. */
+static bool
+parse_snapshot(struct snapshot *s, const char *text)
+{
+	char *end;
+
+	s->xmin = strtoull(text, &end, 10);
+	if (*end != ':')
+		return false;
+	s->xmax = strtoull(end + 1, &end, 10);
+	if (*end != ':')
+		return false;
+	s->xip_n = 0;
+	for (const char *p = end + 1; *p != '\0'; p = *end == ',' ? end + 1 : end) {
+		if (s->xip_n == s->xip_cap) {
+			s->xip_cap = s->xip_cap != 0 ? s->xip_cap * 2 : 64;
+			s->xip = xreallocarray(s->xip, s->xip_cap, sizeof(*s->xip));
+		}
+		s->xip[s->xip_n++] = strtoull(p, &end, 10);
+		if (end == p)
+			return false;
+	}
+	return true;
+}
+
+static bool
+in_progress(const struct snapshot *s, uint64_t xid)
+{
+	size_t low = 0, high = s->xip_n;
+
+	if (xid < s->xmin)
+		return false;
+	if (xid >= s->xmax)
+		return true;
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (s->xip[mid] == xid)
+			return true;
+		if (s->xip[mid] < xid)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return false;
+}
+
+/* ---- the late list ---- */
+
+static struct late *
+late_find(struct lane *l, uint64_t xid)
+{
+	for (size_t i = 0; i < l->late_n; i++)
+		if (l->late[i].xid == xid)
+			return &l->late[i];
+	return NULL;
+}
+
+static void
+late_remove(struct lane *l, struct late *late)
+{
+	size_t i = (size_t)(late - l->late);
+
+	memmove(late, late + 1, (l->late_n - i - 1) * sizeof(*late));
+	l->late_n--;
+}
+
+/* Transactions below the cursor that the snapshot shows in progress; those listed already keep their place. */
+static void
+late_add(struct lane *l, const struct snapshot *s)
+{
+	for (size_t i = 0; i < s->xip_n && s->xip[i] < l->xid; i++) {
+		size_t at;
+
+		if (late_find(l, s->xip[i]) != NULL)
+			continue;
+		if (l->late_n == l->late_cap) {
+			l->late_cap = l->late_cap != 0 ? l->late_cap * 2 : 16;
+			l->late = xreallocarray(l->late, l->late_cap, sizeof(*l->late));
+		}
+		for (at = l->late_n; at > 0 && l->late[at - 1].xid > s->xip[i]; at--)
+			l->late[at] = l->late[at - 1];
+		l->late[at] = (struct late){ .xid = s->xip[i] };
+		l->late_n++;
+	}
+}
+
+/* ---- asking ---- */
+
+static void
+add_entry(struct reader *rd, const struct lane *l, uint64_t xid, uint64_t id, uint64_t until, int limit, bool late)
+{
+	struct params *p = &rd->params;
+
+	if (rd->n == rd->cap) {
+		rd->cap = rd->cap != 0 ? rd->cap * 2 : 64;
+		rd->entries = xreallocarray(rd->entries, rd->cap, sizeof(*rd->entries));
+	}
+	rd->entries[rd->n++] = (struct poll_entry){ .shard = l->shard->id, .generation = l->shard->generation,
+	    .lane = l->number, .late = late, .xid = xid, .limit = limit };
+	param_array_int4(p, P_SHARDS, l->shard->id);
+	param_array_int4(p, P_LANES, l->number);
+	param_array_xid8(p, P_XIDS, xid);
+	param_array_int8(p, P_IDS, (int64_t)id);
+	param_array_xid8(p, P_UNTILS, until);
+	param_array_int4(p, P_LIMITS, limit);
+}
+
+static void
+add_lane(struct reader *rd, struct lane *l, int room)
+{
+	/* A full lane is named too, or it would be reported as one that nobody reads. */
+	add_entry(rd, l, l->xid, l->id, UINT64_MAX, room, false);
+	if (room == 0)
+		return;
+	for (size_t i = 0; i < l->late_n; i++) {
+		struct late *late = &l->late[i];
+
+		/* One look before it is known to have ended saves a short transaction a whole poll. */
+		if (late->probed && in_progress(&rd->snapshot, late->xid))
+			continue;
+		late->probed = true;
+		add_entry(rd, l, late->xid, late->last_id, late->xid, room, true);
+	}
+}
+
+static void	polled(const struct db_answer *, void *);
+
+static bool
+reader_may_poll(const struct master *m)
+{
+	return m->reader.checked && node_may_write(m) && !m->stopping && db_ready(m->reader_db);
+}
+
+void
+reader_poll(struct master *m)
+{
+	struct reader *rd = &m->reader;
+	struct shard *s;
+	struct queue *q;
+	struct lane *l;
+
+	if (!reader_may_poll(m))
+		return;
+	if (rd->busy) {
+		rd->again = true;
+		return;
+	}
+	params_reset(&rd->params);
+	rd->n = 0;
+	param_array(&rd->params, PARAM_INT4);
+	param_array(&rd->params, PARAM_INT4);
+	param_array(&rd->params, PARAM_INT4);
+	param_array(&rd->params, PARAM_XID8);
+	param_array(&rd->params, PARAM_INT8);
+	param_array(&rd->params, PARAM_XID8);
+	param_array(&rd->params, PARAM_INT4);
+	TAILQ_FOREACH(s, &m->shards, link)
+		if (shard_readable(m, s))
+			param_array_int4(&rd->params, P_OWNED, s->id);
+	TAILQ_FOREACH(q, &m->queues, link)
+		TAILQ_FOREACH(l, &q->lanes, link)
+			if (shard_readable(m, l->shard))
+				add_lane(rd, l, queue_lane_room(q, l));
+	if (rd->n == 0)
+		return;
+	rd->busy = true;
+	rd->again = false;
+	rd->found = 0;
+	db_call(m->reader_db, &stmt_poll, &rd->params, polled, m);
+}
+
+/* ---- what came ---- */
+
+static void
+list_add(struct master *m, struct run_list **list, struct params *p, const struct run *r)
+{
+	struct run_list *l = *list;
+
+	if (l == NULL) {
+		l = *list = xcalloc(1, sizeof(*l));
+		l->master = m;
+		param_array(p, PARAM_INT8);
+		param_array(p, PARAM_XID8);
+	}
+	param_array_int8(p, 0, (int64_t)r->id);
+	param_array_xid8(p, 1, r->xid);
+	l->execs = xreallocarray(l->execs, l->n + 1, sizeof(uint64_t));
+	l->execs[l->n++] = r->exec;
+}
+
+static void
+list_free(struct run_list *l)
+{
+	free(l->execs);
+	free(l);
+}
+
+static void
+rehomed(const struct db_answer *a, void *arg)
+{
+	(void)arg;
+	if (a->outcome == DB_ERROR)
+		log_warnx("moving runs to a node that serves them: %s", a->message);
+}
+
+static void
+parked(const struct db_answer *a, void *arg)
+{
+	struct run_list *list = arg;
+	struct master *m = list->master;
+
+	if (a->outcome == DB_ERROR)
+		log_warnx("parking runs that nobody serves: %s", a->message);
+	/* Those that others have locked were not parked: they are read again, and the question is asked anew. */
+	for (int i = 0; a->outcome == DB_OK && i < a->rows; i++) {
+		size_t at = (size_t)db_int4(a, i, 0) - 1;
+		struct run *r = at < list->n ? run_by_exec(m, list->execs[at]) : NULL;
+
+		if (r != NULL && r->state == RUN_PARKING && r->lane != NULL)
+			lane_rewind(r->lane, r->xid, r->id);
+	}
+	for (size_t i = 0; i < list->n; i++) {
+		struct run *r = run_by_exec(m, list->execs[i]);
+
+		if (r == NULL || r->state != RUN_PARKING)
+			continue;
+		if (a->outcome == DB_ERROR && r->lane != NULL)
+			lane_rewind(r->lane, r->xid, r->id);
+		run_free(m, r);
+	}
+	list_free(list);
+}
+
+/* Another node that serves their task gets them; what is left waits, parked, until somebody does. */
+static void
+unserved_flush(struct master *m)
+{
+	struct params *p = &m->reader.unserved;
+	struct run_list *list = m->reader.parking;
+
+	if (list == NULL)
+		return;
+	m->reader.parking = NULL;
+	param_int4(p, m->node);
+	db_call(m->writer, &stmt_rehome, p, rehomed, m);
+	p->n = 2;
+	buf_reset(&p->value[2], 64);
+	param_str(p, "unserved");
+	db_call(m->writer, &stmt_park, p, parked, list);
+	params_reset(p);
+}
+
+static void
+read_row(struct master *m, const struct db_answer *a, int row, struct lane *l, uint64_t id, uint64_t xid)
+{
+	struct run *r;
+	size_t task_len, payload_len = 0, metadata_len = 0;
+	const char *task = db_text(a, row, COL_TASK, &task_len);
+	const char *event = db_null(a, row, COL_EVENT) ? NULL : db_text(a, row, COL_EVENT, NULL);
+	const char *metadata = db_null(a, row, COL_METADATA) ? NULL : db_text(a, row, COL_METADATA, &metadata_len);
+
+	if (run_find(m, id, xid) != NULL)
+		return;
+	m->reader.found++;
+	r = run_new(m, id, xid);
+	r->shard = l->shard;
+	r->shard->active++;
+	r->queue = l->shard->queue;
+	r->lane = l;
+	r->task = task_get(m, task, task_len);
+	r->attempt = (uint32_t)db_int4(a, row, COL_ATTEMPT) + 1;
+	r->pool = task_pool(r->task, r->queue);
+	if (r->pool < 0) {
+		r->state = RUN_PARKING;
+		list_add(m, &m->reader.parking, &m->reader.unserved, r);
+		return;
+	}
+	r->large = db_null(a, row, COL_PAYLOAD);
+	if (r->large) {
+		r->event = event != NULL ? xstrdup(event) : NULL;
+		r->metadata = metadata != NULL ? xstrndup(metadata, metadata_len) : NULL;
+	} else {
+		const char *payload = db_text(a, row, COL_PAYLOAD, &payload_len);
+
+		run_frame(m, r, payload, payload_len, event, metadata, metadata_len);
+	}
+	queue_insert(m, r);
+}
+
+static struct lane *
+entry_lane(struct master *m, const struct poll_entry *e)
+{
+	struct shard *s = shard_find(m, e->shard);
+
+	/* Taken anew, or given up, since the question was sent: the answer is void. */
+	if (s == NULL || s->generation != e->generation || !shard_readable(m, s))
+		return NULL;
+	return shard_lane(m, s, e->lane);
+}
+
+/* All rows of one entry, which stand together. Returns the row behind them. */
+static int
+read_entry(struct master *m, const struct db_answer *a, int row)
+{
+	int number = db_int4(a, row, COL_ENTRY);
+	struct poll_entry *e = &m->reader.entries[number - 1];
+	struct lane *l = entry_lane(m, e);
+	size_t bytes;
+
+	for (; row < a->rows && db_int4(a, row, COL_ENTRY) == number; row++) {
+		e->rows++;
+		e->last_id = (uint64_t)db_int8(a, row, COL_ID);
+		e->last_xid = db_xid8(a, row, COL_XID);
+		if (l == NULL)
+			continue;
+		bytes = ROW_OVERHEAD + (db_null(a, row, COL_PAYLOAD) ? 0 : (size_t)db_int4(a, row, COL_LENGTH));
+		l->row_bytes = (l->row_bytes * 7 + bytes) / 8;
+	}
+	return row;
+}
+
+/* The cursor and the late list first, then the rows: buffering them may evict some, which turns the cursor back. */
+static void
+advance(struct master *m, const struct poll_entry *e)
+{
+	struct lane *l = entry_lane(m, e);
+	const struct snapshot *s = &m->reader.snapshot;
+	struct late *late;
+
+	if (l == NULL || e->limit == 0)
+		return;
+	if (e->late) {
+		late = late_find(l, e->xid);
+		if (late == NULL)
+			return;
+		if (e->rows < e->limit && !in_progress(s, e->xid))
+			late_remove(l, late);
+		else if (e->rows != 0)
+			late->last_id = e->last_id;
+		l->more |= e->rows == e->limit;
+		return;
+	}
+	l->more = e->rows == e->limit;
+	l->xid = l->more ? e->last_xid : s->xmax;
+	l->id = l->more ? e->last_id : 0;
+	late_add(l, s);
+}
+
+static void
+new_lane(struct master *m, const struct db_answer *a, int row)
+{
+	struct shard *s = shard_find(m, db_int4(a, row, COL_SHARD));
+	int32_t number = db_int4(a, row, COL_LANE);
+	struct lane *l;
+
+	if (s == NULL || !shard_readable(m, s))
+		return;
+	TAILQ_FOREACH(l, &s->queue->lanes, link)
+		if (l->shard == s && l->number == number)
+			return;
+	/* From the very beginning: a row may be older than the other lanes' cursors. Nothing of it was read yet. */
+	l = shard_lane(m, s, number);
+	l->xid = l->id = 0;
+	m->reader.again = true;
+}
+
+static void
+read_answer(struct master *m, const struct db_answer *a)
+{
+	struct reader *rd = &m->reader;
+	struct lane *l = NULL;
+	int row, last = 0;
+
+	for (row = 0; row < a->rows; row++)
+		if (db_int4(a, row, COL_ENTRY) == 0 && !parse_snapshot(&rd->snapshot, db_text(a, row, COL_TASK, NULL)))
+			fatalx("poll: a snapshot of an unknown form: %s", db_text(a, row, COL_TASK, NULL));
+	for (row = 0; row < a->rows;) {
+		int entry = db_int4(a, row, COL_ENTRY);
+
+		if (entry == -1)
+			new_lane(m, a, row);
+		if (entry < 1 || (size_t)entry > rd->n)
+			row++;
+		else
+			row = read_entry(m, a, row);
+	}
+	for (size_t i = 0; i < rd->n; i++)
+		advance(m, &rd->entries[i]);
+	for (row = 0; row < a->rows; row++) {
+		int entry = db_int4(a, row, COL_ENTRY);
+
+		if (entry < 1 || (size_t)entry > rd->n)
+			continue;
+		if (entry != last)
+			l = entry_lane(m, &rd->entries[entry - 1]);
+		last = entry;
+		if (l == NULL)
+			continue;
+		read_row(m, a, row, l, (uint64_t)db_int8(a, row, COL_ID), db_xid8(a, row, COL_XID));
+	}
+}
+
+static void
+free_lingering(struct master *m)
+{
+	struct run *r;
+
+	while ((r = TAILQ_FIRST(&m->reader.lingering)) != NULL) {
+		TAILQ_REMOVE(&m->reader.lingering, r, link);
+		run_free(m, r);
+	}
+}
+
+static void
+polled(const struct db_answer *a, void *arg)
+{
+	struct master *m = arg;
+	struct reader *rd = &m->reader;
+	size_t found;
+
+	rd->busy = false;
+	if (a->outcome == DB_LOST) {
+		free_lingering(m);
+		return;
+	}
+	if (a->outcome == DB_ERROR) {
+		log_warnx("poll: %s", a->message);
+		free_lingering(m);
+		db_drop(m->reader_db, "a poll failed");
+		return;
+	}
+	read_answer(m, a);
+	free_lingering(m);
+	unserved_flush(m);
+	found = rd->found;
+	queue_dispatch_all(m);
+	if (rd->again)
+		reader_poll(m);
+	wake_polled(m, found);
+}
+
+/*
+ * A settled run leaves memory, but not while a poll is under way: that poll's snapshot may be older than the settling
+ * and show the row once more.
+ */
+void
+reader_linger(struct master *m, struct run *r)
+{
+	if (!m->reader.busy) {
+		run_free(m, r);
+		return;
+	}
+	if (r->shard != NULL)
+		shard_run_gone(m, r->shard);
+	run_set_state(r, RUN_LINGERING);
+	TAILQ_INSERT_TAIL(&m->reader.lingering, r, link);
+}
+
+/* ---- large payloads ---- */
+
+static void
+fetched(const struct db_answer *a, void *arg)
+{
+	struct run_list *list = arg;
+	struct master *m = list->master;
+
+	for (int i = 0; a->outcome == DB_OK && i < a->rows; i++) {
+		struct run *r = run_find(m, (uint64_t)db_int8(a, i, 0), db_xid8(a, i, 1));
+		size_t len;
+		const char *payload;
+
+		if (r == NULL || r->state != RUN_FETCHING || r->shard == NULL)
+			continue;
+		payload = db_text(a, i, 2, &len);
+		run_frame(m, r, payload, len, r->event, r->metadata, r->metadata != NULL ? strlen(r->metadata) : 0);
+	}
+	/* Without a payload the row is gone (cancelled), or the question was not answered: it does not run now. */
+	for (size_t i = 0; i < list->n; i++) {
+		struct run *r = run_by_exec(m, list->execs[i]);
+
+		if (r == NULL || r->state != RUN_FETCHING)
+			continue;
+		if (r->frame != NULL) {
+			queue_send_later(m, r);
+			continue;
+		}
+		queue_ended(m, r);
+		if (r->lane != NULL)
+			lane_rewind(r->lane, r->xid, r->id);
+		m->reader.again = true;
+		run_free(m, r);
+	}
+	list_free(list);
+}
+
+void
+reader_fetch(struct master *m, struct run *r)
+{
+	struct reader *rd = &m->reader;
+
+	list_add(m, &rd->fetching, &rd->fetch, r);
+	/* A few large ones at a time, so that an answer stays small. */
+	if (rd->fetching->n >= 4)
+		reader_fetch_flush(m);
+}
+
+void
+reader_fetch_flush(struct master *m)
+{
+	struct reader *rd = &m->reader;
+	struct run_list *list = rd->fetching;
+
+	if (list == NULL)
+		return;
+	rd->fetching = NULL;
+	db_call(m->reader_db, &stmt_fetch, &rd->fetch, fetched, list);
+	params_reset(&rd->fetch);
+}

@@ -1,0 +1,270 @@
+/*
+ * The runs in memory. Master.
+ *
+ * A run is (id, ready_xid), never the id alone: a row that became ready again while its former run was under way is
+ * another run. Found by that pair when read, and by its exec when a worker speaks of it.
+ */
+#include "config.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "common/xmalloc.h"
+#include "master/master.h"
+#include "proto/messages.h"
+
+#define SLOT_BITS	20
+#define SLOT_MAX	(1u << SLOT_BITS)
+
+static const char *const state_names[] = {
+	"buffered", "parking", "fetching", "noting", "sent", "settling", "lingering"
+};
+
+static size_t
+bucket_of(const struct run_table *t, uint64_t id)
+{
+	return (size_t)(id * UINT64_C(0x9e3779b97f4a7c15) >> 20) & (t->buckets_n - 1);
+}
+
+static void
+grow_buckets(struct run_table *t)
+{
+	struct run **old = t->buckets;
+	size_t old_n = t->buckets_n;
+
+	t->buckets_n = old_n != 0 ? old_n * 2 : 1024;
+	t->buckets = xcalloc(t->buckets_n, sizeof(struct run *));
+	for (size_t i = 0; i < old_n; i++) {
+		struct run *r = old[i], *next;
+
+		for (; r != NULL; r = next) {
+			size_t b = bucket_of(t, r->id);
+
+			next = r->hash_next;
+			r->hash_next = t->buckets[b];
+			t->buckets[b] = r;
+		}
+	}
+	free(old);
+}
+
+static void
+grow_slots(struct run_table *t)
+{
+	uint32_t n = t->slots_n != 0 ? t->slots_n * 2 : 1024;
+
+	if (n > SLOT_MAX)
+		fatalx("more than %u runs in memory", SLOT_MAX);
+	t->slots = xreallocarray(t->slots, n, sizeof(struct run *));
+	t->free_slots = xreallocarray(t->free_slots, n, sizeof(uint32_t));
+	for (uint32_t i = n; i-- > t->slots_n;) {
+		t->slots[i] = NULL;
+		t->free_slots[t->free_n++] = i;
+	}
+	t->slots_n = n;
+}
+
+struct run *
+run_new(struct master *m, uint64_t id, uint64_t xid)
+{
+	struct run_table *t = &m->runs;
+	struct run *r = t->spare;
+	uint32_t slot;
+	size_t b;
+
+	if (t->n >= t->buckets_n)
+		grow_buckets(t);
+	if (t->free_n == 0)
+		grow_slots(t);
+	if (r != NULL)
+		t->spare = r->hash_next;
+	else
+		r = xmalloc(sizeof(*r));
+	memset(r, 0, sizeof(*r));
+	slot = t->free_slots[--t->free_n];
+	t->slots[slot] = r;
+	/* The generation keeps a late frame about the slot's former run from meeting this one. 0 is the session. */
+	r->exec = ++t->generation << SLOT_BITS | slot;
+	r->id = id;
+	r->xid = xid;
+	b = bucket_of(t, id);
+	r->hash_next = t->buckets[b];
+	t->buckets[b] = r;
+	t->n++;
+	return r;
+}
+
+void
+run_free(struct master *m, struct run *r)
+{
+	struct run_table *t = &m->runs;
+	struct run **p = &t->buckets[bucket_of(t, r->id)];
+	uint32_t slot = r->exec & (SLOT_MAX - 1);
+
+	while (*p != r)
+		p = &(*p)->hash_next;
+	*p = r->hash_next;
+	t->slots[slot] = NULL;
+	t->free_slots[t->free_n++] = slot;
+	t->n--;
+	free(r->frame);
+	free(r->event);
+	free(r->metadata);
+	if (r->shard != NULL && r->state != RUN_LINGERING)
+		shard_run_gone(m, r->shard);
+	r->hash_next = t->spare;
+	t->spare = r;
+}
+
+struct run *
+run_find(struct master *m, uint64_t id, uint64_t xid)
+{
+	struct run_table *t = &m->runs;
+
+	if (t->buckets_n == 0)
+		return NULL;
+	for (struct run *r = t->buckets[bucket_of(t, id)]; r != NULL; r = r->hash_next)
+		if (r->id == id && r->xid == xid)
+			return r;
+	return NULL;
+}
+
+struct run *
+run_by_exec(struct master *m, uint64_t exec)
+{
+	uint32_t slot = exec & (SLOT_MAX - 1);
+	struct run *r;
+
+	if (slot >= m->runs.slots_n)
+		return NULL;
+	r = m->runs.slots[slot];
+	return r != NULL && r->exec == exec ? r : NULL;
+}
+
+struct run *
+run_next_of(struct master *m, uint64_t id, struct run *from)
+{
+	struct run_table *t = &m->runs;
+	struct run *r;
+
+	if (t->buckets_n == 0)
+		return NULL;
+	r = from != NULL ? from->hash_next : t->buckets[bucket_of(t, id)];
+	while (r != NULL && r->id != id)
+		r = r->hash_next;
+	return r;
+}
+
+void
+run_rekey(struct master *m, struct run *r, uint64_t xid)
+{
+	/* The hash is of the id alone, which stays. */
+	(void)m;
+	r->xid = xid;
+}
+
+void
+run_set_state(struct run *r, enum run_state state)
+{
+	if (log_enabled(LOG_LEVEL_DEBUG))
+		log_debug("run %" PRIu64 "/%" PRIu64 ": %s -> %s", r->id, r->xid, state_names[r->state], state_names[state]);
+	r->state = state;
+}
+
+void
+run_each(struct master *m, run_each_cb cb, void *arg)
+{
+	for (uint32_t i = 0; i < m->runs.slots_n; i++)
+		if (m->runs.slots[i] != NULL)
+			cb(m, m->runs.slots[i], arg);
+}
+
+void
+run_put_back(struct master *m, struct run *r)
+{
+	if (r->noted)
+		settle_forget_running(m, r);
+	r->started = false;
+	/* Its row is as it was: whoever reads the shard next finds it. */
+	if (r->shard == NULL || r->shard->state != SHARD_OWNED || m->stopping) {
+		run_free(m, r);
+		return;
+	}
+	/* The worker's programs may have changed meanwhile. */
+	r->pool = task_pool(r->task, r->queue);
+	if (r->pool < 0) {
+		lane_rewind(r->lane, r->xid, r->id);
+		run_free(m, r);
+		return;
+	}
+	run_set_state(r, RUN_BUFFERED);
+	queue_insert(m, r);
+}
+
+static char *
+copy_digits(char *p, uint64_t v)
+{
+	char tmp[20];
+	int n = 0;
+
+	do
+		tmp[n++] = (char)('0' + v % 10);
+	while ((v /= 10) != 0);
+	while (n > 0)
+		*p++ = tmp[--n];
+	return p;
+}
+
+void
+run_frame(struct master *m, struct run *r, const char *payload, size_t payload_len, const char *event,
+    const char *metadata, size_t metadata_len)
+{
+	struct buf *b = &m->reader.scratch;
+	char id[24], token[72], *p;
+	struct msg_run msg = {
+		.task = pstr(r->task->name),
+		.attempt = r->attempt,
+		.event.name = pstr(event != NULL ? event : "pgconductor.invoke"),
+		.event.payload = { payload, payload_len },
+		.has_deadline_ms = r->task->timeout_ms != 0,
+		.deadline_ms = r->task->timeout_ms,
+		.metadata = { metadata, metadata_len },
+	};
+
+	p = copy_digits(id, r->id);
+	msg.id.p = id;
+	msg.id.len = (size_t)(p - id);
+	p = copy_digits(token, r->xid);
+	*p++ = '.';
+	p = copy_digits(p, r->shard->epoch);
+	*p++ = '.';
+	p = copy_digits(p, (uint64_t)m->node);
+	msg.token.p = token;
+	msg.token.len = (size_t)(p - token);
+	buf_reset(b, 1 << 20);
+	msg_run_encode(b, r->exec, &msg);
+	free(r->frame);
+	r->frame_len = b->len;
+	r->frame = xmemdup(buf_ptr(b), b->len);
+}
+
+void
+run_free_all(struct master *m)
+{
+	struct run_table *t = &m->runs;
+
+	for (uint32_t i = 0; i < t->slots_n; i++)
+		if (t->slots[i] != NULL)
+			run_free(m, t->slots[i]);
+	while (t->spare != NULL) {
+		struct run *next = t->spare->hash_next;
+
+		free(t->spare);
+		t->spare = next;
+	}
+	free(t->slots);
+	free(t->free_slots);
+	free(t->buckets);
+}

@@ -1,0 +1,446 @@
+/*
+ * The server: starting, signals, reload, ending. Master.
+ */
+#include "config.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <event2/dns.h>
+#include <event2/event.h>
+
+#include "common/log.h"
+#include "common/peer.h"
+#include "common/xmalloc.h"
+#include "master/master.h"
+#include "proto/messages.h"
+
+/* After the deadline of a stop: time for workers to end handlers, and for the last outcomes to be written. */
+#define STOP_SLACK_MS	5000
+
+static void
+loop_exit(struct master *m)
+{
+	event_base_loopexit(m->base, NULL);
+}
+
+void
+server_fail(struct master *m, int status, const char *why)
+{
+	log_error("%s", why);
+	m->status = status;
+	loop_exit(m);
+}
+
+/* ---- queues ---- */
+
+static void
+discover(struct master *m, struct conf_handler *h)
+{
+	struct queue *q = queue_new(m, h->name);
+
+	q->discovery = true;
+	q->asked = h;
+	q->conf = conf_queue_get(m->conf, CONF_DEFAULT_QUEUE);
+	TAILQ_INSERT_TAIL(&m->queues, q, link);
+	worker_start(m, q);
+}
+
+static bool
+has_programs(const struct conf *conf, const struct conf_queue *cq, bool command)
+{
+	if (command)
+		return true;
+	for (size_t i = 0; i < cq->handlers_n; i++)
+		if (cq->handlers[i] != conf->command)
+			return true;
+	for (size_t i = 0; i < conf->tasks_n; i++)
+		if (conf->tasks[i]->exec.v != NULL && strcmp(conf->tasks[i]->queue, cq->name) == 0)
+			return true;
+	return false;
+}
+
+/* Starts a queue, or tells its worker what is new. */
+static void
+serve_queue(struct master *m, const char *name, bool command)
+{
+	struct queue *q = queue_find(m, name);
+
+	if (q == NULL) {
+		q = queue_new(m, name);
+		TAILQ_INSERT_TAIL(&m->queues, q, link);
+	}
+	q->conf = conf_queue_get(m->conf, name);
+	q->command = q->command || command;
+	q->retiring = false;
+	if (q->worker.state == WORKER_UP)
+		worker_setup(m, q);
+	else if (q->worker.state == WORKER_NONE)
+		worker_start(m, q);
+}
+
+static void
+serve_configured(struct master *m)
+{
+	size_t n = m->conf->queues_n;
+
+	for (size_t i = 0; i < n; i++) {
+		struct conf_queue *cq = m->conf->queues[i];
+		struct queue *q = queue_find(m, cq->name);
+		bool command = q != NULL && q->command;
+
+		if (has_programs(m->conf, cq, command))
+			serve_queue(m, cq->name, command);
+	}
+}
+
+static void
+discovered_queues(struct master *m, const struct msg_announce *msg)
+{
+	for (size_t i = 0; i < msg->tasks_n; i++) {
+		const struct pstr *said = &msg->tasks[i].queue;
+		char *name = said->p != NULL ? xstrndup(said->p, said->len) : xstrdup(CONF_DEFAULT_QUEUE);
+		struct queue *q = queue_find(m, name);
+
+		if (!conf_queue_name_valid(name))
+			log_error("task %.*s: \"%s\" is not a queue's name", (int)msg->tasks[i].name.len,
+			    msg->tasks[i].name.p, name);
+		else if (q == NULL || !q->command)
+			serve_queue(m, name, true);
+		free(name);
+	}
+}
+
+void
+server_discovered(struct master *m, struct queue *q, const struct msg_announce *msg, const char *error)
+{
+	if (error != NULL) {
+		char *why = xasprintf("%s does not start: %s", q->asked->name, error);
+
+		q->served = true;
+		server_fail(m, EX_UNAVAILABLE, why);
+		free(why);
+		return;
+	}
+	if (msg->tasks_n == 0)
+		log_warnx("%s announces no task", q->asked->name);
+	if (!m->opt->register_only)
+		discovered_queues(m, msg);
+	worker_drain(m, q, m->conf->shutdown_timeout);
+	server_progress(m);
+}
+
+/* ---- ending ---- */
+
+static void
+on_stop_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct master *m = arg;
+
+	(void)fd;
+	(void)what;
+	log_warnx("stopping took too long; what is left is given up, and will run again");
+	loop_exit(m);
+}
+
+static void
+stop(struct master *m)
+{
+	struct queue *q;
+	int64_t grace = 0;
+	struct timeval tv;
+
+	if (m->stopping)
+		return;
+	m->stopping = true;
+	log_info("stopping");
+	TAILQ_FOREACH(q, &m->queues, link) {
+		if (q->conf->kill_grace > grace)
+			grace = q->conf->kill_grace;
+		worker_drain(m, q, m->conf->shutdown_timeout);
+	}
+	shard_give_all(m);
+	grace += m->conf->shutdown_timeout + STOP_SLACK_MS;
+	tv.tv_sec = grace / 1000;
+	tv.tv_usec = grace % 1000 * 1000;
+	event_add(m->stop_timer, &tv);
+	server_progress(m);
+}
+
+static bool
+workers_ended(const struct master *m)
+{
+	const struct queue *q;
+
+	TAILQ_FOREACH(q, &m->queues, link)
+		if (q->worker.state != WORKER_NONE)
+			return false;
+	return true;
+}
+
+static bool
+discovering(const struct master *m)
+{
+	const struct queue *q;
+
+	TAILQ_FOREACH(q, &m->queues, link)
+		if (q->discovery)
+			return true;
+	return false;
+}
+
+/* Nothing is ready or due, nothing runs, and every shard that this node is to have has been looked at. */
+static bool
+drained(const struct master *m)
+{
+	const struct queue *q;
+	int queues = 0;
+
+	TAILQ_FOREACH(q, &m->queues, link) {
+		if (q->discovery || !q->served || q->outstanding != 0 || q->count != 0)
+			return false;
+		queues++;
+	}
+	return queues != 0 && shard_settled(m) && settle_idle(m) && wake_quiet(m);
+}
+
+void
+server_progress(struct master *m)
+{
+	if (m->stopping) {
+		if (workers_ended(m) && settle_idle(m) && (TAILQ_EMPTY(&m->shards) || !node_may_write(m)))
+			loop_exit(m);
+		return;
+	}
+	if (m->opt->register_only) {
+		if (m->declared && m->declaring == 0 && !discovering(m)) {
+			m->status = m->declare_failed ? EX_DATAERR : m->status;
+			loop_exit(m);
+		}
+	} else if (m->opt->drain && drained(m)) {
+		m->status = m->failed != 0 ? 1 : 0;
+		stop(m);
+	}
+}
+
+void
+server_worker_ended(struct master *m, struct queue *q)
+{
+	if (q->discovery || (q->retiring && !m->stopping && shard_queue_empty(m, q))) {
+		TAILQ_REMOVE(&m->queues, q, link);
+		if (q->worker.restart != NULL)
+			event_free(q->worker.restart);
+		queue_free(m, q);
+	}
+	server_progress(m);
+}
+
+/* ---- signals ---- */
+
+static void
+on_stop_signal(evutil_socket_t sig, short what, void *arg)
+{
+	struct master *m = arg;
+
+	(void)what;
+	if (m->stopping) {
+		log_warnx("stopping at once");
+		m->status = 128 + (int)sig;
+		loop_exit(m);
+		return;
+	}
+	stop(m);
+}
+
+static void
+on_child(evutil_socket_t sig, short what, void *arg)
+{
+	struct master *m = arg;
+	pid_t pid;
+	int status;
+
+	(void)sig;
+	(void)what;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		if (!worker_reaped(m, pid, status) && m->opt->on_child != NULL)
+			m->opt->on_child(pid, status);
+}
+
+static void
+retire_missing(struct master *m)
+{
+	struct queue *q;
+
+	TAILQ_FOREACH(q, &m->queues, link) {
+		if (q->discovery || q->command || has_programs(m->conf, conf_queue_get(m->conf, q->name), false))
+			continue;
+		log_info("queue %s is not served any more", q->name);
+		q->retiring = true;
+		q->conf = conf_queue_get(m->conf, q->name);
+		worker_drain(m, q, m->conf->shutdown_timeout);
+	}
+}
+
+static void
+on_reload(evutil_socket_t sig, short what, void *arg)
+{
+	struct master *m = arg;
+	struct conf_errors errors;
+	struct conf *fresh, *old = m->conf;
+
+	(void)sig;
+	(void)what;
+	if (m->opt->conf_path == NULL || m->stopping) {
+		log_info("there is no configuration file to read again");
+		return;
+	}
+	conf_errors_init(&errors);
+	fresh = conf_load(m->opt->conf_path, &errors);
+	for (size_t i = 0; i < errors.n; i++)
+		log_error("%s", errors.v[i]);
+	if (fresh == NULL) {
+		log_error("the configuration has errors; nothing was changed");
+		conf_errors_free(&errors);
+		return;
+	}
+	if (m->opt->argc != 0)
+		conf_set_command(fresh, m->opt->argv);
+	conf_compare(old, fresh, &errors);
+	for (size_t i = 0; i < errors.warnings_n; i++)
+		log_warnx("%s", errors.warnings[i]);
+	conf_errors_free(&errors);
+	m->conf = fresh;
+	log_init("master", (enum log_level)fresh->log_level, (enum log_format)fresh->log_format);
+	retire_missing(m);
+	serve_configured(m);
+	task_declare_all(m);
+	task_serve(m);
+	conf_free(old);
+	log_info("the configuration was read again");
+}
+
+static void
+catch_signals(struct master *m)
+{
+	const struct { int sig; event_callback_fn cb; } table[] = {
+		{ SIGTERM, on_stop_signal }, { SIGINT, on_stop_signal }, { SIGHUP, on_reload }, { SIGCHLD, on_child },
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		m->signals[i] = evsignal_new(m->base, table[i].sig, table[i].cb, m);
+		event_add(m->signals[i], NULL);
+	}
+}
+
+/* Root is kept only for queues that have a user of their own. */
+static bool
+drop_privileges(const struct conf *conf)
+{
+	struct passwd *pw;
+	struct group *gr = NULL;
+
+	if (geteuid() != 0 || conf->user == NULL)
+		return true;
+	for (size_t i = 0; i < conf->queues_n; i++)
+		if (conf->queues[i]->user != NULL)
+			return true;
+	pw = getpwnam(conf->user);
+	if (pw == NULL || (conf->group != NULL && (gr = getgrnam(conf->group)) == NULL)) {
+		log_error("user \"%s\" or its group is not known", conf->user);
+		return false;
+	}
+	if (initgroups(conf->user, pw->pw_gid) == -1 || setgid(gr != NULL ? gr->gr_gid : pw->pw_gid) == -1 ||
+	    setuid(pw->pw_uid) == -1) {
+		log_warn("becoming user \"%s\"", conf->user);
+		return false;
+	}
+	return true;
+}
+
+static void
+free_queues(struct master *m)
+{
+	struct queue *q;
+
+	while ((q = TAILQ_FIRST(&m->queues)) != NULL) {
+		TAILQ_REMOVE(&m->queues, q, link);
+		peer_free(q->worker.peer);
+		worker_kill(q);
+		if (q->worker.restart != NULL)
+			event_free(q->worker.restart);
+		queue_free(m, q);
+	}
+}
+
+static void
+start(struct master *m)
+{
+	node_start(m);
+	if (m->opt->register_only) {
+		for (size_t i = 0; i < m->conf->handlers_n; i++)
+			discover(m, m->conf->handlers[i]);
+		return;
+	}
+	serve_configured(m);
+	if (m->opt->argc != 0)
+		discover(m, m->conf->command);
+	if (TAILQ_EMPTY(&m->queues))
+		server_fail(m, EX_CONFIG, "there is nothing to serve: give a program (-- CMD), or tasks or handlers in a "
+		    "configuration file");
+}
+
+int
+server_run(struct server_options *opt)
+{
+	struct master m = { .opt = opt, .conf = opt->conf };
+
+	log_init("master", (enum log_level)m.conf->log_level, (enum log_format)m.conf->log_format);
+	srandom((unsigned)(getpid() ^ time(NULL)));
+	TAILQ_INIT(&m.queues);
+	TAILQ_INIT(&m.shards);
+	m.takeover_ms = (int)m.conf->takeover_timeout;
+	m.poll_interval_ms = (int)m.conf->poll_interval;
+	m.exe = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	if (m.exe == -1)
+		fatal("opening this program's own file");
+	if (!drop_privileges(m.conf))
+		return EX_NOPERM;
+	m.base = event_base_new();
+	m.dns = evdns_base_new(m.base, EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+	if (m.base == NULL || m.dns == NULL)
+		fatalx("libevent could not be set up");
+	m.stop_timer = evtimer_new(m.base, on_stop_timer, &m);
+	catch_signals(&m);
+	settle_init(&m);
+	wake_init(&m);
+	reader_init(&m);
+	start(&m);
+	event_base_dispatch(m.base);
+
+	log_info("stopped");
+	m.stopping = true;
+	free_queues(&m);
+	shard_free_all(&m);
+	node_free(&m);
+	reader_free(&m);
+	wake_free(&m);
+	settle_free(&m);
+	run_free_all(&m);
+	task_free_all(&m);
+	for (size_t i = 0; i < 4; i++)
+		event_free(m.signals[i]);
+	event_free(m.stop_timer);
+	evdns_base_free(m.dns, 0);
+	event_base_free(m.base);
+	close(m.exe);
+	conf_free(m.conf);
+	return m.status;
+}

@@ -1,0 +1,710 @@
+/*
+ * Writing outcomes. Master.
+ *
+ * While one batch is on its way the next one gathers. A batch whose statement fails is never given up as a whole: rows
+ * that others hold locked are left for later, a missing partition is made, and what the data itself makes impossible
+ * is found by halving the batch and settled as a failure of that one run.
+ */
+#include "config.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include <event2/event.h>
+
+#include "common/json.h"
+#include "common/log.h"
+#include "common/xmalloc.h"
+#include "master/master.h"
+
+#define BATCH_MAX	2000
+#define BATCH_BYTES	((size_t)4 << 20)
+/* Outcomes that wait for the database; beyond it nothing new is started. */
+#define BACKLOG_MAX	20000
+#define BACKLOG_BYTES	((size_t)24 << 20)
+#define IN_FLIGHT_MAX	2
+/* Runs that last this long stand in `running`. */
+#define NOTE_AFTER_MS	1000
+#define LOCKED_RETRY_MS	200
+#define BROKEN_RETRY_MS	1000
+
+static const struct db_stmt stmt_plain = { "settle_plain",
+	"select pgconductor.settle_plain($1::bigint[], $2::xid8[], $3::json[], $4::boolean[], $5::int[], $6::int)" };
+static const struct db_stmt stmt_full = { "settle_full",
+	"select pgconductor.settle_full($1::bigint[], $2::xid8[], $3::text[], $4::json[], $5::json[], $6::boolean[],"
+	" $7::bigint[], $8::int[], $9::int)" };
+static const struct db_stmt stmt_locked = { "settle_locked",
+	"select unnest(pgconductor.settle_locked($1::bigint[], $2::xid8[], $3::text[], $4::json[], $5::json[], $6::boolean[],"
+	" $7::bigint[], $8::int[], $9::int))" };
+static const struct db_stmt stmt_note = { "note_running",
+	"select pgconductor.note_running($1::bigint[], $2::xid8[], $3::int[], $4::int[], $5::text[], $6::int[], $7::int, $8::int[])" };
+static const struct db_stmt stmt_forget = { "forget_running",
+	"select pgconductor.forget_running($1::bigint[], $2::xid8[])" };
+
+enum batch_way { WAY_SPLIT, WAY_FULL, WAY_LOCKED };
+
+/* Outcomes written together. On its way it has one or two statements, the plain ones and the others. */
+struct batch {
+	TAILQ_ENTRY(batch) link;
+	struct master	*master;
+	struct outcome	*v;
+	size_t		 n, cap;
+	struct buf	 arena;
+	enum batch_way	 way;
+	int		 unanswered;
+	bool		 failed;	/* a statement of it failed: what to do is decided when all have answered */
+	char		 sqlstate[6];
+	char		*message;
+	bool		 plain_done, full_done;
+	int64_t		 not_before_ms;
+};
+
+TAILQ_HEAD(batchlist, batch);
+
+struct settle {
+	struct batch	*gathering;
+	struct batchlist waiting;	/* to be sent, in this order; parts of failed ones */
+	struct batchlist sent;
+	size_t		 backlog, backlog_bytes;
+	int		 in_flight;
+	struct event	*retry;
+	struct params	 params, note, forget;
+	uint64_t	*note_execs;
+	size_t		 note_n, note_cap;
+	struct batch	*spare;
+};
+
+static void	batch_done(struct master *, struct batch *);
+
+static struct batch *
+batch_new(struct master *m)
+{
+	struct settle *st = m->settle;
+	struct batch *b = st->spare;
+
+	if (b != NULL) {
+		st->spare = NULL;
+		return b;
+	}
+	b = xcalloc(1, sizeof(*b));
+	b->master = m;
+	return b;
+}
+
+static void
+batch_free(struct settle *st, struct batch *b)
+{
+	free(b->message);
+	b->message = NULL;
+	if (st->spare == NULL) {
+		b->n = 0;
+		buf_reset(&b->arena, 1 << 20);
+		b->way = WAY_SPLIT;
+		b->failed = b->plain_done = b->full_done = false;
+		b->not_before_ms = 0;
+		st->spare = b;
+		return;
+	}
+	buf_free(&b->arena);
+	free(b->v);
+	free(b);
+}
+
+static void
+batch_add(struct batch *b, const struct outcome *o, const char *text, size_t len)
+{
+	if (b->n == b->cap) {
+		b->cap = b->cap != 0 ? b->cap * 2 : 256;
+		b->v = xreallocarray(b->v, b->cap, sizeof(*b->v));
+	}
+	b->v[b->n] = *o;
+	b->v[b->n].text = b->arena.len;
+	b->v[b->n++].text_len = len;
+	buf_add(&b->arena, text, len);
+}
+
+static const char *
+text_of(struct batch *b, const struct outcome *o)
+{
+	return o->text_len != 0 ? (const char *)buf_ptr(&b->arena) + o->text : NULL;
+}
+
+static void
+on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	settle_flush(arg);
+}
+
+void
+settle_init(struct master *m)
+{
+	struct settle *st = xcalloc(1, sizeof(*st));
+
+	TAILQ_INIT(&st->waiting);
+	TAILQ_INIT(&st->sent);
+	st->retry = evtimer_new(m->base, on_retry, m);
+	m->settle = st;
+	st->gathering = batch_new(m);
+}
+
+static void
+batch_list_free(struct batchlist *list)
+{
+	struct batch *b;
+
+	while ((b = TAILQ_FIRST(list)) != NULL) {
+		TAILQ_REMOVE(list, b, link);
+		buf_free(&b->arena);
+		free(b->message);
+		free(b->v);
+		free(b);
+	}
+}
+
+void
+settle_free(struct master *m)
+{
+	struct settle *st = m->settle;
+
+	TAILQ_INSERT_TAIL(&st->waiting, st->gathering, link);
+	if (st->spare != NULL)
+		TAILQ_INSERT_TAIL(&st->waiting, st->spare, link);
+	batch_list_free(&st->waiting);
+	batch_list_free(&st->sent);
+	params_free(&st->params);
+	params_free(&st->note);
+	params_free(&st->forget);
+	free(st->note_execs);
+	event_free(st->retry);
+	free(st);
+}
+
+bool
+settle_idle(const struct master *m)
+{
+	return m->settle->backlog == 0;
+}
+
+bool
+settle_full(const struct master *m)
+{
+	return m->settle->backlog >= BACKLOG_MAX || m->settle->backlog_bytes >= BACKLOG_BYTES;
+}
+
+/* ---- sending ---- */
+
+static bool
+is_plain(const struct outcome *o)
+{
+	return o->kind == OUTCOME_COMPLETED && !o->careful && !o->run->noted;
+}
+
+static void
+answered_part(const struct db_answer *a, struct batch *b, bool *done)
+{
+	b->unanswered--;
+	if (a->outcome == DB_OK) {
+		*done = true;
+	} else if (!b->failed) {
+		b->failed = true;
+		snprintf(b->sqlstate, sizeof(b->sqlstate), "%s", a->outcome == DB_ERROR ? a->sqlstate : "");
+		free(b->message);
+		b->message = xstrdup(a->message);
+	}
+	if (b->unanswered == 0)
+		batch_done(b->master, b);
+}
+
+static void
+answered_plain(const struct db_answer *a, void *arg)
+{
+	struct batch *b = arg;
+
+	answered_part(a, b, &b->plain_done);
+}
+
+static void
+answered_full(const struct db_answer *a, void *arg)
+{
+	struct batch *b = arg;
+
+	answered_part(a, b, &b->full_done);
+}
+
+/* The rows that others hold locked stay in the batch, which goes again a little later. */
+static void
+answered_locked(const struct db_answer *a, void *arg)
+{
+	struct batch *b = arg;
+	struct batch *rest;
+
+	if (a->outcome == DB_OK && a->rows != 0) {
+		rest = batch_new(b->master);
+		for (int i = 0; i < a->rows; i++) {
+			size_t at = (size_t)db_int4(a, i, 0) - 1;
+
+			if (at >= b->n || b->v[at].run == NULL)
+				continue;
+			batch_add(rest, &b->v[at], text_of(b, &b->v[at]), b->v[at].text_len);
+			b->v[at].run = NULL;
+		}
+		rest->way = WAY_LOCKED;
+		rest->not_before_ms = clock_ms() + LOCKED_RETRY_MS;
+		TAILQ_INSERT_TAIL(&b->master->settle->waiting, rest, link);
+	}
+	answered_part(a, b, &b->full_done);
+}
+
+static int
+send_plain(struct master *m, struct batch *b)
+{
+	struct params *p = &m->settle->params;
+	int ids, xids, results, keep, took, n = 0;
+
+	params_reset(p);
+	ids = param_array(p, PARAM_INT8);
+	xids = param_array(p, PARAM_XID8);
+	results = param_array(p, PARAM_JSON);
+	keep = param_array(p, PARAM_BOOL);
+	took = param_array(p, PARAM_INT4);
+	for (size_t i = 0; i < b->n; i++) {
+		struct outcome *o = &b->v[i];
+
+		if (o->careful)
+			continue;
+		param_array_int8(p, ids, (int64_t)o->run->id);
+		param_array_xid8(p, xids, o->run->xid);
+		if (o->text_len != 0)
+			param_array_text(p, results, text_of(b, o), o->text_len);
+		else
+			param_array_null(p, results);
+		param_array_bool(p, keep, o->run->task->keep);
+		param_array_int4(p, took, o->took_ms);
+		n++;
+	}
+	if (n == 0)
+		return 0;
+	param_int4(p, m->node);
+	b->unanswered++;
+	db_call(m->writer, &stmt_plain, p, answered_plain, b);
+	return n;
+}
+
+static void
+add_json(struct params *p, int array, const char *text, size_t len)
+{
+	if (len != 0)
+		param_array_text(p, array, text, len);
+	else
+		param_array_null(p, array);
+}
+
+static void
+send_full(struct master *m, struct batch *b)
+{
+	static const char *const names[] = { "completed", "failed", "deferred" };
+	struct params *p = &m->settle->params;
+	int ids, xids, outcomes, results, errors, retries, after, took, n = 0;
+
+	params_reset(p);
+	ids = param_array(p, PARAM_INT8);
+	xids = param_array(p, PARAM_XID8);
+	outcomes = param_array(p, PARAM_TEXT);
+	results = param_array(p, PARAM_JSON);
+	errors = param_array(p, PARAM_JSON);
+	retries = param_array(p, PARAM_BOOL);
+	after = param_array(p, PARAM_INT8);
+	took = param_array(p, PARAM_INT4);
+	for (size_t i = 0; i < b->n; i++) {
+		struct outcome *o = &b->v[i];
+		bool completed = o->kind == OUTCOME_COMPLETED;
+
+		if (b->way == WAY_SPLIT && !o->careful)
+			continue;
+		param_array_int8(p, ids, (int64_t)o->run->id);
+		param_array_xid8(p, xids, o->run->xid);
+		param_array_text(p, outcomes, names[o->kind], strlen(names[o->kind]));
+		add_json(p, results, text_of(b, o), completed ? o->text_len : 0);
+		add_json(p, errors, text_of(b, o), completed ? 0 : o->text_len);
+		param_array_bool(p, retries, o->retry);
+		if (o->after_ms < 0)
+			param_array_null(p, after);
+		else
+			param_array_int8(p, after, o->after_ms);
+		param_array_int4(p, took, o->took_ms);
+		n++;
+	}
+	if (n == 0)
+		return;
+	param_int4(p, m->node);
+	b->unanswered++;
+	if (b->way == WAY_LOCKED)
+		db_call(m->writer, &stmt_locked, p, answered_locked, b);
+	else
+		db_call(m->writer, &stmt_full, p, answered_full, b);
+}
+
+static void
+batch_send(struct master *m, struct batch *b)
+{
+	struct settle *st = m->settle;
+
+	TAILQ_INSERT_TAIL(&st->sent, b, link);
+	st->in_flight++;
+	b->failed = b->plain_done = b->full_done = false;
+	/* Which way each goes is fixed now: a note may be written or lost before the answer. */
+	for (size_t i = 0; i < b->n; i++)
+		b->v[i].careful = !is_plain(&b->v[i]);
+	/* Held until both are sent: without a connection the answers come at once. */
+	b->unanswered = 1;
+	if (b->way == WAY_SPLIT)
+		send_plain(m, b);
+	send_full(m, b);
+	if (--b->unanswered == 0)
+		batch_done(m, b);
+}
+
+/* Outcomes of runs whose shard was lost are nobody's: the new owner runs them. */
+static void
+drop_orphans(struct master *m, struct batch *b)
+{
+	struct settle *st = m->settle;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < b->n; i++) {
+		struct outcome *o = &b->v[i];
+
+		if (o->run->shard != NULL) {
+			b->v[kept++] = *o;
+			continue;
+		}
+		st->backlog--;
+		st->backlog_bytes -= o->text_len;
+		run_free(m, o->run);
+	}
+	b->n = kept;
+}
+
+/* A shard that is being taken again: whether it is still ours is not known yet. */
+static bool
+all_owned(const struct batch *b)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		const struct shard *s = b->v[i].run->shard;
+
+		if (s != NULL && s->state != SHARD_OWNED && s->state != SHARD_GIVING)
+			return false;
+	}
+	return true;
+}
+
+void
+settle_flush(struct master *m)
+{
+	struct settle *st = m->settle;
+	struct batch *b, *next;
+	int64_t now = clock_ms();
+	bool later = false;
+
+	if (!node_may_write(m) || m->moving != 0)
+		return;
+	if (st->gathering->n != 0 && st->in_flight < IN_FLIGHT_MAX) {
+		TAILQ_INSERT_TAIL(&st->waiting, st->gathering, link);
+		st->gathering = batch_new(m);
+	}
+	for (b = TAILQ_FIRST(&st->waiting); b != NULL && st->in_flight < IN_FLIGHT_MAX; b = next) {
+		next = TAILQ_NEXT(b, link);
+		drop_orphans(m, b);
+		if (b->not_before_ms > now || !all_owned(b)) {
+			later = true;
+			continue;
+		}
+		TAILQ_REMOVE(&st->waiting, b, link);
+		if (b->n == 0)
+			batch_free(st, b);
+		else
+			batch_send(m, b);
+	}
+	if (later && !evtimer_pending(st->retry, NULL)) {
+		struct timeval tv = { 0, LOCKED_RETRY_MS / 2 * 1000 };
+
+		event_add(st->retry, &tv);
+	}
+}
+
+/* ---- when a batch does not go through ---- */
+
+static void
+outcome_done(struct master *m, struct outcome *o)
+{
+	m->settle->backlog--;
+	m->settle->backlog_bytes -= o->text_len;
+	if (o->kind != OUTCOME_COMPLETED)
+		wake_up(m);
+	reader_linger(m, o->run);
+}
+
+static void
+part(struct master *m, struct batch *b, size_t from, size_t to, enum batch_way way, int wait_ms)
+{
+	struct batch *half = batch_new(m);
+
+	for (size_t i = from; i < to; i++)
+		if (b->v[i].run != NULL)
+			batch_add(half, &b->v[i], text_of(b, &b->v[i]), b->v[i].text_len);
+	half->way = way;
+	half->not_before_ms = wait_ms != 0 ? clock_ms() + wait_ms : 0;
+	TAILQ_INSERT_TAIL(&m->settle->waiting, half, link);
+}
+
+/* The one outcome that the database cannot take, because of what is in it. */
+static void
+settle_offender(struct master *m, struct batch *b)
+{
+	struct outcome o = b->v[0];
+	struct batch *fresh = batch_new(m);
+	struct buf error;
+
+	log_warnx("execution %" PRIu64 ": its outcome cannot be stored: %s", o.run->id, b->message);
+	buf_init(&error);
+	buf_addstr(&error, "{\"code\":\"bad_result\",\"message\":");
+	json_quote(&error, b->message, strlen(b->message));
+	buf_addstr(&error, "}");
+	m->settle->backlog_bytes += error.len - o.text_len;
+	/* A failure that cannot be stored either has nothing more to be replaced by. */
+	o.replaced = true;
+	o.retry = o.kind == OUTCOME_COMPLETED || o.retry;
+	o.kind = OUTCOME_FAILED;
+	o.after_ms = -1;
+	batch_add(fresh, &o, (const char *)buf_ptr(&error), error.len);
+	fresh->way = WAY_FULL;
+	TAILQ_INSERT_TAIL(&m->settle->waiting, fresh, link);
+	buf_free(&error);
+}
+
+static bool
+data_error(const char *sqlstate)
+{
+	return strncmp(sqlstate, "22", 2) == 0 || strncmp(sqlstate, "23", 2) == 0 || strncmp(sqlstate, "54", 2) == 0 ||
+	    strcmp(sqlstate, "P0001") == 0;
+}
+
+/* What the statements that did go through have settled leaves the batch. */
+static void
+batch_keep_failed(struct master *m, struct batch *b)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < b->n; i++) {
+		struct outcome *o = &b->v[i];
+		bool plain;
+
+		if (o->run == NULL)
+			continue;
+		plain = b->way == WAY_SPLIT && !o->careful;
+		if (plain ? b->plain_done : b->full_done)
+			outcome_done(m, o);
+		else
+			b->v[kept++] = *o;
+	}
+	b->n = kept;
+}
+
+static void
+batch_failed(struct master *m, struct batch *b)
+{
+	const char *state = b->sqlstate;
+
+	if (state[0] == '\0') {			/* the connection went: the same again on the next one */
+		part(m, b, 0, b->n, b->way, 0);
+	} else if (strcmp(state, "23514") == 0) {
+		upkeep_partition_missing(m);
+		part(m, b, 0, b->n, b->way, LOCKED_RETRY_MS);
+	} else if (strcmp(state, "55P03") == 0 || strcmp(state, "40P01") == 0 || strcmp(state, "40001") == 0) {
+		part(m, b, 0, b->n, WAY_LOCKED, b->way == WAY_LOCKED ? LOCKED_RETRY_MS : 0);
+	} else if (strcmp(state, "57014") == 0 && b->n > 1) {
+		part(m, b, 0, b->n / 2, b->way, 0);
+		part(m, b, b->n / 2, b->n, b->way, 0);
+	} else if (data_error(state) && b->n > 1) {
+		part(m, b, 0, b->n / 2, b->way, 0);
+		part(m, b, b->n / 2, b->n, b->way, 0);
+	} else if (data_error(state) && !b->v[0].replaced) {
+		settle_offender(m, b);
+	} else {
+		log_warnx("%zu outcomes cannot be written yet (%s): %s", b->n, state, b->message);
+		part(m, b, 0, b->n, b->way, BROKEN_RETRY_MS);
+	}
+}
+
+static void
+batch_done(struct master *m, struct batch *b)
+{
+	struct settle *st = m->settle;
+
+	TAILQ_REMOVE(&st->sent, b, link);
+	st->in_flight--;
+	if (b->failed) {
+		batch_keep_failed(m, b);
+		if (b->n != 0)
+			batch_failed(m, b);
+	} else {
+		for (size_t i = 0; i < b->n; i++)
+			if (b->v[i].run != NULL)
+				outcome_done(m, &b->v[i]);
+	}
+	batch_free(st, b);
+	settle_flush(m);
+	queue_dispatch_all(m);
+	server_progress(m);
+}
+
+void
+settle_writer_down(struct master *m)
+{
+	/* The answers under way have come as lost; their batches wait. Notes are written again after the taking. */
+	m->settle->note_n = 0;
+	params_reset(&m->settle->note);
+	params_reset(&m->settle->forget);
+}
+
+void
+settle_add(struct master *m, struct run *r, enum outcome_kind kind, const char *text, size_t len, bool retry,
+    int64_t after_ms)
+{
+	struct settle *st = m->settle;
+	int64_t took = clock_ms() - r->sent_ms;
+	struct outcome o = { .run = r, .kind = kind, .retry = retry, .after_ms = after_ms,
+	    .took_ms = took > INT32_MAX ? INT32_MAX : (int32_t)took };
+
+	m->failed += kind == OUTCOME_FAILED;
+	run_set_state(r, RUN_SETTLING);
+	free(r->frame);
+	r->frame = NULL;
+	batch_add(st->gathering, &o, text, len);
+	st->backlog++;
+	st->backlog_bytes += len;
+	if (st->gathering->n >= BATCH_MAX || st->gathering->arena.len >= BATCH_BYTES) {
+		TAILQ_INSERT_TAIL(&st->waiting, st->gathering, link);
+		st->gathering = batch_new(m);
+		settle_flush(m);
+	}
+}
+
+/* ---- the table of long runs ---- */
+
+void
+settle_note(struct master *m, struct run *r)
+{
+	struct settle *st = m->settle;
+	struct params *p = &st->note;
+	const char *program = r->queue->pools[r->pool].name;
+
+	if (p->n == 0) {
+		param_array(p, PARAM_INT8);
+		param_array(p, PARAM_XID8);
+		param_array(p, PARAM_INT4);
+		param_array(p, PARAM_INT4);
+		param_array(p, PARAM_TEXT);
+		param_array(p, PARAM_INT4);
+		param_int4(p, m->node);
+		param_array(p, PARAM_INT4);
+	}
+	param_array_int8(p, 0, (int64_t)r->id);
+	param_array_xid8(p, 1, r->xid);
+	param_array_int4(p, 2, r->shard->id);
+	param_array_int4(p, 3, (int32_t)r->attempt);
+	param_array_text(p, 4, program, strlen(program));
+	if (r->pid != 0)
+		param_array_int4(p, 5, (int32_t)r->pid);
+	else
+		param_array_null(p, 5);
+	param_array_int4(p, 7, r->state == RUN_SENT ? (int32_t)(clock_ms() - r->sent_ms) : 0);
+	r->noted = true;
+	if (st->note_n == st->note_cap) {
+		st->note_cap = st->note_cap != 0 ? st->note_cap * 2 : 64;
+		st->note_execs = xreallocarray(st->note_execs, st->note_cap, sizeof(uint64_t));
+	}
+	st->note_execs[st->note_n++] = r->exec;
+}
+
+static void
+noted(const struct db_answer *a, void *arg)
+{
+	struct run_list *list = arg;
+	struct master *m = list->master;
+
+	if (a->outcome == DB_ERROR)
+		log_warnx("noting what is running: %s", a->message);
+	for (size_t i = 0; i < list->n; i++) {
+		struct run *r = run_by_exec(m, list->execs[i]);
+
+		if (r == NULL)
+			continue;
+		if (a->outcome != DB_OK)
+			r->noted = false;
+		if (r->state != RUN_NOTING)
+			continue;
+		if (a->outcome == DB_OK) {
+			queue_send_later(m, r);
+		} else {
+			queue_ended(m, r);
+			run_put_back(m, r);
+		}
+	}
+	free(list->execs);
+	free(list);
+}
+
+void
+settle_note_flush(struct master *m)
+{
+	struct settle *st = m->settle;
+	struct run_list *list;
+
+	if (st->note_n == 0)
+		return;
+	list = xcalloc(1, sizeof(*list));
+	list->master = m;
+	list->execs = xmemdup(st->note_execs, st->note_n * sizeof(uint64_t));
+	list->n = st->note_n;
+	st->note_n = 0;
+	db_call(m->writer, &stmt_note, &st->note, noted, list);
+	params_reset(&st->note);
+}
+
+void
+settle_note_old(struct master *m)
+{
+	struct queue *q;
+	struct run *r;
+	int64_t before = clock_ms() - NOTE_AFTER_MS;
+
+	if (!node_may_write(m))
+		return;
+	TAILQ_FOREACH(q, &m->queues, link)
+		TAILQ_FOREACH(r, &q->sent, link) {
+			if (r->sent_ms > before)
+				break;
+			if (r->started && !r->noted && r->shard != NULL &&
+			    (r->shard->state == SHARD_OWNED || r->shard->state == SHARD_GIVING))
+				settle_note(m, r);
+		}
+	settle_note_flush(m);
+}
+
+void
+settle_forget_running(struct master *m, struct run *r)
+{
+	struct params *p = &m->settle->forget;
+
+	params_reset(p);
+	param_array(p, PARAM_INT8);
+	param_array(p, PARAM_XID8);
+	param_array_int8(p, 0, (int64_t)r->id);
+	param_array_xid8(p, 1, r->xid);
+	db_call(m->writer, &stmt_forget, p, NULL, NULL);
+	params_reset(p);
+	r->noted = false;
+}

@@ -1,0 +1,313 @@
+/*
+ * Tasks: what the tasks table says of them, who serves them here, and telling the database so. Master.
+ */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "common/xmalloc.h"
+#include "master/master.h"
+#include "proto/messages.h"
+
+static const struct db_stmt stmt_load = { "load_tasks",
+	"select name, timeout_ms, keep_complete from pgconductor.load_tasks()" };
+static const struct db_stmt stmt_declare = { "declare_task",
+	"select pgconductor.declare_task($1::text, $2::text, $3::json, $4::text)" };
+static const struct db_stmt stmt_queue = { "ensure_queue", "select pgconductor.ensure_queue($1::text, $2::int)" };
+static const struct db_stmt stmt_serve = { "serve", "select pgconductor.serve($1::int, $2::text[], $3::text[])" };
+
+static size_t
+bucket_of(const char *name, size_t len)
+{
+	uint32_t h = 2166136261u;
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ (uint8_t)name[i]) * 16777619u;
+	return h % TASK_BUCKETS;
+}
+
+struct task *
+task_get(struct master *m, const char *name, size_t len)
+{
+	struct task **bucket = &m->tasks[bucket_of(name, len)];
+	struct task *t;
+
+	for (t = *bucket; t != NULL; t = t->next)
+		if (strncmp(t->name, name, len) == 0 && t->name[len] == '\0')
+			return t;
+	t = xcalloc(1, sizeof(*t));
+	t->name = xstrndup(name, len);
+	t->keep = true;
+	t->next = *bucket;
+	*bucket = t;
+	return t;
+}
+
+int
+task_pool(const struct task *t, const struct queue *q)
+{
+	return q->index < t->pool_n ? t->pool[q->index] : -1;
+}
+
+void
+task_set_pool(struct task *t, const struct queue *q, int pool)
+{
+	if (q->index >= t->pool_n) {
+		if (pool < 0)
+			return;
+		t->pool = xreallocarray(t->pool, (size_t)q->index + 1, sizeof(*t->pool));
+		while (t->pool_n <= q->index)
+			t->pool[t->pool_n++] = -1;
+	}
+	t->pool[q->index] = (int16_t)pool;
+}
+
+void
+task_free_all(struct master *m)
+{
+	for (int i = 0; i < TASK_BUCKETS; i++) {
+		struct task *t, *next;
+
+		for (t = m->tasks[i]; t != NULL; t = next) {
+			next = t->next;
+			free(t->name);
+			free(t->pool);
+			free(t);
+		}
+		m->tasks[i] = NULL;
+	}
+}
+
+static void
+loaded(const struct db_answer *a, void *arg)
+{
+	struct master *m = arg;
+
+	if (a->outcome == DB_ERROR)
+		log_warnx("reading the tasks: %s", a->message);
+	for (int i = 0; a->outcome == DB_OK && i < a->rows; i++) {
+		size_t len;
+		const char *name = db_text(a, i, 0, &len);
+		struct task *t = task_get(m, name, len);
+
+		t->timeout_ms = db_null(a, i, 1) ? 0 : (uint64_t)db_int8(a, i, 1);
+		t->keep = db_bool(a, i, 2);
+	}
+}
+
+void
+task_load(struct master *m)
+{
+	db_call(m->control, &stmt_load, NULL, loaded, m);
+}
+
+/* ---- declaring ---- */
+
+static void
+declared(const struct db_answer *a, void *arg)
+{
+	struct master *m = arg;
+
+	m->declaring--;
+	if (a->outcome == DB_ERROR) {
+		log_error("a task cannot be declared: %s", a->message);
+		m->declare_failed = true;
+	}
+	server_progress(m);
+}
+
+static void
+declare(struct master *m, const char *name, const char *queue, const char *options, const char *source)
+{
+	struct params p;
+
+	params_init(&p);
+	param_str(&p, name);
+	param_str(&p, queue);
+	param_str(&p, options != NULL ? options : "{}");
+	param_str(&p, source);
+	m->declaring++;
+	db_call(m->control, &stmt_declare, &p, declared, m);
+	params_free(&p);
+}
+
+static void
+ensure_queue(struct master *m, const struct conf_queue *q)
+{
+	struct params p;
+
+	params_init(&p);
+	param_str(&p, q->name);
+	param_int4(&p, (int32_t)q->shards);
+	db_call(m->control, &stmt_queue, &p, NULL, NULL);
+	params_free(&p);
+}
+
+static void
+declare_configured(struct master *m)
+{
+	struct buf options;
+
+	for (size_t i = 0; i < m->conf->queues_n; i++)
+		ensure_queue(m, m->conf->queues[i]);
+	for (size_t i = 0; i < m->conf->tasks_n; i++) {
+		const struct conf_task *t = m->conf->tasks[i];
+		char *text;
+
+		buf_init(&options);
+		conf_task_options(t, &options);
+		text = buf_steal_str(&options);
+		declare(m, t->name, t->queue, text, "config");
+		free(text);
+	}
+}
+
+static void	declare_pool(struct master *, const struct pool *);
+
+/* Everything known here, from the configuration and from the programs. */
+void
+task_declare_all(struct master *m)
+{
+	struct queue *q;
+
+	if (!db_ready(m->control))
+		return;
+	declare_configured(m);
+	TAILQ_FOREACH(q, &m->queues, link)
+		for (int i = 0; i < q->pools_n; i++)
+			declare_pool(m, &q->pools[i]);
+	m->declared = true;
+	server_progress(m);
+}
+
+/* ---- serving ---- */
+
+static bool
+all_pools_known(const struct queue *q)
+{
+	for (int i = 0; i < q->pools_n; i++)
+		if (!q->pools[i].announced && !q->pools[i].broken)
+			return false;
+	return q->pools_n != 0;
+}
+
+static void
+pool_set_tasks(struct master *m, struct queue *q, int pool, const struct msg_announce *msg)
+{
+	struct pool *p = &q->pools[pool];
+
+	for (int i = 0; i < p->tasks_n; i++) {
+		struct task *t = task_get(m, p->tasks[i].name, strlen(p->tasks[i].name));
+
+		if (task_pool(t, q) == pool)
+			task_set_pool(t, q, -1);
+	}
+	pool_forget_tasks(p);
+	p->tasks = xcalloc(msg->tasks_n + 1, sizeof(*p->tasks));
+	for (size_t i = 0; i < msg->tasks_n; i++) {
+		const struct msg_task *said = &msg->tasks[i];
+		struct task *t = task_get(m, said->name.p, said->name.len);
+		struct pool_task *own;
+
+		if (task_pool(t, q) >= 0 && task_pool(t, q) != pool) {
+			log_warnx("queue %s: task %s is served by %s and by %s; the former gets it", q->name, t->name,
+			    q->pools[task_pool(t, q)].name, p->name);
+			continue;
+		}
+		task_set_pool(t, q, pool);
+		own = &p->tasks[p->tasks_n++];
+		own->name = xstrdup(t->name);
+		own->queue = said->queue.p != NULL ? xstrndup(said->queue.p, said->queue.len) : NULL;
+		own->options = said->options.p != NULL ? xstrndup(said->options.p, said->options.len) : NULL;
+	}
+}
+
+void
+pool_forget_tasks(struct pool *p)
+{
+	for (int i = 0; i < p->tasks_n; i++) {
+		free(p->tasks[i].name);
+		free(p->tasks[i].queue);
+		free(p->tasks[i].options);
+	}
+	free(p->tasks);
+	p->tasks = NULL;
+	p->tasks_n = 0;
+}
+
+static void
+declare_pool(struct master *m, const struct pool *p)
+{
+	char *source;
+
+	/* The program of a one-shot command is the configuration itself. */
+	if (p->command || !db_ready(m->control))
+		return;
+	source = xasprintf("code:%s", p->name);
+	for (int i = 0; i < p->tasks_n; i++)
+		declare(m, p->tasks[i].name, p->tasks[i].queue, p->tasks[i].options, source);
+	free(source);
+}
+
+void
+task_announced(struct master *m, struct queue *q, const struct msg_announce *msg)
+{
+	if (msg->pool >= (uint64_t)q->pools_n)
+		return;
+	q->pools[msg->pool].announced = true;
+	q->pools[msg->pool].broken = false;
+	pool_set_tasks(m, q, (int)msg->pool, msg);
+	declare_pool(m, &q->pools[msg->pool]);
+	task_pools_changed(m, q);
+}
+
+void
+task_pools_changed(struct master *m, struct queue *q)
+{
+	q->served = q->served || all_pools_known(q);
+	if (q->served && !q->discovery)
+		task_serve(m);
+	server_progress(m);
+}
+
+static void
+served(const struct db_answer *a, void *arg)
+{
+	struct master *m = arg;
+
+	if (a->outcome == DB_ERROR)
+		log_warnx("telling what is served here: %s", a->message);
+	if (a->outcome == DB_OK)
+		shard_balance(m);
+}
+
+void
+task_serve(struct master *m)
+{
+	struct params p;
+	struct queue *q;
+	int queues, serves;
+
+	if (m->node == 0 || !db_ready(m->control))
+		return;
+	params_init(&p);
+	param_int4(&p, m->node);
+	queues = param_array(&p, PARAM_TEXT);
+	serves = param_array(&p, PARAM_TEXT);
+	TAILQ_FOREACH(q, &m->queues, link) {
+		if (!q->served || q->retiring || q->discovery)
+			continue;
+		param_array_text(&p, queues, q->name, strlen(q->name));
+		for (int i = 0; i < q->pools_n; i++)
+			for (int t = 0; t < q->pools[i].tasks_n; t++) {
+				char *both = xasprintf("%s/%s", q->name, q->pools[i].tasks[t].name);
+
+				param_array_text(&p, serves, both, strlen(both));
+				free(both);
+			}
+	}
+	db_call(m->control, &stmt_serve, &p, served, m);
+	params_free(&p);
+}

@@ -1,0 +1,434 @@
+/*
+ * When to poll, and how a node sleeps. Master.
+ *
+ * Awake, the node polls on a short tick that backs off while polls find nothing. Then it asks for its sleep lock,
+ * exclusively, on a connection of its own. From the moment it queues, transactions that make work ready fail their
+ * shared try and notify; once it is granted, none is left that chose not to. One last look, and it sleeps until it is
+ * notified, a delayed row is due, or the slow poll.
+ *
+ *	awake -> nodding (lock asked for) -> last look (lock held) -> asleep -> awake
+ */
+#include "config.h"
+
+#include <stdlib.h>
+
+#include <event2/event.h>
+
+#include "common/log.h"
+#include "common/xmalloc.h"
+#include "master/master.h"
+
+#define TICK_MIN_MS	1
+#define TICK_BACKLOG_MS	20
+/* Nodding: transactions that are still open may yet commit work without telling. */
+#define TICK_NODDING_MS	250
+/* Where sleeping is impossible. */
+#define TICK_SLEEPLESS_MS	100
+#define NOD_AFTER_MS	4
+#define PROMOTE_EVERY_MS	100
+#define FULL_LOOK_MS	10000
+#define PROMOTE_MAX	10000
+
+enum wake_state { AWAKE, NODDING, LAST_LOOK, ASLEEP };
+enum lock_state { LOCK_NONE, LOCK_ASKED, LOCK_CANCELLED, LOCK_HELD, LOCK_RELEASING };
+
+static const char *const state_names[] = { "awake", "nodding", "last-look", "asleep" };
+
+struct wake {
+	enum wake_state	 state;
+	enum lock_state	 lock;
+	struct event	*tick;
+	int		 tick_ms;
+	int64_t		 stay_until_ms;
+	bool		 looking;	/* LAST_LOOK: a poll was asked for after the grant */
+	bool		 looked;	/* and found nothing */
+	bool		 promoting;
+	int64_t		 promoted_ms;	/* when promote was last asked */
+	int64_t		 full_look_ms;
+	int64_t		 due_ms;	/* when the next delayed row is due; INT64_MAX: none known */
+	int64_t		 after;		/* the run_at up to which rows were promoted, as PostgreSQL counts */
+	bool		 after_known;
+};
+
+static const struct db_stmt stmt_lock = { "sleep_lock",
+	"select pg_catalog.pg_advisory_lock(1346847491, $1::int)" };
+static const struct db_stmt stmt_unlock = { "sleep_unlock",
+	"select pg_catalog.pg_advisory_unlock_all()" };
+static const struct db_stmt stmt_cancel = { "cancel_backend", "select pg_catalog.pg_cancel_backend($1::int)" };
+static const struct db_stmt stmt_promote = { "promote",
+	"select promoted, upto, next_due_ms from pgconductor.promote($1::int[], $2::timestamptz, $3::int)" };
+
+static void	schedule(struct master *);
+
+static void
+set_state(struct wake *w, enum wake_state state)
+{
+	if (w->state != state)
+		log_debug("%s -> %s", state_names[w->state], state_names[state]);
+	w->state = state;
+}
+
+/* ---- the sleep lock ---- */
+
+static void	unlock(struct master *);
+
+static void
+unlocked(const struct db_answer *a, void *arg)
+{
+	struct master *m = arg;
+	struct wake *w = m->wakes;
+
+	if (a->outcome == DB_LOST)
+		return;
+	if (a->outcome == DB_ERROR) {
+		/* A cancel meant for the waiting came late. */
+		unlock(m);
+		return;
+	}
+	w->lock = LOCK_NONE;
+	schedule(m);
+}
+
+static void
+unlock(struct master *m)
+{
+	m->wakes->lock = LOCK_RELEASING;
+	db_call(m->sleeper, &stmt_unlock, NULL, unlocked, m);
+}
+
+static void
+lock_answered(const struct db_answer *a, void *arg)
+{
+	struct master *m = arg;
+	struct wake *w = m->wakes;
+
+	if (a->outcome == DB_LOST)
+		return;
+	if (a->outcome == DB_ERROR) {
+		w->lock = LOCK_NONE;
+		schedule(m);
+		return;
+	}
+	if (w->lock == LOCK_CANCELLED || w->state != NODDING) {
+		unlock(m);
+		return;
+	}
+	w->lock = LOCK_HELD;
+	set_state(w, LAST_LOOK);
+	w->looking = w->looked = false;
+	schedule(m);
+}
+
+static void
+lock_ask(struct master *m)
+{
+	struct params p;
+
+	params_init(&p);
+	param_int4(&p, m->node);
+	m->wakes->lock = LOCK_ASKED;
+	db_call(m->sleeper, &stmt_lock, &p, lock_answered, m);
+	params_free(&p);
+}
+
+static void
+lock_let_go(struct master *m)
+{
+	struct wake *w = m->wakes;
+	struct params p;
+
+	if (w->lock == LOCK_HELD) {
+		unlock(m);
+	} else if (w->lock == LOCK_ASKED) {
+		w->lock = LOCK_CANCELLED;
+		params_init(&p);
+		param_int4(&p, db_backend_pid(m->sleeper));
+		db_call(m->control, &stmt_cancel, &p, NULL, NULL);
+		params_free(&p);
+	}
+}
+
+void
+wake_sleeper_up(struct master *m)
+{
+	m->wakes->lock = LOCK_NONE;
+	wake_up(m);
+}
+
+void
+wake_sleeper_down(struct master *m)
+{
+	m->wakes->lock = LOCK_NONE;
+	set_state(m->wakes, AWAKE);
+	wake_up(m);
+}
+
+/* ---- delayed rows ---- */
+
+/* Both questions of the last look found nothing. */
+static void
+fall_asleep(struct master *m)
+{
+	struct wake *w = m->wakes;
+
+	if (w->state != LAST_LOOK || !w->looked || w->promoting)
+		return;
+	set_state(w, ASLEEP);
+	server_progress(m);
+}
+
+static void
+promoted(const struct db_answer *a, void *arg)
+{
+	struct master *m = arg;
+	struct wake *w = m->wakes;
+
+	w->promoting = false;
+	if (a->outcome != DB_OK) {
+		if (a->outcome == DB_ERROR)
+			log_warnx("making delayed executions ready: %s", a->message);
+		w->after_known = false;
+		return;
+	}
+	if (a->rows == 0)
+		return;
+	w->after_known = !db_null(a, 0, 1);
+	if (w->after_known)
+		w->after = db_int8(a, 0, 1);
+	w->due_ms = db_null(a, 0, 2) ? INT64_MAX : clock_ms() + db_int8(a, 0, 2);
+	if (db_int4(a, 0, 0) != 0) {
+		/* They are the cause of the next poll, and there may be more than one update takes. */
+		if (db_int4(a, 0, 0) >= PROMOTE_MAX)
+			w->due_ms = 0;
+		w->promoted_ms = 0;
+		wake_up(m);
+	} else {
+		fall_asleep(m);
+		schedule(m);
+	}
+}
+
+static void
+promote(struct master *m)
+{
+	struct wake *w = m->wakes;
+	struct params p;
+	struct shard *s;
+	int shards, n = 0;
+	int64_t now = clock_ms();
+
+	if (w->promoting || !node_may_write(m) || m->stopping)
+		return;
+	params_init(&p);
+	shards = param_array(&p, PARAM_INT4);
+	TAILQ_FOREACH(s, &m->shards, link) {
+		if (!shard_readable(m, s))
+			continue;
+		param_array_int4(&p, shards, s->id);
+		n++;
+	}
+	/* Rows may commit late, or be put before what was promoted: now and then all of them are looked at. */
+	if (now - w->full_look_ms >= FULL_LOOK_MS)
+		w->after_known = false;
+	if (!w->after_known)
+		w->full_look_ms = now;
+	if (w->after_known)
+		param_int8(&p, w->after);
+	else
+		param_null(&p);
+	param_int4(&p, PROMOTE_MAX);
+	if (n != 0) {
+		w->promoting = true;
+		w->promoted_ms = now;
+		db_call(m->writer, &stmt_promote, &p, promoted, m);
+	}
+	params_free(&p);
+}
+
+/* ---- the tick ---- */
+
+static bool
+may_sleep(struct master *m)
+{
+	struct queue *q;
+
+	if (!db_ready(m->sleeper) || !db_ready(m->control) || !node_listening(m) || m->stopping)
+		return false;
+	if (clock_ms() < m->wakes->stay_until_ms)
+		return false;
+	TAILQ_FOREACH(q, &m->queues, link)
+		if (queue_hungry(q))
+			return false;
+	return true;
+}
+
+static void
+set_tick(struct wake *w, int64_t ms)
+{
+	struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
+
+	event_add(w->tick, &tv);
+}
+
+/* What to wait for now. */
+static void
+schedule(struct master *m)
+{
+	struct wake *w = m->wakes;
+	int64_t due = w->due_ms != INT64_MAX ? w->due_ms - clock_ms() : INT64_MAX;
+	int64_t wait;
+
+	switch (w->state) {
+	case AWAKE:
+		if (w->tick_ms >= NOD_AFTER_MS && w->lock == LOCK_NONE && may_sleep(m)) {
+			set_state(w, NODDING);
+			lock_ask(m);
+		}
+		wait = w->tick_ms;
+		break;
+	case NODDING:
+		wait = w->tick_ms;
+		break;
+	case LAST_LOOK:
+		if (!w->looking) {
+			w->looking = true;
+			promote(m);
+			reader_poll(m);
+		}
+		wait = TICK_NODDING_MS;
+		break;
+	case ASLEEP:
+	default:
+		wait = m->poll_interval_ms;
+		break;
+	}
+	if (due < wait)
+		wait = due > 0 ? due : TICK_MIN_MS;
+	set_tick(w, wait);
+}
+
+static void
+on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct master *m = arg;
+	struct wake *w = m->wakes;
+	int64_t now = clock_ms();
+
+	(void)fd;
+	(void)what;
+	if (w->due_ms <= now || w->state == ASLEEP || now - w->promoted_ms >= PROMOTE_EVERY_MS)
+		promote(m);
+	/* Woken by the clock alone for a delayed row: the poll follows its promotion. */
+	if (w->state != ASLEEP || w->due_ms > now)
+		reader_poll(m);
+	if (w->due_ms <= now)
+		w->due_ms = INT64_MAX;
+	/* Nothing is owned, or there is no connection: there is nothing to be quick about. */
+	if (!m->reader.busy)
+		w->tick_ms = TICK_SLEEPLESS_MS;
+	schedule(m);
+}
+
+void
+wake_up(struct master *m)
+{
+	struct wake *w = m->wakes;
+
+	set_state(w, AWAKE);
+	lock_let_go(m);
+	w->tick_ms = TICK_MIN_MS;
+	reader_poll(m);
+	schedule(m);
+}
+
+void
+wake_notified(struct master *m)
+{
+	struct wake *w = m->wakes;
+
+	/* What it is about may be due a little later. */
+	wake_up(m);
+	if (m->wakes->promoting)
+		w->promoted_ms = 0;
+	else
+		promote(m);
+}
+
+void
+wake_stay(struct master *m, int ms)
+{
+	int64_t until = clock_ms() + ms;
+
+	if (until > m->wakes->stay_until_ms)
+		m->wakes->stay_until_ms = until;
+}
+
+static bool
+backlog(const struct master *m)
+{
+	const struct queue *q;
+	const struct lane *l;
+
+	TAILQ_FOREACH(q, &m->queues, link)
+		TAILQ_FOREACH(l, &q->lanes, link)
+			if (l->more)
+				return true;
+	return false;
+}
+
+/* A poll was answered. */
+void
+wake_polled(struct master *m, size_t found)
+{
+	struct wake *w = m->wakes;
+
+	if (found != 0) {
+		/* With a backlog the buffers ask for more themselves; the tick is for what is more urgent than they. */
+		w->tick_ms = backlog(m) ? TICK_BACKLOG_MS : TICK_MIN_MS;
+		if (w->state != AWAKE)
+			wake_up(m);
+		else
+			schedule(m);
+		return;
+	}
+	switch (w->state) {
+	case AWAKE:
+		w->tick_ms = w->tick_ms * 2 < TICK_SLEEPLESS_MS ? w->tick_ms * 2 : TICK_SLEEPLESS_MS;
+		break;
+	case NODDING:
+		w->tick_ms = w->tick_ms * 2 < TICK_NODDING_MS ? w->tick_ms * 2 : TICK_NODDING_MS;
+		break;
+	case LAST_LOOK:
+		/* The poll that was under way when the lock was granted does not count. */
+		w->looked = w->looking && !m->reader.busy;
+		fall_asleep(m);
+		break;
+	case ASLEEP:
+		break;
+	}
+	schedule(m);
+}
+
+bool
+wake_quiet(const struct master *m)
+{
+	return m->wakes->state == ASLEEP;
+}
+
+void
+wake_init(struct master *m)
+{
+	struct wake *w = xcalloc(1, sizeof(*w));
+
+	w->tick = evtimer_new(m->base, on_tick, m);
+	w->tick_ms = TICK_MIN_MS;
+	w->due_ms = INT64_MAX;
+	m->wakes = w;
+}
+
+void
+wake_free(struct master *m)
+{
+	event_free(m->wakes->tick);
+	free(m->wakes);
+}
