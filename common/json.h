@@ -8,7 +8,7 @@
 
 struct buf;
 
-#define JSON_MAX_DEPTH	5000
+#define JSON_MAX_DEPTH	10000
 
 /*
  * Checks that this is one JSON value, as the type json accepts it in a database of encoding UTF8: raw control

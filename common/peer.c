@@ -276,26 +276,31 @@ keep(struct peer *p, const uint8_t *data, size_t n, size_t frame)
 	buf_add(&p->in, data, n);
 }
 
+/* Bytes that the kept frame has in all, as far as is known: first those of its length. */
+static size_t
+kept_needs(const struct peer *p)
+{
+	return p->in.len < HEAD ? HEAD : HEAD + frame_length(p->in.data);
+}
+
 /* Goes on with the frame whose beginning is kept. How much of the data that took; 0 when the peer has ended. */
 static size_t
 feed_kept(struct peer *p, const uint8_t *data, size_t len)
 {
 	size_t took = 0, need, n;
 
-	for (need = HEAD;; need = HEAD + frame_length(buf_ptr(&p->in))) {
-		if (need > HEAD && too_large(p, need - HEAD))
+	while ((need = kept_needs(p)) > p->in.len) {
+		if (p->in.len >= HEAD && too_large(p, need - HEAD))
 			return 0;
 		n = need - p->in.len;
 		if (n > len - took)
 			n = len - took;
+		if (n == 0)
+			return took;
 		keep(p, data + took, n, need);
 		took += n;
-		if (p->in.len < need)
-			return took;
-		if (need > HEAD || frame_length(buf_ptr(&p->in)) == 0)
-			break;
 	}
-	p->ops->frame(p, buf_ptr(&p->in) + HEAD, p->in.len - HEAD, p->arg);
+	p->ops->frame(p, p->in.data + HEAD, p->in.len - HEAD, p->arg);
 	if (ended(p))
 		return 0;
 	buf_reset(&p->in, KEEP_IN);

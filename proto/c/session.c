@@ -75,13 +75,13 @@ void
 pgc_hello(struct pgc *c)
 {
 	static uint64_t versions[] = { 1 };
-	struct pstr capabilities[] = { pstr("cancel"), pstr("drain") };
+	struct pstr capabilities[] = { pstr("cancel"), pstr("credit"), pstr("drain"), pstr("log") };
 	const char *queue = getenv("PGCONDUCTOR_QUEUE");
 	struct msg_task *tasks = xcalloc(c->tasks_n, sizeof(*tasks));
 	struct msg_hello m = {
 		.protocols = versions, .protocols_n = 1,
 		.sdk = pstr("c"), .version = pstr(PACKAGE_VERSION),
-		.capabilities = capabilities, .capabilities_n = 2,
+		.capabilities = capabilities, .capabilities_n = 4,
 		.has_credit = true, .credit = c->credit != 0 ? c->credit : c->concurrency,
 		.has_concurrency = true, .concurrency = c->concurrency,
 		.has_window = c->window != 0, .window = c->window,
