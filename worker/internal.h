@@ -1,0 +1,472 @@
+/*
+ * What the files of worker/ share. Private to this folder.
+ *
+ * One struct worker; a pool for each program of SETUP; in a pool either long-lived processes (struct handler) or a
+ * process for each execution (struct oneshot). An execution (struct execution) is found by the number that the master
+ * gave it, from its RUN until its final frame.
+ */
+#ifndef WORKER_INTERNAL_H
+#define WORKER_INTERNAL_H
+
+#include <sys/queue.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/buf.h"
+#include "common/peer.h"
+#include "proto/messages.h"
+
+#ifndef TAILQ_FOREACH_SAFE
+#define TAILQ_FOREACH_SAFE(var, head, field, next)					\
+	for ((var) = TAILQ_FIRST(head);							\
+	    (var) != NULL && ((next) = TAILQ_NEXT(var, field), 1); (var) = (next))
+#endif
+
+#define MASTER_FD		3
+#define FRAME_SLACK		(1u << 20)	/* a frame's largest size is max_payload and this */
+#define HELLO_TIMEOUT_MS	10000
+#define DISCOVERY_DRAIN_MS	5000
+#define CREDIT_MAX		65536
+#define PENDING_MAX		(256u << 10)	/* bytes a handler left unread before it gets no more */
+#define WAITING_MAX		(64u << 20)	/* bytes of RUN frames a pool keeps for want of room */
+#define EXEC_ID_BYTES		24
+#define PROCESS_MARK		"PGCONDUCTOR_PROCESS="	/* and a number, in the environment of each process */
+
+struct handler;
+struct oneshot;
+struct pool;
+struct worker;
+
+/* ---- table.c: from a number that is not 0 to a pointer ---- */
+
+struct table_slot {
+	uint64_t	 key;
+	void		*value;
+};
+
+struct table {
+	struct table_slot	*slots;
+	size_t			 cap;		/* a power of two */
+	size_t			 n;
+};
+
+void	table_init(struct table *);
+void	table_free(struct table *);
+void	*table_get(const struct table *, uint64_t key);
+void	table_put(struct table *, uint64_t key, void *value);
+void	table_del(struct table *, uint64_t key);
+
+/* ---- program.c: what SETUP says of a program, ready to be executed ---- */
+
+struct limit {
+	int		 resource;
+	struct rlimit	 value;
+};
+
+struct program {
+	unsigned	  refs;
+	char		 *name;
+	char		**argv;
+	char		**shell_argv;	/* /bin/sh and argv, for a script without #! */
+	char		**paths;	/* where to look for argv[0] */
+	char		 *directory;	/* or NULL */
+	char		**env;		/* ends with NULL; PROGRAM_ENV_ROOM more places follow */
+	size_t		  env_n;
+	uint64_t	  processes;
+	uint64_t	  credit;
+	uint64_t	  max_runs;
+	uint64_t	  memory;
+	uint64_t	  idle_timeout_ms;
+	struct limit	 *limits;
+	size_t		  limits_n;
+	bool		  switch_user;
+	uid_t		  uid;
+	gid_t		  gid;
+	gid_t		 *groups;
+	size_t		  groups_n;
+	bool		  discover;
+	char		 *command_task;	/* of a one-shot command, else NULL */
+	char		 *error;	/* why it cannot be run at all, or NULL */
+};
+
+#define PROGRAM_ENV_ROOM 12
+
+struct program *program_new(const struct msg_program *, const char *queue);
+struct program *program_ref(struct program *);
+void	program_unref(struct program *);
+
+/* ---- process.c ---- */
+
+/* One child of ours: the first member of a handler and of a one-shot. */
+struct process {
+	pid_t		 pid;		/* and its process group */
+	uint64_t	 serial;	/* in PROCESS_MARK */
+	void		(*exited)(struct process *, int status);
+};
+
+struct spawn_error {
+	int		 err;		/* 0: none */
+	const char	*what;		/* the step that failed; NULL: executing it */
+};
+
+/* fds[i] becomes descriptor i. Returns the pid, or -1 with the reason. */
+pid_t	process_spawn(const struct program *, char *const *envp, const int *fds, int fds_n, struct spawn_error *);
+/* To the whole process group. */
+void	process_kill(pid_t, int sig);
+/* "was killed by signal 9 (Killed)", "exited with status 3" */
+void	process_status(int status, char *text, size_t size);
+void	process_spawn_text(const struct program *, const struct spawn_error *, char *text, size_t size);
+
+/* ---- sweep.c: children of ours that we did not start ---- */
+
+void	sweep_init(void);
+/* Ends those whose origin has ended. */
+void	sweep_orphans(struct worker *);
+/* Kills every child, started by us or not, and waits for them. */
+void	sweep_everything(struct worker *);
+
+/* ---- stream.c: what programs print, line by line into the log ---- */
+
+struct meter {				/* the allowance of one process */
+	struct worker		*w;
+	const char		*program;
+	pid_t			 pid;
+	const char		*exec_id;	/* of a one-shot */
+	const struct handler	*handler;	/* else NULL */
+	uint64_t		 second;
+	size_t			 lines, bytes;	/* logged in that second */
+	size_t			 taken;		/* bytes read in that second */
+	uint64_t		 dropped;	/* lines, since that was last reported */
+	struct event		 next;		/* the next second, when something waits for it */
+	bool			 next_set;
+	struct stream		*stream;
+};
+
+struct stream {
+	struct meter		*meter;
+	struct event		 ev;
+	int			 fd;		/* -1: closed */
+	bool			 paused;
+	bool			 cutting;	/* the rest of a line that was too long is being dropped */
+	struct buf		 line;		/* the beginning of one */
+	struct buf		*tail;		/* keeps the end of all of it too, when not NULL */
+};
+
+#define STREAM_TAIL 4096
+
+void	meter_open(struct meter *, struct worker *, const char *program, pid_t);
+/* A LOG message; id: the execution's, or NULL. */
+void	meter_log(struct meter *, const struct msg_log *, const char *id);
+void	meter_close(struct meter *);
+void	stream_open(struct stream *, struct meter *, int fd, struct buf *tail);
+/* Reads what is there without waiting for more, then closes. */
+void	stream_finish(struct stream *);
+
+/* ---- text.c ---- */
+
+/* Appends text as UTF-8 without NUL: what is not becomes U+FFFD. At most max bytes. */
+void	text_clean(struct buf *, const void *text, size_t len, size_t max);
+
+/* ---- execution.c ---- */
+
+enum exec_state {
+	EXEC_WAITING,		/* held here until a process has room */
+	EXEC_SENT,		/* in a handler's socket, behind what it runs */
+	EXEC_RUNNING,
+	EXEC_STOPPING		/* asked to end; its grace is running */
+};
+
+enum exec_stop { STOP_NONE, STOP_TIMEOUT, STOP_CANCELLED };
+
+struct execution {
+	uint64_t		 exec;
+	TAILQ_ENTRY(execution)	 entry;		/* of its handler, of its pool's waiting, of the free ones */
+	struct worker		*w;
+	struct pool		*pool;
+	struct handler		*handler;
+	struct oneshot		*oneshot;
+	enum exec_state		 state;
+	enum exec_stop		 stop;
+	uint64_t		 deadline_ms;	/* 0: none */
+	uint64_t		 grace_ms;
+	uint8_t			*frame;		/* while EXEC_WAITING */
+	size_t			 bytes;		/* of its RUN frame */
+	struct event		 timer;
+	bool			 timed;
+	char			 id[EXEC_ID_BYTES];
+};
+
+TAILQ_HEAD(exec_list, execution);
+
+struct exec_chunk {
+	SLIST_ENTRY(exec_chunk)	 entry;
+	struct execution	*executions;
+};
+
+struct execution *exec_new(struct worker *, uint64_t exec, const struct msg_run *, size_t bytes);
+struct execution *exec_find(struct worker *, uint64_t exec);
+/* Forgets it; its final frame is on its way. */
+void	exec_free(struct worker *, struct execution *);
+void	exec_free_all(struct worker *);
+/* Its function starts now, as far as we can know: its time begins to count. */
+void	exec_begin(struct execution *);
+void	exec_timer_stop(struct execution *);
+/* CANCEL from the master. */
+void	exec_cancel(struct worker *, struct execution *, const struct msg_cancel *);
+/* Sends the final frame of one that was asked to end. */
+void	exec_fail_stopped(struct worker *, struct execution *);
+
+/* ---- link.c: to the master ---- */
+
+void	link_open(struct worker *, int fd);
+void	link_forward(struct worker *, const uint8_t *body, size_t len);
+void	link_send_fail(struct worker *, uint64_t exec, const struct msg_fail *);
+void	link_fail(struct worker *, uint64_t exec, const char *code, bool retry, const char *fmt, ...)
+	    __attribute__((format(printf, 5, 6)));
+/* Without what makes it too large or unfit. */
+void	link_fail_cut(struct worker *, uint64_t exec, struct msg_fail *);
+void	link_done(struct worker *, uint64_t exec, struct pstr result);
+void	link_deferred(struct worker *, uint64_t exec, struct pstr message);
+void	link_returned(struct worker *, uint64_t *execs, size_t n, const char *reason);
+void	link_started(struct worker *, const struct pool *, pid_t, uint64_t *execs, size_t n);
+void	link_slots(struct worker *, unsigned pool, int64_t slots);
+void	link_announce(struct worker *, const struct msg_announce *);
+void	link_broken(struct worker *, const struct pool *, const char *reason);
+void	link_bye(struct worker *);
+void	link_check_choked(struct worker *);
+
+/* ---- handler.c: a long-lived process and its executions; session.c: its frames ---- */
+
+enum handler_state {
+	HANDLER_STARTING,	/* started; HELLO is to come */
+	HANDLER_READY,
+	HANDLER_DRAINING,	/* gets no more, finishes what it has */
+	HANDLER_ENDING,		/* nothing more comes from it; it is to exit */
+	HANDLER_TERMINATED,	/* was sent TERM */
+	HANDLER_KILLED		/* was sent KILL */
+};
+
+enum handler_blame {
+	BLAME_NONE,		/* it ended by itself */
+	BLAME_STOP,		/* ended by us because of an execution that did not stop */
+	BLAME_FAULT,		/* ended by us because it broke the protocol */
+	BLAME_END		/* ended by us because its time had come */
+};
+
+struct handler {
+	struct process		 proc;
+	TAILQ_ENTRY(handler)	 entry;
+	struct worker		*w;
+	struct pool		*pool;
+	struct program		*program;	/* as it was started */
+	enum handler_state	 state;
+	enum handler_blame	 blame;
+	char			*why;		/* the fault, or NULL */
+	struct peer		*peer;		/* NULL: closed */
+	struct meter		 meter;
+	struct stream		 log;		/* its stdout and stderr */
+	struct event		 timer;		/* by state: HELLO, the end of a drain, TERM, KILL */
+	bool			 said_hello;
+	bool			 said_bye;
+	bool			 can_cancel, can_drain;
+	bool			 lost;		/* its socket closed before it was asked to end */
+	bool			 retiring;	/* to be drained once its replacement is ready */
+	bool			 reaped;
+	int			 status;
+	uint64_t		 credit, concurrency, window;
+	struct exec_list	 outstanding;	/* in the order they were sent */
+	struct execution	*first_sent;	/* the first that is not running yet */
+	uint64_t		 outstanding_n;
+	uint64_t		 running_n;
+	uint64_t		 bytes;		/* of the RUN frames outstanding */
+	uint64_t		 runs;		/* executions it was sent */
+	uint64_t		 finals;	/* executions it answered */
+	uint64_t		 strays;	/* CANCELs that may yet be answered after the final frame */
+	uint64_t		 started_at;	/* ms */
+	uint64_t		 idle_since;	/* ms */
+	uint64_t		*started;	/* executions that the master is not yet told of */
+	size_t			 started_n, started_cap;
+	TAILQ_ENTRY(handler)	 started_entry;
+};
+
+TAILQ_HEAD(handler_list, handler);
+
+bool	handler_start(struct pool *, struct spawn_error *);
+void	handler_free(struct handler *);
+void	handler_set_state(struct handler *, enum handler_state, const char *event);
+/* How many more it takes now; whether one of that size. */
+uint64_t handler_room(const struct handler *);
+bool	handler_takes(const struct handler *, size_t len);
+void	handler_run(struct handler *, struct execution *, const uint8_t *frame, size_t len);
+void	handler_tell_started(struct handler *);
+void	handler_answered(struct handler *, struct execution *);
+void	handler_stop_execution(struct handler *, struct execution *, struct pstr reason);
+/* The id of what is running there if that is one execution, else NULL. */
+const char *handler_only_execution(const struct handler *);
+/* deadline_ms 0: none. */
+void	handler_drain(struct handler *, uint64_t deadline_ms);
+void	handler_finish(struct handler *);
+void	handler_terminate(struct handler *, enum handler_blame);
+void	handler_kill(struct handler *, enum handler_blame);
+void	handler_fault(struct handler *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void	handler_closed(struct handler *, const char *why);
+void	handler_check_ended(struct handler *);
+
+extern const struct peer_ops session_ops;
+
+/* ---- oneshot.c; result.c: what its streams and status mean ---- */
+
+TAILQ_HEAD(oneshot_list, oneshot);
+
+void	oneshot_run(struct pool *, struct execution *, const struct msg_run *);
+void	oneshot_stop(struct oneshot *);
+void	oneshot_kill(struct oneshot *);
+/* Kills them all, at no cost of an attempt. */
+void	oneshots_give_back(struct pool *);
+void	oneshots_free(struct pool *);
+void	oneshot_free_spare(struct worker *);
+/* out NULL: it was longer than max_payload. */
+void	result_send(struct worker *, struct execution *, const char *name, int status, const struct buf *out,
+	    const struct buf *tail);
+
+/* ---- pool.c; restart.c: how many processes it has ---- */
+
+struct pool {
+	TAILQ_ENTRY(pool)	 entry;
+	struct worker		*w;
+	unsigned		 number;	/* index in SETUP */
+	struct program		*program;
+	struct buf		 announced;	/* the last ANNOUNCE, encoded */
+	char			**tasks;	/* those of it that are this pool's */
+	size_t			 tasks_n;
+	int64_t			 granted;	/* slots the master has */
+	bool			 dirty;		/* that may have changed */
+	bool			 fill;		/* pool_fill at the end of the pass */
+	bool			 draining;
+	bool			 leaving;	/* a reload dropped it */
+	struct handler_list	 handlers;
+	struct exec_list	 waiting;
+	uint64_t		 waiting_n;
+	size_t			 waiting_bytes;
+	uint64_t		 cold;		/* processes ended for being idle, to be started when needed */
+	bool			 waking;	/* one of them is being started */
+	uint64_t		 last_credit;
+	unsigned		 failures;	/* starts in a row that came to nothing */
+	bool			 broken;	/* the master was told */
+	struct event		 restart;	/* no process is started before that */
+	bool			 restart_set;
+	struct oneshot_list	 oneshots;
+	uint64_t		 oneshots_n;
+};
+
+TAILQ_HEAD(pool_list, pool);
+
+struct pool *pool_new(struct worker *, unsigned number, struct program *);
+void	pool_free(struct pool *);
+void	pool_start(struct pool *);
+/* A reload: the same pool with another program; its processes are replaced, the new ones first. */
+void	pool_replace(struct pool *, unsigned number, struct program *);
+/* Whether that differs from what was announced before. */
+bool	pool_announce(struct pool *, struct pstr sdk, struct msg_task *, size_t n);
+void	pool_run(struct pool *, uint64_t exec, const struct msg_run *, const uint8_t *body, size_t len);
+void	pool_drain(struct pool *, uint64_t deadline_ms);
+void	pool_kill(struct pool *);
+bool	pool_empty(const struct pool *);
+void	pool_forget_tasks(struct pool *);
+void	pool_unwait(struct execution *);
+void	pool_place_waiting(struct pool *);
+void	pool_return_waiting(struct pool *, const char *reason);
+void	pool_touch(struct pool *);
+void	pool_flush_slots(struct pool *);
+void	pool_oneshot_ended(struct pool *, uint64_t pause_ms);
+
+void	restart_init(struct pool *);
+void	restart_clear(struct pool *);
+void	restart_reset(struct pool *);
+void	restart_pause(struct pool *, uint64_t ms);
+void	pool_fill(struct pool *);
+bool	pool_has_ready(const struct pool *);
+void	pool_handler_ready(struct pool *, struct handler *, bool announced);
+void	pool_handler_gone(struct pool *, struct handler *, const char *status);
+void	pool_retire(struct handler *, const char *why);
+void	pool_tick(struct pool *, uint64_t now);
+uint64_t pool_tick_ms(const struct pool *);
+
+/* ---- route.c: from a task to its pool ---- */
+
+struct route {
+	const char	*name;		/* the pool's; NULL: a free place */
+	size_t		 len;
+	struct pool	*pool;
+};
+
+struct routes {
+	struct route	*v;
+	size_t		 cap;		/* a power of two, or 0 */
+};
+
+void	routes_make(struct worker *);
+struct pool *routes_find(const struct worker *, struct pstr task);
+
+/* ---- worker.c ---- */
+
+struct worker {
+	struct event_base	*base;
+	const char		*queue;
+	struct peer		*master;	/* NULL: gone */
+	struct msg		 frame;		/* the one being handled */
+	struct buf		 text;		/* scratch for a log line */
+	bool			 set_up;
+	bool			 draining;
+	bool			 said_bye;
+	bool			 choked;	/* the master does not read */
+	bool			 terminal;
+	uint64_t		 concurrency;
+	uint64_t		 max_payload;
+	uint64_t		 max_frame;
+	uint64_t		 kill_grace_ms;
+	struct pool_list	 pools;
+	struct pool_list	 leaving;	/* dropped by a reload, still at work */
+	struct routes		 routes;
+	struct table		 pids;		/* struct process */
+	struct table		 execs;		/* struct execution */
+	struct exec_list	 free_execs;
+	SLIST_HEAD(, exec_chunk) exec_chunks;
+	struct handler_list	 to_tell;	/* have executions the master is not yet told of */
+	struct oneshot_list	 spare_oneshots;
+	uint64_t		 serial;
+	int			 null_fd;
+	int			 signal_fd;
+	struct event		 signals;
+	struct event		 pass;		/* runs once at the end of a pass of the loop */
+	bool			 pass_set;
+	struct event		 tick;
+	struct event		 deadline;	/* of DRAIN; later: has BYE been written */
+	struct event		 choke;
+	int			 exit_status;
+};
+
+/* Milliseconds of a clock that only goes forward. */
+uint64_t worker_now(void);
+struct timeval worker_tv(uint64_t ms);
+/* Has the end of this pass tell the master what changed. */
+void	worker_touch(struct worker *);
+void	worker_fill_later(struct pool *);
+void	worker_watch(struct worker *, struct process *);
+void	worker_set_up(struct worker *, const struct msg_setup *);
+void	worker_run(struct worker *, uint64_t exec, const struct msg_run *, const uint8_t *body, size_t len);
+void	worker_begin_drain(struct worker *, uint64_t deadline_ms);
+/* Says BYE when a drain has nothing left to wait for. */
+void	worker_check_done(struct worker *);
+/* Ends at once, with all that runs here. */
+void	worker_stop(struct worker *, const char *why, int status);
+void	worker_choke(struct worker *, bool choked);
+
+#endif

@@ -1,0 +1,368 @@
+/*
+ * A pool: the processes of one program of SETUP, and the slots the master has there. Worker.
+ *
+ * The master was told of `granted` slots, less one for each RUN that came. At the end of a pass the difference to what
+ * is free now is sent, so that nothing else ever gives a slot back.
+ */
+#include "config.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/xmalloc.h"
+#include "worker/internal.h"
+
+struct pool *
+pool_new(struct worker *w, unsigned number, struct program *program)
+{
+	struct pool *p = xcalloc(1, sizeof(*p));
+
+	p->w = w;
+	p->number = number;
+	p->program = program;
+	buf_init(&p->announced);
+	TAILQ_INIT(&p->handlers);
+	TAILQ_INIT(&p->waiting);
+	TAILQ_INIT(&p->oneshots);
+	restart_init(p);
+	return p;
+}
+
+void
+pool_forget_tasks(struct pool *p)
+{
+	for (size_t i = 0; i < p->tasks_n; i++)
+		free(p->tasks[i]);
+	free(p->tasks);
+	p->tasks = NULL;
+	p->tasks_n = 0;
+}
+
+void
+pool_free(struct pool *p)
+{
+	restart_clear(p);
+	pool_forget_tasks(p);
+	buf_free(&p->announced);
+	program_unref(p->program);
+	free(p);
+}
+
+/* Slots */
+
+static uint64_t
+room_of_commands(const struct pool *p)
+{
+	uint64_t limit = p->program->credit != 0 ? p->program->credit : p->w->concurrency;
+
+	return p->restart_set || p->oneshots_n >= limit ? 0 : limit - p->oneshots_n;
+}
+
+static uint64_t
+room(const struct pool *p)
+{
+	const struct handler *h;
+	uint64_t n = p->cold * p->last_credit;
+
+	if (p->draining || p->program->discover)
+		return 0;
+	if (p->program->command_task != NULL)
+		return room_of_commands(p);
+	TAILQ_FOREACH(h, &p->handlers, entry)
+		n += handler_room(h);
+	return n > p->waiting_n ? n - p->waiting_n : 0;
+}
+
+void
+pool_touch(struct pool *p)
+{
+	p->dirty = true;
+	worker_touch(p->w);
+}
+
+void
+pool_flush_slots(struct pool *p)
+{
+	int64_t n;
+
+	if (!p->dirty || p->leaving)
+		return;
+	p->dirty = false;
+	n = (int64_t)room(p);
+	if (n != p->granted)
+		link_slots(p->w, p->number, n - p->granted);
+	p->granted = n;
+}
+
+/* Announcing */
+
+static void
+take_tasks(struct pool *p, const struct msg_task *tasks, size_t n)
+{
+	pool_forget_tasks(p);
+	routes_make(p->w);
+	p->tasks = xcalloc(n + 1, sizeof(*p->tasks));
+	for (size_t i = 0; i < n; i++)
+		if (routes_find(p->w, tasks[i].name) == NULL)
+			p->tasks[p->tasks_n++] = xstrndup(tasks[i].name.p, tasks[i].name.len);
+	routes_make(p->w);
+}
+
+/* Again, after a reload. */
+static void
+send_announced(struct pool *p)
+{
+	struct msg_announce m;
+	struct msg frame;
+	const char *why;
+
+	/* It is kept encoded; only the pool's number may have changed. */
+	msg_init(&frame);
+	if (msg_open(&frame, buf_ptr(&p->announced) + MSG_HEAD, p->announced.len - MSG_HEAD, &why) == -1 ||
+	    msg_announce_decode(&frame, &m, &why) == -1)
+		fatalx("pool %u: %s", p->number, why);
+	m.pool = p->number;
+	take_tasks(p, m.tasks, m.tasks_n);
+	link_announce(p->w, &m);
+	msg_free(&frame);
+}
+
+bool
+pool_announce(struct pool *p, struct pstr sdk, struct msg_task *tasks, size_t n)
+{
+	struct msg_announce m = {
+		.pool = p->number, .program = pstr(p->program->name), .sdk = sdk, .tasks = tasks, .tasks_n = n,
+	};
+	struct buf encoded;
+
+	if (p->leaving)
+		return false;
+	buf_init(&encoded);
+	msg_announce_encode(&encoded, 0, &m);
+	if (encoded.len == p->announced.len && memcmp(buf_ptr(&encoded), buf_ptr(&p->announced), encoded.len) == 0) {
+		buf_free(&encoded);
+		return false;
+	}
+	buf_free(&p->announced);
+	p->announced = encoded;
+	take_tasks(p, tasks, n);
+	link_announce(p->w, &m);
+	return true;
+}
+
+/* Placing */
+
+static struct handler *
+best_handler(const struct pool *p, size_t len)
+{
+	struct handler *h, *best = NULL;
+	int64_t score, most = INT64_MIN;
+
+	TAILQ_FOREACH(h, &p->handlers, entry) {
+		score = (int64_t)h->concurrency - (int64_t)h->outstanding_n;
+		if (score > most && handler_takes(h, len)) {
+			best = h;
+			most = score;
+		}
+	}
+	return best;
+}
+
+/* Whether one that cannot be placed now will be, without waiting for an execution's slot. */
+static bool
+may_wait(const struct pool *p, size_t len)
+{
+	const struct handler *h;
+
+	if (p->waiting_n > 0 && p->waiting_bytes + len > WAITING_MAX)
+		return false;
+	if (p->cold > 0)
+		return true;
+	TAILQ_FOREACH(h, &p->handlers, entry)
+		if ((h->state == HANDLER_STARTING && p->waking) ||
+		    (h->state == HANDLER_READY && h->outstanding_n + p->waiting_n < h->credit))
+			return true;
+	return false;
+}
+
+static void
+wait_for_room(struct pool *p, struct execution *x, const uint8_t *body, size_t len)
+{
+	x->frame = xmemdup(body, len);
+	TAILQ_INSERT_TAIL(&p->waiting, x, entry);
+	p->waiting_n++;
+	p->waiting_bytes += len;
+	if (p->cold > 0) {
+		p->cold--;
+		p->waking = true;
+		pool_fill(p);
+	}
+}
+
+void
+pool_unwait(struct execution *x)
+{
+	struct pool *p = x->pool;
+
+	TAILQ_REMOVE(&p->waiting, x, entry);
+	p->waiting_n--;
+	p->waiting_bytes -= x->bytes;
+	pool_touch(p);
+}
+
+void
+pool_place_waiting(struct pool *p)
+{
+	struct execution *x;
+	struct handler *h;
+
+	while ((x = TAILQ_FIRST(&p->waiting)) != NULL && (h = best_handler(p, x->bytes)) != NULL) {
+		pool_unwait(x);
+		handler_run(h, x, x->frame, x->bytes);
+		free(x->frame);
+		x->frame = NULL;
+	}
+}
+
+void
+pool_return_waiting(struct pool *p, const char *reason)
+{
+	struct execution *x;
+
+	while ((x = TAILQ_FIRST(&p->waiting)) != NULL) {
+		pool_unwait(x);
+		if (x->stop != STOP_NONE)
+			exec_fail_stopped(p->w, x);
+		else
+			link_returned(p->w, &x->exec, 1, reason);
+		exec_free(p->w, x);
+	}
+}
+
+static void
+run_command(struct pool *p, uint64_t exec, const struct msg_run *run, size_t len)
+{
+	struct execution *x;
+
+	if (p->draining || room_of_commands(p) == 0) {
+		link_returned(p->w, &exec, 1, "no slot is free");
+		return;
+	}
+	x = exec_new(p->w, exec, run, len);
+	x->pool = p;
+	oneshot_run(p, x, run);
+}
+
+void
+pool_run(struct pool *p, uint64_t exec, const struct msg_run *run, const uint8_t *body, size_t len)
+{
+	struct execution *x;
+	struct handler *h = NULL;
+
+	p->granted--;
+	pool_touch(p);
+	if (p->program->command_task != NULL) {
+		run_command(p, exec, run, len);
+		return;
+	}
+	/* Nothing overtakes what waits. */
+	if (p->waiting_n == 0)
+		h = best_handler(p, len);
+	if (p->draining || (h == NULL && !may_wait(p, len))) {
+		link_returned(p->w, &exec, 1, "no slot is free");
+		return;
+	}
+	x = exec_new(p->w, exec, run, len);
+	x->pool = p;
+	if (h != NULL)
+		handler_run(h, x, body, len);
+	else
+		wait_for_room(p, x, body, len);
+}
+
+/* Beginning and end */
+
+static void
+announce_command(struct pool *p)
+{
+	struct msg_task task = { .name = pstr(p->program->command_task) };
+
+	pool_announce(p, (struct pstr){ NULL, 0 }, &task, 1);
+	pool_touch(p);
+}
+
+void
+pool_start(struct pool *p)
+{
+	if (p->program->command_task != NULL)
+		announce_command(p);
+	else
+		pool_fill(p);
+}
+
+void
+pool_replace(struct pool *p, unsigned number, struct program *program)
+{
+	struct handler *h, *next;
+
+	program_unref(p->program);
+	p->program = program;
+	p->number = number;
+	p->granted = 0;
+	p->cold = 0;
+	p->waking = false;
+	restart_reset(p);
+	/* Of a command all that is known is in the program; of handlers the old ones go on until the new ones are up. */
+	if (program->command_task != NULL)
+		buf_reset(&p->announced, 0);
+	else if (p->announced.len > 0)
+		send_announced(p);
+	TAILQ_FOREACH_SAFE(h, &p->handlers, entry, next) {
+		if (h->state == HANDLER_STARTING)
+			handler_terminate(h, BLAME_END);
+		else if (h->state == HANDLER_READY)
+			h->retiring = true;
+	}
+	pool_touch(p);
+	pool_start(p);
+}
+
+void
+pool_drain(struct pool *p, uint64_t deadline_ms)
+{
+	struct handler *h, *next;
+
+	p->draining = true;
+	restart_clear(p);
+	pool_return_waiting(p, "the worker is draining");
+	TAILQ_FOREACH_SAFE(h, &p->handlers, entry, next)
+		handler_drain(h, deadline_ms);
+	pool_touch(p);
+}
+
+void
+pool_kill(struct pool *p)
+{
+	struct handler *h, *next;
+
+	TAILQ_FOREACH_SAFE(h, &p->handlers, entry, next)
+		handler_kill(h, BLAME_END);
+	oneshots_give_back(p);
+}
+
+bool
+pool_empty(const struct pool *p)
+{
+	return TAILQ_EMPTY(&p->handlers) && TAILQ_EMPTY(&p->oneshots);
+}
+
+void
+pool_oneshot_ended(struct pool *p, uint64_t pause_ms)
+{
+	if (pause_ms != 0)
+		restart_pause(p, pause_ms);
+	pool_touch(p);
+	worker_check_done(p->w);
+}
