@@ -97,7 +97,7 @@ struct conf_task {
 	struct conf_strs	 exec;		/* an argv; v NULL: not a one-shot command */
 	char			*handler;	/* or NULL */
 	int64_t			 max_attempts;	/* -1: not set */
-	int64_t			 timeout;	/* ms; -1: not set, 0: none */
+	int64_t			 timeout;	/* ms; -1: not set */
 	struct conf_backoff	 backoff;
 	struct conf_keep	 remove_on_complete;
 	struct conf_keep	 remove_on_fail;

@@ -281,6 +281,70 @@ conf_program_directory(const struct conf_queue *q, const struct conf_handler *h)
 	return h != NULL ? h->directory : NULL;
 }
 
+static void
+add_duration(struct buf *out, int64_t ms)
+{
+	char text[DURATION_STRLEN];
+
+	buf_addf(out, "\"%s\"", duration_format(ms, text, sizeof(text)));
+}
+
+static void
+add_backoff(struct buf *out, const struct conf_backoff *backoff)
+{
+	if (backoff->kind == CONF_BACKOFF_EXPONENTIAL) {
+		buf_addstr(out, "{\"initial\":");
+		add_duration(out, backoff->steps[0]);
+		buf_addstr(out, ",\"max\":");
+		add_duration(out, backoff->steps[1]);
+		buf_addf(out, ",\"factor\":%u}", backoff->factor);
+		return;
+	}
+	for (size_t i = 0; i < backoff->steps_n; i++) {
+		buf_addstr(out, i == 0 ? "[" : ",");
+		add_duration(out, backoff->steps[i]);
+	}
+	buf_addstr(out, "]");
+}
+
+static void
+add_keep(struct buf *out, const char *name, const struct conf_keep *keep)
+{
+	if (!keep->set)
+		return;
+	buf_addf(out, ",\"%s\":", name);
+	if (keep->never_removed)
+		buf_addstr(out, "false");
+	else
+		add_duration(out, keep->ms);
+}
+
+void
+conf_task_options(const struct conf_task *task, struct buf *out)
+{
+	struct buf options;
+
+	buf_init(&options);
+	if (task->max_attempts != -1)
+		buf_addf(&options, ",\"max_attempts\":%" PRId64, task->max_attempts);
+	if (task->timeout != -1) {
+		buf_addstr(&options, ",\"timeout\":");
+		add_duration(&options, task->timeout);
+	}
+	if (task->backoff.kind != CONF_BACKOFF_UNSET) {
+		buf_addstr(&options, ",\"backoff\":");
+		add_backoff(&options, &task->backoff);
+	}
+	add_keep(&options, "remove_on_complete", &task->remove_on_complete);
+	add_keep(&options, "remove_on_fail", &task->remove_on_fail);
+	/* Each began with a comma; the first one's place is the brace's. */
+	buf_addstr(out, "{");
+	if (options.len > 0)
+		buf_add(out, buf_ptr(&options) + 1, options.len - 1);
+	buf_addstr(out, "}");
+	buf_free(&options);
+}
+
 void
 conf_compare(const struct conf *old, const struct conf *new, struct conf_errors *errors)
 {

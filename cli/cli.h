@@ -1,0 +1,120 @@
+/*
+ * The command line: what its files share. Private to cli/.
+ *
+ *	main.c		the table of commands
+ *	options.c	options, --help and messages
+ *	connect.c	which database, and asking it
+ *	table.c		tables for people, JSON lines for programs
+ *	error.c		errors of executions
+ *	migrate.c	installing the schema
+ *	dev.c devdb.c	the private PostgreSQL
+ */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sysexits.h>
+
+#include <libpq-fe.h>
+
+struct buf;
+struct conf;
+
+/* ---- options.c ---- */
+
+enum cli_option_kind { CLI_FLAG, CLI_TEXT };
+
+struct cli_option {
+	const char		*name;		/* without the dashes */
+	char			 letter;	/* or 0 */
+	enum cli_option_kind	 kind;
+	void			*target;	/* bool * or const char ** */
+	const char		*argument;	/* what --help calls it */
+	const char		*help;
+};
+
+struct cli_command {
+	const char		*name;
+	const char		*arguments;	/* after the name, for the usage line */
+	const char		*summary;	/* one line */
+	const char		*details;	/* more, for --help; or NULL */
+	const struct cli_option	*options;	/* ends with name NULL; or NULL */
+	bool			 takes_command;	/* "-- CMD" */
+	bool			 no_database;	/* --db means nothing to it */
+	int			(*run)(int argc, char **argv);	/* what is left after the options */
+};
+
+extern const char *cli_db;			/* --db */
+extern const struct cli_command *cli_current;
+/* The words after "--" of a command that takes some; cli_words_n is 0 without. */
+extern char **cli_words;
+extern int cli_words_n;
+
+/* Takes the options out of argv (argv[0] is the command's name); exits after --help, --version or a mistake. */
+void	cli_options(const struct cli_command *, int *argc, char **argv);
+void	cli_help(const struct cli_command *, FILE *);
+/* One line on stderr: "pgconductor: command: text". */
+void	cli_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void	cli_fail(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
+/* Also says how to get help. */
+void	cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+/* Flushes stdout; a full disk or a closed pipe must not look like success. */
+int	cli_done(int status);
+
+/* ---- connect.c ---- */
+
+/* The connection string to use; conf may be NULL. Never freed. Exits when the dev server found here does not run. */
+const char *cli_conninfo(const struct conf *);
+/* Connected, or exits with 69. */
+PGconn	*cli_connect(const char *conninfo);
+/* NULL and *why (freed by the caller) when it cannot be reached. */
+PGconn	*cli_try_connect(const char *conninfo, char **why);
+/* Rows, or exits with the status that the error's SQLSTATE stands for. Parameters are text; NULL is null. */
+PGresult *cli_query(PGconn *, const char *sql, int n, const char *const *params);
+/* Prints what went wrong and returns the exit status. */
+int	cli_db_error(PGconn *, const PGresult *);
+bool	cli_is_true(const PGresult *, int row, int col);
+/* Checks and returns an id given on the command line. */
+const char *cli_id(const char *);
+
+/* ---- table.c ---- */
+
+/*
+ * Prints rows as a table: one column for each of the result's, numbers to the right. Control characters are escaped.
+ * On a terminal a last column that does not fit is cut. Of a column "error" its code and message are shown.
+ */
+void	cli_table(const PGresult *, const char *nothing);
+
+/* One line for each row of a result with a single column of JSON. */
+void	cli_json_lines(const PGresult *);
+/* Name and value below each other, of the first row; of a column "error" the stack too. */
+void	cli_record(const PGresult *);
+/* One line of JSON. For a terminal, what could do something to it is written as \u escapes: the same JSON. */
+void	cli_put_json(const char *);
+/* Writes text so that it can do nothing to a terminal; newlines too are escaped. */
+void	cli_put_clean(FILE *, const char *, size_t len);
+/*
+ * Runs a query that is written once for both: cli_table of it, or with json row_to_json of it. Returns the number of
+ * rows.
+ */
+int	cli_report(PGconn *, bool json, const char *sql, int n, const char *const *params, const char *nothing);
+
+/* ---- error.c ---- */
+
+/* The string under a key of a JSON object, or NULL; and "code: message" of an error. The caller frees them. */
+char	*cli_json_get(const char *json, const char *key);
+char	*cli_error_text(const char *json);
+
+/* ---- config.c ---- */
+
+/* Loads the file of -c, else the default one if it is there, else none; exits 78 with its errors. */
+struct conf *cli_load_conf(const char *path, bool defaults);
+
+/* ---- the commands ---- */
+
+extern const struct cli_command cmd_dev, cmd_run, cmd_check, cmd_migrate, cmd_register, cmd_invoke, cmd_cancel, cmd_retry,
+    cmd_show, cmd_list, cmd_ps, cmd_queues, cmd_tasks, cmd_nodes;
+
+#endif

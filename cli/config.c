@@ -1,0 +1,89 @@
+/*
+ * pgconductor check, and loading the configuration for the other commands. The cli process only.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "common/conf.h"
+#include "common/conf_table.h"
+
+static const char *conf_path;
+static bool want_options;
+
+static const struct cli_option options[] = {
+	{ "config", 'c', CLI_TEXT, &conf_path, "FILE", "the configuration (else " CONF_DEFAULT_PATH ")" },
+	{ "options", 0, CLI_FLAG, &want_options, NULL, "list every option with its type, default and when it takes effect" },
+	{ .name = NULL }
+};
+
+static void
+print_messages(char *const *v, size_t n, const char *kind)
+{
+	for (size_t i = 0; i < n; i++)
+		fprintf(stderr, "pgconductor: %s%s\n", kind, v[i]);
+}
+
+struct conf *
+cli_load_conf(const char *path, bool defaults)
+{
+	struct conf_errors errors;
+	struct conf *conf;
+
+	if (path == NULL && defaults && access(CONF_DEFAULT_PATH, F_OK) == 0)
+		path = CONF_DEFAULT_PATH;
+	conf_errors_init(&errors);
+	conf = conf_load(path, &errors);
+	print_messages(errors.warnings, errors.warnings_n, "warning: ");
+	print_messages(errors.v, errors.n, "");
+	conf_errors_free(&errors);
+	if (conf == NULL)
+		exit(EX_CONFIG);
+	return conf;
+}
+
+static void
+list_options(void)
+{
+	const struct conf_section *s;
+	const struct conf_option *o;
+
+	printf("%-9s%-20s%-26s%-14s%s\n", "section", "option", "type", "default", "takes effect");
+	for (s = conf_sections; s->name != NULL; s++)
+		for (o = s->options; o->name != NULL; o++)
+			printf("%-9s%-20s%-26s%-14s%s\n", *s->name != '\0' ? s->name : "top", o->name, conf_type_name(o->type),
+			    o->def != NULL ? o->def : "-", o->reloadable ? "reload" : "restart");
+}
+
+static int
+run(int argc, char **argv)
+{
+	struct conf *conf;
+
+	if (argc > 1)
+		cli_usage("%s: unexpected argument; the file is given by -c", argv[1]);
+	if (want_options) {
+		list_options();
+		return cli_done(EX_OK);
+	}
+	if (conf_path == NULL && access(CONF_DEFAULT_PATH, F_OK) == -1)
+		cli_fail(EX_CONFIG, "%s: %s; name another file with -c", CONF_DEFAULT_PATH, strerror(errno));
+	conf = cli_load_conf(conf_path, true);
+	printf("%s: %zu queues, %zu handlers, %zu tasks, no errors\n", conf->path, conf->queues_n, conf->handlers_n, conf->tasks_n);
+	conf_free(conf);
+	return cli_done(EX_OK);
+}
+
+const struct cli_command cmd_check = {
+	.name = "check",
+	.arguments = "[-c FILE | --options]",
+	.summary = "test a configuration",
+	.details = "Prints each mistake as file:line and exits with 78 if there is any. Warnings do not count.\n",
+	.options = options,
+	.no_database = true,
+	.run = run,
+};

@@ -1,0 +1,20 @@
+/*
+ * Asking a program which tasks it has, without serving them. Private to cli/.
+ */
+#ifndef CLI_DISCOVER_H
+#define CLI_DISCOVER_H
+
+#include <stddef.h>
+
+struct conf;
+struct conf_handler;
+
+typedef void (*discover_task)(const char *name, const char *queue, const char *options, void *arg);
+
+/*
+ * Starts a worker for discovery with this program, and calls back for each task it announces; queue and options may
+ * be NULL. Exits with a message when it does not start or breaks the protocol.
+ */
+void	discover_tasks(const struct conf *, const struct conf_handler *, discover_task, void *arg);
+
+#endif

@@ -1,0 +1,336 @@
+/*
+ * pgconductor invoke: one execution or a file of them, and waiting for a result. The cli process only.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "common/buf.h"
+#include "common/duration.h"
+#include "common/json.h"
+#include "common/xmalloc.h"
+
+#define BATCH		1000
+#define BATCH_BYTES	(16 << 20)
+#define POLL_FIRST_MS	5
+#define POLL_LAST_MS	500
+
+static const char *queue, *priority, *run_at, *delay, *batch, *timeout;
+static bool want_wait;
+
+static const struct cli_option options[] = {
+	{ "queue", 0, CLI_TEXT, &queue, "Q", "instead of the task's own queue" },
+	{ "priority", 0, CLI_TEXT, &priority, "N", "-32768 to 32767, higher first; 0 if left out" },
+	{ "run-at", 0, CLI_TEXT, &run_at, "T", "not before this time, such as \"2030-01-31 12:00+01\"" },
+	{ "delay", 0, CLI_TEXT, &delay, "D", "not before this long has passed: 250ms, 10s, 5m, 2h, 7d" },
+	{ "batch", 0, CLI_TEXT, &batch, "FILE", "an execution for each line of FILE (- is stdin), all or none" },
+	{ "wait", 0, CLI_FLAG, &want_wait, NULL, "wait for the end, print the result: exit 0 completed, 1 failed or cancelled" },
+	{ "timeout", 0, CLI_TEXT, &timeout, "D", "with --wait: give up after so long, with exit 75" },
+	{ .name = NULL }
+};
+
+static void
+read_all(struct buf *out, FILE *f, const char *name)
+{
+	size_t n;
+
+	do {
+		n = fread(buf_reserve(out, 65536), 1, 65536, f);
+		buf_grew(out, n);
+	} while (n > 0);
+	if (ferror(f))
+		cli_fail(EX_NOINPUT, "%s: %s", name, strerror(errno));
+}
+
+static FILE *
+open_input(const char *path)
+{
+	FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+
+	if (f == NULL)
+		cli_fail(EX_NOINPUT, "%s: %s", path, strerror(errno));
+	return f;
+}
+
+/* The payload as given: JSON, - for stdin, or @FILE. Whether it is JSON the database says; a NUL it cannot be told. */
+static char *
+read_payload(const char *arg)
+{
+	struct buf text;
+	const char *path = strcmp(arg, "-") == 0 ? "-" : arg + 1;
+	FILE *f;
+
+	if (strcmp(arg, "-") != 0 && arg[0] != '@')
+		return xstrdup(arg);
+	f = open_input(path);
+	buf_init(&text);
+	read_all(&text, f, path);
+	if (f != stdin)
+		fclose(f);
+	if (text.len > 0 && memchr(buf_ptr(&text), '\0', text.len) != NULL)
+		cli_fail(EX_DATAERR, "%s: payload: not JSON: it has a NUL byte in it", path);
+	return buf_steal_str(&text);
+}
+
+static char *
+delay_interval(void)
+{
+	int64_t ms;
+
+	if (delay == NULL)
+		return NULL;
+	if (duration_parse(delay, &ms) == -1)
+		cli_usage("--delay: \"%s\" is not a duration (such as 250ms, 10s, 5m, 2h or 7d)", delay);
+	return xasprintf("%lld milliseconds", (long long)ms);
+}
+
+static const char *
+priority_number(void)
+{
+	char *end;
+	long n;
+
+	if (priority == NULL)
+		return "0";
+	n = strtol(priority, &end, 10);
+	if (end == priority || *end != '\0' || n < INT16_MIN || n > INT16_MAX)
+		cli_usage("--priority: \"%s\" is not a whole number from -32768 to 32767", priority);
+	return priority;
+}
+
+static void
+pause_ms(int64_t ms)
+{
+	const struct timespec t = { ms / 1000, ms % 1000 * 1000 * 1000 };
+
+	nanosleep(&t, NULL);
+}
+
+static int64_t
+now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void
+put_lines(const char *s)
+{
+	size_t len;
+
+	for (; s != NULL && *s != '\0'; s += len + (s[len] == '\n')) {
+		len = strcspn(s, "\n");
+		cli_put_clean(stderr, s, len);
+		fputc('\n', stderr);
+	}
+}
+
+/* The message and stack of a failed execution are for people, on stderr. */
+static void
+report_failure(const char *id, const char *state, const char *error)
+{
+	char *text = cli_error_text(error), *stack = cli_json_get(error, "stack");
+
+	fprintf(stderr, "pgconductor: invoke: execution %s %s: ", id, state);
+	put_lines(*text != '\0' ? text : "no error was stored");
+	put_lines(stack);
+	free(text);
+	free(stack);
+}
+
+/*
+ * -1: not finished. An execution that is unknown has been removed, its history with it; while this session waits that
+ * does not happen by itself.
+ */
+static int
+look(PGconn *conn, const char *id)
+{
+	PGresult *res = cli_query(conn, "select state, result, error from pgconductor.result($1)", 1, &id);
+	const char *state = PQntuples(res) > 0 ? PQgetvalue(res, 0, 0) : NULL;
+	int rc = -1;
+
+	if (state == NULL) {
+		cli_fail(1, "execution %s is gone, and its result with it", id);
+	} else if (strcmp(state, "completed") == 0) {
+		cli_put_json(PQgetvalue(res, 0, 1));
+		rc = EX_OK;
+	} else if (strcmp(state, "failed") == 0 || strcmp(state, "cancelled") == 0) {
+		report_failure(id, state, PQgetvalue(res, 0, 2));
+		rc = 1;
+	}
+	PQclear(res);
+	return rc;
+}
+
+/* Asks again and again, less often as time goes by: the server does not tell clients. */
+static int
+wait_for(PGconn *conn, const char *id, int64_t until)
+{
+	int64_t pause = POLL_FIRST_MS, left;
+	int rc;
+
+	while ((rc = look(conn, id)) == -1) {
+		left = until - now_ms();
+		if (left <= 0)
+			cli_fail(EX_TEMPFAIL, "execution %s has not finished in time", id);
+		pause_ms(pause < left ? pause : left);
+		pause += pause / 4 + 1;
+		if (pause > POLL_LAST_MS)
+			pause = POLL_LAST_MS;
+	}
+	return rc;
+}
+
+static int
+invoke_one(PGconn *conn, const char *task, const char *payload)
+{
+	char *interval = delay_interval();
+	const char *params[] = { task, payload, queue, priority_number(), run_at, interval };
+	int64_t ms = DURATION_MAX_MS, until;
+	PGresult *res;
+	int rc = EX_OK;
+
+	if (timeout != NULL && duration_parse(timeout, &ms) == -1)
+		cli_usage("--timeout: \"%s\" is not a duration (such as 250ms, 10s, 5m, 2h or 7d)", timeout);
+	until = now_ms() + ms;
+	if (want_wait)
+		PQclear(cli_query(conn, "set pgconductor.await = on", 0, NULL));
+	res = cli_query(conn, "select pgconductor.invoke($1, $2::text, queue => $3, priority => $4, run_at => $5, delay => $6)",
+	    6, params);
+	if (want_wait)
+		rc = wait_for(conn, PQgetvalue(res, 0, 0), until);
+	else
+		printf("%s\n", PQgetvalue(res, 0, 0));
+	PQclear(res);
+	free(interval);
+	return rc;
+}
+
+static void
+add_text(struct buf *out, const char *name, const char *value)
+{
+	if (value == NULL)
+		return;
+	buf_addf(out, ",\"%s\":", name);
+	json_quote(out, value, strlen(value));
+}
+
+/* Items of the lines gathered so far; ids are printed in their order. */
+static void
+send_batch(PGconn *conn, const char *task, struct buf *items)
+{
+	const char *params[2] = { task, NULL };
+	PGresult *res;
+	char *text;
+
+	if (items->len == 0)
+		return;
+	buf_addstr(items, "]");
+	params[1] = text = buf_steal_str(items);
+	res = cli_query(conn, "select unnest(pgconductor.invoke_batch($1, $2::json))", 2, params);
+	for (int i = 0; i < PQntuples(res); i++)
+		printf("%s\n", PQgetvalue(res, i, 0));
+	PQclear(res);
+	free(text);
+}
+
+static void
+add_item(struct buf *items, const char *line, size_t len, const char *options_json)
+{
+	buf_addstr(items, items->len == 0 ? "[{\"payload\":" : ",{\"payload\":");
+	buf_add(items, line, len);
+	buf_addstr(items, options_json);
+	buf_addstr(items, "}");
+}
+
+/* The options that are the same for every item, as they stand behind its payload. */
+static char *
+item_options(void)
+{
+	struct buf out;
+	char *interval = delay_interval();
+
+	buf_init(&out);
+	add_text(&out, "queue", queue);
+	buf_addf(&out, ",\"priority\":%ld", strtol(priority_number(), NULL, 10));
+	add_text(&out, "run_at", run_at);
+	add_text(&out, "delay", interval);
+	free(interval);
+	return buf_steal_str(&out);
+}
+
+static int
+invoke_batch(PGconn *conn, const char *task)
+{
+	FILE *f = open_input(batch);
+	struct buf items;
+	char *line = NULL, *same = item_options();
+	const char *why;
+	size_t size = 0, at, n = 0, number = 0;
+	ssize_t len;
+
+	buf_init(&items);
+	PQclear(cli_query(conn, "begin", 0, NULL));
+	while ((len = getline(&line, &size, f)) != -1) {
+		number++;
+		while (len > 0 && strchr(" \t\r\n", line[len - 1]) != NULL)
+			len--;
+		if (len == 0)
+			continue;
+		if (json_check(line, (size_t)len, &at, &why) == -1)
+			cli_fail(EX_DATAERR, "%s:%zu: not JSON: %s at byte %zu", batch, number, why, at + 1);
+		add_item(&items, line, (size_t)len, same);
+		if (++n % BATCH == 0 || items.len > BATCH_BYTES)
+			send_batch(conn, task, &items);
+	}
+	if (ferror(f))
+		cli_fail(EX_NOINPUT, "%s: %s", batch, strerror(errno));
+	send_batch(conn, task, &items);
+	PQclear(cli_query(conn, "commit", 0, NULL));
+	free(line);
+	free(same);
+	buf_free(&items);
+	if (f != stdin)
+		fclose(f);
+	return EX_OK;
+}
+
+static int
+run(int argc, char **argv)
+{
+	char *payload = NULL;
+	PGconn *conn;
+	int rc;
+
+	if (argc < 2)
+		cli_usage("TASK is missing");
+	if (argc > 3)
+		cli_usage("%s: unexpected argument", argv[3]);
+	if (batch != NULL && (argc > 2 || want_wait))
+		cli_usage("--batch goes with neither a payload nor --wait");
+	if (timeout != NULL && !want_wait)
+		cli_usage("--timeout goes with --wait");
+	if (batch == NULL)
+		payload = argc > 2 ? read_payload(argv[2]) : xstrdup("null");
+	conn = cli_connect(cli_conninfo(NULL));
+	rc = batch != NULL ? invoke_batch(conn, argv[1]) : invoke_one(conn, argv[1], payload);
+	PQfinish(conn);
+	free(payload);
+	return cli_done(rc);
+}
+
+const struct cli_command cmd_invoke = {
+	.name = "invoke",
+	.arguments = "TASK [JSON | - | @FILE] [OPTION…]",
+	.summary = "create an execution of a task; print its id, or wait for its result",
+	.details = "The payload is JSON text, - to read it from stdin, or @FILE; null if left out.\n",
+	.options = options,
+	.run = run,
+};

@@ -1,0 +1,28 @@
+# The command line and the binary. With master/ the only folder that includes libpq.
+noinst_LTLIBRARIES += libcli.la
+libcli_la_SOURCES = \
+	cli/cli.h \
+	cli/cmd_migrate.c \
+	cli/config.c \
+	cli/connect.c \
+	cli/devdb.c cli/devdb.h \
+	cli/devpg.c \
+	cli/discover.c cli/discover.h \
+	cli/error.c \
+	cli/filter.c cli/filter.h \
+	cli/invoke.c \
+	cli/migrate.c cli/migrate.h \
+	cli/options.c \
+	cli/overview.c \
+	cli/register.c \
+	cli/run.c \
+	cli/select.c \
+	cli/show.c \
+	cli/table.c
+libcli_la_CFLAGS = $(AM_CFLAGS) $(LIBPQ_CFLAGS)
+libcli_la_LIBADD = $(LIBPQ_LIBS)
+
+bin_PROGRAMS += pgconductor
+pgconductor_SOURCES = cli/main.c
+pgconductor_CFLAGS = $(AM_CFLAGS) $(LIBPQ_CFLAGS)
+pgconductor_LDADD = libcli.la libmaster.la libworker.la libsql.la libproto.la libcommon.la $(LIBPQ_LIBS)

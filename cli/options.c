@@ -1,0 +1,202 @@
+/*
+ * The command line: options, help and messages. The cli process only.
+ */
+#include "config.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+const char *cli_db;
+const struct cli_command *cli_current;
+char **cli_words;
+int cli_words_n;
+
+static bool want_help, want_version;
+
+static const struct cli_option db_options[] = {
+	{ "db", 0, CLI_TEXT, &cli_db, "URL", "the database (else DATABASE_URL, PG*, or the dev server started here)" },
+	{ "db-url", 0, CLI_TEXT, &cli_db, "URL", "the same as --db" },
+	{ .name = NULL }
+};
+
+static const struct cli_option common_options[] = {
+	{ "help", 'h', CLI_FLAG, &want_help, NULL, "show this help" },
+	{ "version", 'V', CLI_FLAG, &want_version, NULL, "show the version" },
+	{ .name = NULL }
+};
+
+static void
+say(const char *fmt, va_list ap)
+{
+	fprintf(stderr, "pgconductor: ");
+	if (cli_current != NULL)
+		fprintf(stderr, "%s: ", cli_current->name);
+	vfprintf(stderr, fmt, ap);
+	fputc('\n', stderr);
+}
+
+void
+cli_warn(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(fmt, ap);
+	va_end(ap);
+}
+
+void
+cli_fail(int status, const char *fmt, ...)
+{
+	va_list ap;
+
+	fflush(stdout);
+	va_start(ap, fmt);
+	say(fmt, ap);
+	va_end(ap);
+	exit(status);
+}
+
+void
+cli_usage(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "usage: pgconductor %s %s\ntry: pgconductor %s --help\n", cli_current->name, cli_current->arguments,
+	    cli_current->name);
+	exit(EX_USAGE);
+}
+
+int
+cli_done(int status)
+{
+	if (fflush(stdout) != 0 || ferror(stdout))
+		cli_fail(EX_IOERR, "standard output: cannot be written");
+	return status;
+}
+
+static void
+help_options(const struct cli_option *o, FILE *out)
+{
+	char text[64];
+
+	for (; o != NULL && o->name != NULL; o++) {
+		snprintf(text, sizeof(text), "%c%c%c --%s%s%s", o->letter != 0 ? '-' : ' ', o->letter != 0 ? o->letter : ' ',
+		    o->letter != 0 ? ',' : ' ', o->name, o->argument != NULL ? " " : "", o->argument != NULL ? o->argument : "");
+		fprintf(out, "  %-26s %s\n", text, o->help);
+	}
+}
+
+void
+cli_help(const struct cli_command *c, FILE *out)
+{
+	fprintf(out, "usage: pgconductor %s %s\n%s.\n", c->name, c->arguments, c->summary);
+	if (c->details != NULL)
+		fprintf(out, "\n%s", c->details);
+	fprintf(out, "\noptions:\n");
+	help_options(c->options, out);
+	if (!c->no_database)
+		help_options(db_options, out);
+	help_options(common_options, out);
+}
+
+static const struct cli_option *
+find_in(const struct cli_option *o, const char *name, size_t len, char letter)
+{
+	for (; o != NULL && o->name != NULL; o++) {
+		if (name != NULL ? strlen(o->name) == len && strncmp(o->name, name, len) == 0 : o->letter == letter)
+			return o;
+	}
+	return NULL;
+}
+
+static const struct cli_option *
+find(const struct cli_command *c, const char *name, size_t len, char letter)
+{
+	const struct cli_option *o = find_in(c->options, name, len, letter);
+
+	if (o == NULL && !c->no_database)
+		o = find_in(db_options, name, len, letter);
+	return o != NULL ? o : find_in(common_options, name, len, letter);
+}
+
+static void
+set(const struct cli_option *o, const char *value)
+{
+	if (o->kind == CLI_FLAG)
+		*(bool *)o->target = true;
+	else
+		*(const char **)o->target = value;
+}
+
+/* One option at argv[i]; returns how many words it took. */
+static int
+take(const struct cli_command *c, int argc, char **argv, int i)
+{
+	const char *word = argv[i], *value = NULL;
+	const struct cli_option *o;
+	size_t len;
+
+	if (word[1] == '-') {
+		len = strcspn(word + 2, "=");
+		o = find(c, word + 2, len, 0);
+		if (o != NULL && word[2 + len] == '=')
+			value = word + 2 + len + 1;
+	} else {
+		o = find(c, NULL, 0, word[1]);
+		if (o != NULL && word[2] != '\0')
+			value = word + 2;
+	}
+	if (o == NULL)
+		cli_usage("%s: no such option", word);
+	if (o->kind == CLI_FLAG && value != NULL)
+		cli_usage("%s: --%s takes no value", word, o->name);
+	if (o->kind == CLI_TEXT && value == NULL && i + 1 == argc)
+		cli_usage("%s: %s is missing", word, o->argument);
+	if (o->kind == CLI_FLAG || value != NULL) {
+		set(o, value);
+		return 1;
+	}
+	set(o, argv[i + 1]);
+	return 2;
+}
+
+void
+cli_options(const struct cli_command *c, int *argc, char **argv)
+{
+	int i = 1, kept = 1, end;
+
+	for (end = 1; end < *argc && strcmp(argv[end], "--") != 0; end++)
+		continue;
+	if (c->takes_command && end < *argc) {
+		cli_words = argv + end + 1;
+		cli_words_n = *argc - end - 1;
+		if (cli_words_n == 0)
+			cli_usage("--: the command is missing");
+	}
+	while (i < end) {
+		if (argv[i][0] == '-' && argv[i][1] != '\0')
+			i += take(c, end, argv, i);
+		else
+			argv[kept++] = argv[i++];
+	}
+	for (i = end + 1; !c->takes_command && i < *argc; i++)
+		argv[kept++] = argv[i];
+	*argc = kept;
+	if (!c->takes_command)
+		argv[kept] = NULL;
+	if (want_help) {
+		cli_help(c, stdout);
+		exit(cli_done(EX_OK));
+	}
+	if (want_version) {
+		printf("pgconductor %s\n", PACKAGE_VERSION);
+		exit(cli_done(EX_OK));
+	}
+}

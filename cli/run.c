@@ -1,0 +1,158 @@
+/*
+ * pgconductor run and dev: bringing the schema up to date, then becoming the server. Blocking until then.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/devdb.h"
+#include "cli/migrate.h"
+#include "common/conf.h"
+#include "common/xmalloc.h"
+#include "master/server.h"
+
+#define PATIENCE_S	60
+
+static const char *conf_path;
+static bool want_drain, no_migrate;
+
+static const struct cli_option run_options[] = {
+	{ "config", 'c', CLI_TEXT, &conf_path, "FILE", "the configuration (else " CONF_DEFAULT_PATH " if it is there)" },
+	{ "drain", 0, CLI_FLAG, &want_drain, NULL, "end when nothing is ready, running or due any more" },
+	{ "no-migrate", 0, CLI_FLAG, &no_migrate, NULL, "do not install or upgrade the schema" },
+	{ .name = NULL }
+};
+
+static const struct cli_option dev_options[] = {
+	{ "config", 'c', CLI_TEXT, &conf_path, "FILE", "the configuration" },
+	{ .name = NULL }
+};
+
+/*
+ * A server often starts beside its database: while nobody answers there, or it is starting up, try again for a minute.
+ * What does not get better by waiting (a wrong password, no such database) ends it at once.
+ */
+static PGconn *
+connect_patiently(const char *conninfo)
+{
+	time_t until = time(NULL) + PATIENCE_S;
+	PGconn *conn;
+	bool said = false;
+	char *why;
+
+	while ((conn = cli_try_connect(conninfo, &why)) == NULL) {
+		if (time(NULL) >= until || PQping(conninfo) == PQPING_OK || PQping(conninfo) == PQPING_NO_ATTEMPT)
+			cli_fail(EX_UNAVAILABLE, "database: %s", why);
+		if (!said)
+			cli_warn("database: %s; trying again", why);
+		said = true;
+		free(why);
+		nanosleep(&(struct timespec){ 0, 300 * 1000 * 1000 }, NULL);
+	}
+	return conn;
+}
+
+static void
+prepare_schema(const char *conninfo)
+{
+	struct migrate_status status;
+	PGconn *conn = connect_patiently(conninfo);
+	int rc = no_migrate ? migrate_look(conn, &status) : migrate_apply(conn, &status);
+
+	if (rc != 0)
+		exit(rc);
+	if (no_migrate && status.installed > status.known)
+		cli_fail(EX_CONFIG, "the schema has version %d, this program knows %d", status.installed, status.known);
+	if (no_migrate && status.installed < status.known)
+		cli_fail(EX_CONFIG, "the schema has version %d of %d; bring it up to date with `pgconductor migrate`",
+		    status.installed, status.known);
+	PQfinish(conn);
+}
+
+static int
+serve(struct conf *conf, const char *conninfo)
+{
+	struct server_options options = {
+		.conf = conf,
+		.conf_path = conf->path != NULL ? xstrdup(conf->path) : NULL,
+		.conninfo = conninfo,
+		.argv = cli_words,
+		.argc = cli_words_n,
+		.drain = want_drain,
+		.terminal = isatty(STDERR_FILENO) != 0,
+	};
+	int rc;
+
+	if (cli_words_n > 0)
+		conf_set_command(conf, cli_words);
+	rc = server_run(&options);
+	free((char *)(uintptr_t)options.conf_path);
+	return rc;
+}
+
+static int
+run(int argc, char **argv)
+{
+	struct conf *conf;
+	const char *conninfo;
+
+	if (argc > 1)
+		cli_usage("%s: unexpected argument; a command to serve stands behind --", argv[1]);
+	conf = cli_load_conf(conf_path, cli_words_n == 0);
+	if (conf->path == NULL && cli_words_n == 0)
+		cli_usage("nothing to serve: give a configuration with -c, or a command behind --");
+	conninfo = cli_conninfo(conf);
+	prepare_schema(conninfo);
+	return serve(conf, conninfo);
+}
+
+static int
+run_dev(int argc, char **argv)
+{
+	struct devdb db;
+	struct conf *conf;
+	char *url;
+	int rc;
+
+	if (argc > 1)
+		cli_usage("%s: unexpected argument; a command to serve stands behind --", argv[1]);
+	conf = cli_load_conf(conf_path, false);
+	conf->inherit_env = true;
+	devdb_start(&db);
+	url = xstrdup(db.url);
+	prepare_schema(url);
+	printf("database: %s\n", url);
+	cli_done(EX_OK);
+	rc = serve(conf, url);
+	devdb_stop(&db);
+	free(url);
+	return rc;
+}
+
+const struct cli_command cmd_run = {
+	.name = "run",
+	.arguments = "[-c FILE] [--drain] [--no-migrate] [--db URL] [-- CMD…]",
+	.summary = "serve tasks",
+	.details = "Serves the tasks of the configuration. With -- CMD, serves every task that CMD announces.\n"
+	    "TERM and INT let running executions end within shutdown_timeout, a second one stops at once;\n"
+	    "HUP reads the configuration again.\n",
+	.options = run_options,
+	.takes_command = true,
+	.run = run,
+};
+
+const struct cli_command cmd_dev = {
+	.name = "dev",
+	.arguments = "[-c FILE] [-- CMD…]",
+	.summary = "serve tasks on a private PostgreSQL made for this directory",
+	.details = "Needs no set-up: makes and starts a PostgreSQL below .pgconductor/, prints its URL, serves, and stops\n"
+	    "it again at the end. Other commands run in this directory find it by themselves.\n",
+	.options = dev_options,
+	.takes_command = true,
+	.no_database = true,
+	.run = run_dev,
+};

@@ -1,0 +1,154 @@
+/*
+ * pgconductor show, list and ps: executions. The cli process only.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/filter.h"
+#include "common/xmalloc.h"
+
+#define TIME(column) "to_char(" column ", 'YYYY-MM-DD HH24:MI:SS')"
+
+/* Everything of an execution, for programs; the id is a string, as in every library. */
+#define JSON_COLUMNS \
+	"id::text as id, task, queue, state, waiting, priority, attempt, payload, metadata, event, result, error, created_at," \
+	" run_at, started_at, finished_at, took_ms, node, program, pid"
+
+static struct filter filter;
+static const char *limit = "50";
+static bool json;
+
+static const struct cli_option show_options[] = {
+	{ "json", 0, CLI_FLAG, &json, NULL, "as one JSON document" },
+	{ .name = NULL }
+};
+
+static const struct cli_option list_options[] = {
+	{ "task", 0, CLI_TEXT, &filter.task, "NAME", "only of this task" },
+	{ "queue", 0, CLI_TEXT, &filter.queue, "Q", "only in this queue" },
+	{ "state", 0, CLI_TEXT, &filter.state, "STATE", "only ready, delayed, running, completed, failed or cancelled" },
+	{ "before", 0, CLI_TEXT, &filter.before, "T", "only those created before a time, or longer ago than a duration" },
+	{ "limit", 0, CLI_TEXT, &limit, "N", "at most so many, the newest; 50 if left out" },
+	{ "json", 0, CLI_FLAG, &json, NULL, "as lines of JSON" },
+	{ .name = NULL }
+};
+
+static const char show_sql[] =
+    "select id, task, queue, state || coalesce(' (' || waiting || ')', '') as state, nullif(priority, 0) as priority,"
+    " attempt, event, created_at as created, run_at as due, started_at as started, finished_at as finished,"
+    " took_ms || ' ms' as took, node, program, pid, payload, metadata,"
+    " result, error"
+    " from pgconductor.executions_all where id = $1";
+
+static const char show_json_sql[] = "select " JSON_COLUMNS " from pgconductor.executions_all where id = $1";
+
+static const char list_sql[] =
+    "select id, task, queue, state || coalesce(' (' || waiting || ')', '') as state, attempt, "
+    TIME("created_at") " as created, " TIME("run_at") " as due, " TIME("finished_at") " as finished, took_ms as ms,"
+    " error from pgconductor.executions_all where " FILTER_SQL
+    " order by executions_all.id desc limit $7";
+
+static const char list_json_sql[] =
+    "select " JSON_COLUMNS " from pgconductor.executions_all where " FILTER_SQL " order by executions_all.id desc limit $7";
+
+static const char ps_sql[] =
+    "select id, task, queue, attempt, node, program, pid, " TIME("started_at") " as started,"
+    " extract(epoch from now() - started_at)::bigint as seconds"
+    " from pgconductor.executions_all where finished_at is null and state = 'running' order by started_at";
+
+static const char ps_json_sql[] =
+    "select id::text as id, task, queue, attempt, node, program, pid, started_at"
+    " from pgconductor.executions_all where finished_at is null and state = 'running' order by started_at";
+
+static int
+show_one(PGconn *conn, const char *id)
+{
+	PGresult *res;
+	int rows;
+
+	if (json)
+		return cli_report(conn, true, show_json_sql, 1, &id, "") > 0 ? EX_OK : 1;
+	res = cli_query(conn, show_sql, 1, &id);
+	rows = PQntuples(res);
+	if (rows > 0)
+		cli_record(res);
+	PQclear(res);
+	return rows > 0 ? EX_OK : 1;
+}
+
+static int
+run_show(int argc, char **argv)
+{
+	PGconn *conn;
+	int rc;
+
+	if (argc != 2)
+		cli_usage(argc < 2 ? "ID is missing" : "one ID is enough");
+	cli_id(argv[1]);
+	conn = cli_connect(cli_conninfo(NULL));
+	rc = show_one(conn, argv[1]);
+	if (rc != EX_OK)
+		cli_warn("%s: there is no execution with this id, or its history is gone", argv[1]);
+	PQfinish(conn);
+	return cli_done(rc);
+}
+
+static int
+run_list(int argc, char **argv)
+{
+	static const char *const states[] = { "ready", "delayed", "running", "completed", "failed", "cancelled", NULL };
+	const char *params[FILTER_PARAMS + 1];
+	PGconn *conn;
+
+	if (argc > 1)
+		cli_usage("%s: unexpected argument", argv[1]);
+	if (limit[0] == '\0' || limit[strspn(limit, "0123456789")] != '\0' || strlen(limit) > 9)
+		cli_usage("--limit: \"%s\" is not a whole number", limit);
+	filter_check_state(&filter, states);
+	filter_params(&filter, params);
+	params[FILTER_PARAMS] = limit;
+	conn = cli_connect(cli_conninfo(NULL));
+	cli_report(conn, json, json ? list_json_sql : list_sql, FILTER_PARAMS + 1, params, "no executions");
+	PQfinish(conn);
+	return cli_done(EX_OK);
+}
+
+static int
+run_ps(int argc, char **argv)
+{
+	PGconn *conn;
+
+	if (argc > 1)
+		cli_usage("%s: unexpected argument", argv[1]);
+	conn = cli_connect(cli_conninfo(NULL));
+	cli_report(conn, json, json ? ps_json_sql : ps_sql, 0, NULL, "nothing is running");
+	PQfinish(conn);
+	return cli_done(EX_OK);
+}
+
+const struct cli_command cmd_show = {
+	.name = "show",
+	.arguments = "ID [--json]",
+	.summary = "show an execution: state, payload, result, error",
+	.options = show_options,
+	.run = run_show,
+};
+
+const struct cli_command cmd_list = {
+	.name = "list",
+	.arguments = "[--task NAME] [--queue Q] [--state STATE] [--before T] [--limit N] [--json]",
+	.summary = "list executions, the newest first",
+	.options = list_options,
+	.run = run_list,
+};
+
+const struct cli_command cmd_ps = {
+	.name = "ps",
+	.arguments = "[--json]",
+	.summary = "list the executions that have been running for a second or longer",
+	.options = list_options + 5,
+	.run = run_ps,
+};
