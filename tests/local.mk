@@ -21,14 +21,27 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	scripts/deps scripts/quickstart scripts/test .ci/run
 
 # make bench: the figures, with their targets. make bench ROWS="drain latency" for some of them.
-bench_programs = tests/bench/ceiling
+bench_programs = tests/bench/ceiling tests/bench/forkloop tests/bench/latency tests/bench/noop_handler
 EXTRA_PROGRAMS = $(bench_programs)
 CLEANFILES += $(bench_programs)
-EXTRA_DIST += tests/bench/harness.py tests/bench/graphile.mjs
+EXTRA_DIST += tests/bench/bench.py tests/bench/harness.py tests/bench/rows_client.py tests/bench/rows_drain.py \
+	tests/bench/rows_server.py tests/bench/graphile.mjs
 
 tests_bench_ceiling_SOURCES = tests/bench/ceiling.c
 tests_bench_ceiling_CFLAGS = $(AM_CFLAGS) $(LIBPQ_CFLAGS)
 tests_bench_ceiling_LDADD = $(LIBPQ_LIBS)
+tests_bench_forkloop_SOURCES = tests/bench/forkloop.c
+tests_bench_latency_SOURCES = tests/bench/latency.c
+tests_bench_latency_CFLAGS = $(AM_CFLAGS) $(LIBPQ_CFLAGS)
+tests_bench_latency_LDADD = $(LIBPQ_LIBS)
+tests_bench_noop_handler_SOURCES = tests/bench/noop_handler.c
+tests_bench_noop_handler_LDADD = libpgconductor.la
+
+ROWS =
+.PHONY: bench
+bench: all $(bench_programs)
+	@PGC_SRCDIR='$(abs_top_srcdir)' PGC_BUILDDIR='$(abs_top_builddir)' \
+	    /usr/bin/python3 '$(abs_top_srcdir)/tests/bench/bench.py' $(ROWS)
 
 # The long forms of the fault and property tests. PGC_SEED replays one.
 .PHONY: check-long

@@ -77,7 +77,7 @@ class Bench:
     def __init__(self):
         self.results = []
         self.number = 0
-        self.cache = {}
+        self.servers = 0
 
     def __enter__(self):
         parent = os.environ.get("PGC_BENCH_DIR") or None
@@ -127,15 +127,15 @@ class Bench:
             jobs -= n
 
     def server(self, dbname, config, **options):
-        self.number_of_logs = getattr(self, "number_of_logs", 0) + 1
-        log = os.path.join(self.tmp, f"server{self.number_of_logs}.log")
+        self.servers += 1
+        log = os.path.join(self.tmp, f"server{self.servers}.log")
         return Server(self.cluster.dsn(dbname), log, config=config, cwd=self.tmp, **options)
 
-    def noop_config(self, counter, log_level="warn", extra=""):
+    def noop_config(self, counter):
+        """Default settings but for the queue's concurrency and credit."""
         handler = paths.built("tests/bench/noop_handler")
-        return (f'log_level = "{log_level}"\n'
-                f'queue "default" {{ {QUEUE_OPTIONS}  handler = "noop" }}\n'
-                f'handler "noop" {{ command = {{"{handler}", "-c", "{CONCURRENCY}", "{counter.path}"}} }}\n{extra}')
+        return (f'queue "default" {{ {QUEUE_OPTIONS}  handler = "noop" }}\n'
+                f'handler "noop" {{ command = {{"{handler}", "-c", "{CONCURRENCY}", "{counter.path}"}} }}\n')
 
     def ceiling(self, dbname, jobs, history):
         """Run the SQL-only ceiling over what is ready in a database; jobs per second."""
@@ -166,7 +166,23 @@ def wait_all_run(counter, jobs, server, timeout=300):
     wait_for(done, timeout, f"{jobs} jobs were run", poll=0.002)
 
 
-def wait_settled(conn, condition, timeout=60):
+def wait_true(conn, query, timeout=60):
     """Wait until a query says true; returns the time it did."""
-    wait_for(lambda: conn.execute(condition).fetchone()[0], timeout, condition, poll=0.001)
+    wait_for(lambda: conn.execute(query).fetchone()[0], timeout, query, poll=0.001)
     return time.time()
+
+
+def wait_empty(conn):
+    """Wait until nothing is unfinished. By the primary key: a scan of the table would meet every dead row each time."""
+    conn.execute("set enable_seqscan = off")
+    return wait_true(conn, "select not exists (select from pgconductor.executions order by id limit 1)")
+
+
+def wait_serving(conn, server, timeout=30):
+    """Wait until the server's node says what it serves."""
+    def ready():
+        if not server.running():
+            raise RuntimeError(f"the server ended with {server.process.returncode}:\n{server.log[-4000:]}")
+        row = conn.execute("select serves <> '{}' from pgconductor.nodes where pid = %s", (server.pid,)).fetchone()
+        return row and row[0]
+    wait_for(ready, timeout, "the node serves its tasks")

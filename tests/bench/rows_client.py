@@ -1,0 +1,115 @@
+"""What a client sees: the cost of invoke and invoke_batch, and how long it takes until a handler starts."""
+
+import json
+import os
+import re
+import subprocess
+import time
+
+from harness import PAYLOAD, ROUNDS, Counter, median, paths, percentile, quantity, wait_for, wait_serving
+from support.server import clean_environment
+
+SECONDS = int(os.environ.get("PGC_BENCH_SECONDS", "8"))
+BARE_COLUMNS = "created_at, run_at, shard, lane, priority, awaited, queue, task, payload"
+
+
+def pgbench(b, name, script):
+    """Transactions per second of 8 clients."""
+    path = os.path.join(b.tmp, "script.sql")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(script)
+    done = subprocess.run([f"{b.cluster.bindir}/pgbench", "-n", "-M", "prepared", "-c", "8", "-j", "2", "-T", str(SECONDS),
+                           "-f", path, "-h", b.cluster.dir, "-U", "postgres", name], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, env=clean_environment())
+    found = re.search(r"^tps = ([\d.]+)", done.stdout, re.M)
+    if done.returncode != 0 or not found or "number of failed transactions: 0 " not in done.stdout:
+        raise RuntimeError(f"pgbench: {done.stdout}")
+    return float(found[1])
+
+
+def invoke(b, rows):
+    """Row invoke: 8 clients, against the same clients inserting into the same table."""
+    ours = f"select pgconductor.invoke('noop', '{PAYLOAD}'::text);\n"
+    bare = (f"\\set shard random(1, 4)\ninsert into pgconductor.executions ({BARE_COLUMNS})"
+            f" values (now(), now(), :shard, 0, 0, false, 'default', 'noop', '{PAYLOAD}') returning id;\n")
+    pairs, figures = [], []
+    for round_number in range(ROUNDS):
+        rates = {}
+        # Whoever comes second meets a checkpoint's remains; so they take turns.
+        for kind in ("ours", "bare") if round_number % 2 == 0 else ("bare", "ours"):
+            name = b.database()
+            conn = b.connect(name)
+            b.declare(conn)
+            conn.execute("checkpoint")
+            rates[kind] = pgbench(b, name, ours if kind == "ours" else bare)
+            conn.close()
+        pairs.append(rates["ours"] / rates["bare"])
+        figures.append((rates["ours"], rates["bare"]))
+    b.report("invoke", "invoke from 8 clients, against bare inserts", median(pairs), 0.75,
+             detail=f"{quantity(median([x for x, _ in figures]))}/s, bare {quantity(median([x for _, x in figures]))}/s")
+
+
+def batches(conn, query, parameter, seconds):
+    """Rows per second of one client sending 1,000 at a time."""
+    sent = 0
+    cursor = conn.cursor()
+    start = time.monotonic()
+    while time.monotonic() - start < seconds:
+        cursor.execute(query, (parameter,), prepare=True)
+        sent += 1000
+    return sent / (time.monotonic() - start)
+
+
+def batch(b, rows):
+    """Row batch: invoke_batch of 1,000, against inserts of 1,000 rows into the same table."""
+    ours = "select pgconductor.invoke_batch('noop', %s::json)"
+    bare = (f"insert into pgconductor.executions ({BARE_COLUMNS}) select now(), now(), 1 + n %% 4, 0, 0, false,"
+            " 'default', 'noop', p from unnest(%s::json[]) with ordinality as t(p, n) returning id")
+    items = json.dumps([{"payload": json.loads(PAYLOAD)}] * 1000)
+    array = "{" + ",".join(['"' + PAYLOAD.replace('"', '\\"') + '"'] * 1000) + "}"
+    pairs, figures = [], []
+    for round_number in range(ROUNDS):
+        rates = {}
+        for kind in ("ours", "bare") if round_number % 2 == 0 else ("bare", "ours"):
+            name = b.database()
+            conn = b.connect(name)
+            b.declare(conn)
+            conn.execute("checkpoint")
+            rates[kind] = batches(conn, *((ours, items) if kind == "ours" else (bare, array)), SECONDS / 2)
+            conn.close()
+        pairs.append(rates["ours"] / rates["bare"])
+        figures.append((rates["ours"], rates["bare"]))
+    b.report("batch", "invoke_batch of 1,000, against bare inserts", median(pairs), 0.75,
+             detail=f"{quantity(median([x for x, _ in figures]))}/s, bare {quantity(median([x for _, x in figures]))}/s")
+
+
+def measure_latency(b, interval_ms, samples):
+    """p50 and p99 in ms from before invoke to the handler's start, less the median of a bare commit."""
+    name = b.database()
+    conn = b.connect(name)
+    counter = Counter(b.tmp)
+    server = b.server(name, b.noop_config(counter))
+    wait_serving(conn, server)
+    client = [paths.built("tests/bench/latency"), b.cluster.dsn(name), str(interval_ms)]
+    # The first ones prepare statements and fill caches.
+    subprocess.run([*client, "3"], stdout=subprocess.DEVNULL, check=True, env=clean_environment())
+    wait_for(lambda: len(counter.samples()) == 3, 30, "the first jobs ran")
+    done = subprocess.run([*client, str(samples)], stdout=subprocess.PIPE, text=True, check=True, env=clean_environment())
+    wait_for(lambda: len(counter.samples()) >= samples + 3, 30, "every job ran")
+    bare = median([int(line) for line in done.stdout.split()])
+    waits = [w - bare for w in counter.samples()[3:]]
+    server.stop()
+    conn.close()
+    return percentile(waits, 50) / 1e6, percentile(waits, 99) / 1e6, bare / 1e6
+
+
+def latency(b, rows):
+    """Row latency: awake (a job each 20 ms) and asleep in between (one each 3 s)."""
+    awake = [measure_latency(b, 20, 500) for _ in range(ROUNDS)]
+    detail = f"bare commit {median([c for _, _, c in awake]):.2f} ms"
+    b.report("latency", "a job each 20 ms, to the handler's start, p50", median([x for x, _, _ in awake]), 1.5, False,
+             detail, "ms")
+    b.report("latency", "the same, p99", median([x for _, x, _ in awake]), 6, False, unit="ms")
+    asleep = [measure_latency(b, 3000, 7) for _ in range(ROUNDS)]
+    b.report("latency", "a job each 3 s, asleep in between, p50", median([x for x, _, _ in asleep]), 3, False,
+             f"worst {max(x for _, x, _ in asleep):.2f} ms", "ms")
