@@ -18,7 +18,7 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/__init__.py tests/support/automake.py tests/support/cluster.py tests/support/handler.py \
 	tests/support/ledger.py tests/support/paths.py tests/support/processes.py tests/support/server.py \
 	tests/support/wait.py \
-	scripts/deps scripts/quickstart scripts/test .ci/run
+	scripts/build scripts/deps scripts/quickstart scripts/test .ci/run
 
 # make bench: the figures, with their targets. make bench ROWS="drain latency" for some of them.
 bench_programs = tests/bench/ceiling tests/bench/forkloop tests/bench/latency tests/bench/noop_handler

@@ -1,6 +1,7 @@
 """Where the sources and what was built from them are.
 
-The automake driver sets PGC_SRCDIR and PGC_BUILDDIR; by hand, the build tree is the source tree or its build/.
+The automake driver sets PGC_SRCDIR and PGC_BUILDDIR; by hand, the build tree is the source tree, build/test or
+build/release.
 """
 
 import os
@@ -13,7 +14,7 @@ def _builddir():
     named = os.environ.get("PGC_BUILDDIR")
     if named:
         return os.path.abspath(named)
-    for directory in (SRC, f"{SRC}/build"):
+    for directory in (SRC, f"{SRC}/build/test", f"{SRC}/build/release"):
         if os.path.exists(f"{directory}/config.status"):
             return directory
     return SRC
