@@ -562,13 +562,6 @@ db_free(struct db *db)
 		free(db);
 }
 
-void
-db_set_listen(struct db *db, const char *text)
-{
-	free(db->listen);
-	db->listen = xstrdup(text);
-}
-
 bool
 db_ready(const struct db *db)
 {

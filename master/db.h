@@ -54,7 +54,7 @@ struct db_options {
 	const char		*role;		/* as setup_session knows it; static */
 	const char		*conninfo;	/* borrowed for the life of the connection */
 	int			 timeout_ms;	/* takeover_timeout */
-	const char		*listen;	/* statements run before up(), e.g. LISTEN; NULL for none; copied */
+	const char		*listen;	/* a statement run before up(), e.g. LISTEN; NULL for none; copied */
 	const struct db_owner	*owner;
 	void			*arg;
 };
@@ -62,7 +62,6 @@ struct db_options {
 struct db *db_new(const struct db_options *);
 /* Ends the connection; calls under way are dropped without an answer. */
 void	db_free(struct db *);
-void	db_set_listen(struct db *, const char *);
 bool	db_ready(const struct db *);
 /* Calls sent and not yet answered, and for how long the first of them has waited. */
 size_t	db_pending(const struct db *);

@@ -283,7 +283,7 @@ void	task_announced(struct master *, struct queue *, const struct msg_announce *
 void	task_pools_changed(struct master *, struct queue *);
 void	task_declare_all(struct master *);
 void	task_serve(struct master *);
-void	pool_forget_tasks(struct pool *);
+void	task_forget_pool(struct pool *);
 void	task_free_all(struct master *);
 
 /* ---- reading ---- */

@@ -73,6 +73,8 @@ node_may_dispatch(const struct master *m)
 	return node_may_write(m) && m->reader.checked && db_waiting_ms(m->writer) < m->takeover_ms / 2;
 }
 
+static void	listen_as(struct master *);
+
 /* ---- writer and reader ---- */
 
 static void
@@ -113,8 +115,6 @@ attached(const struct db_answer *a, void *arg)
 {
 	struct master *m = arg;
 	struct node *n = m->nodes;
-	char listen[128];
-	bool first;
 
 	n->attaching = false;
 	if (a->outcome == DB_LOST)
@@ -123,7 +123,6 @@ attached(const struct db_answer *a, void *arg)
 		db_drop(m->writer, a->outcome == DB_ERROR ? a->message : "the node could not be registered");
 		return;
 	}
-	first = m->node != db_int4(a, 0, 0);
 	m->node = db_int4(a, 0, 0);
 	m->backend_pid = db_int4(a, 0, 1);
 	free(m->backend_start);
@@ -135,11 +134,9 @@ attached(const struct db_answer *a, void *arg)
 	if (!n->ever)
 		n->attached_ms -= SETTLED_MS;
 	n->ever = true;
-	if (first) {
+	if (m->listener == NULL) {
 		log_info("node %d", m->node);
-		snprintf(listen, sizeof(listen), "do $$ begin listen pgconductor; listen pgconductor_%d; end $$", m->node);
-		db_set_listen(m->listener, listen);
-		db_drop(m->listener, "the node has another number now");
+		listen_as(m);
 	}
 	check_reader(m);
 	shard_writer_up(m);
@@ -419,12 +416,22 @@ open_connection(struct master *m, const char *role, const char *listen, const st
 	return db_new(&opt);
 }
 
+/* One channel for what concerns all nodes, one for this one, whose number must be known first. */
+static void
+listen_as(struct master *m)
+{
+	static const struct db_owner listener = { listener_up, listener_down, notified, refused };
+	char text[128];
+
+	snprintf(text, sizeof(text), "do $$ begin listen pgconductor; listen pgconductor_%d; end $$", m->node);
+	m->listener = open_connection(m, "listener", text, &listener);
+}
+
 void
 node_start(struct master *m)
 {
 	static const struct db_owner writer = { writer_up, writer_down, NULL, refused };
 	static const struct db_owner reader = { reader_up, reader_down, NULL, refused };
-	static const struct db_owner listener = { listener_up, listener_down, notified, refused };
 	static const struct db_owner sleeper = { sleeper_up, sleeper_down, NULL, refused };
 	static const struct db_owner control = { control_up, NULL, NULL, refused };
 	struct timeval tv = { 0, TICK_MS * 1000 };
@@ -437,7 +444,6 @@ node_start(struct master *m)
 	event_add(n->tick, &tv);
 	m->writer = open_connection(m, "writer", NULL, &writer);
 	m->reader_db = open_connection(m, "reader", NULL, &reader);
-	m->listener = open_connection(m, "listener", "listen pgconductor", &listener);
 	m->sleeper = open_connection(m, "sleeper", NULL, &sleeper);
 	m->control = open_connection(m, "control", NULL, &control);
 }

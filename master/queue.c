@@ -48,7 +48,7 @@ static void
 free_pools(struct pool *pools, int n)
 {
 	for (int i = 0; i < n; i++) {
-		pool_forget_tasks(&pools[i]);
+		task_forget_pool(&pools[i]);
 		free(pools[i].name);
 	}
 	free(pools);

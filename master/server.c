@@ -397,6 +397,19 @@ start(struct master *m)
 		    "configuration file");
 }
 
+/* Above the descriptors that a child gets; what stays the same program when the file is replaced. */
+static int
+open_self(void)
+{
+	int low = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	int fd = fcntl(low, F_DUPFD_CLOEXEC, 10);
+
+	if (fd == -1)
+		fatal("opening this program's own file");
+	close(low);
+	return fd;
+}
+
 int
 server_run(struct server_options *opt)
 {
@@ -408,9 +421,7 @@ server_run(struct server_options *opt)
 	TAILQ_INIT(&m.shards);
 	m.takeover_ms = (int)m.conf->takeover_timeout;
 	m.poll_interval_ms = (int)m.conf->poll_interval;
-	m.exe = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	if (m.exe == -1)
-		fatal("opening this program's own file");
+	m.exe = open_self();
 	if (!drop_privileges(m.conf))
 		return EX_NOPERM;
 	m.base = event_base_new();

@@ -204,7 +204,7 @@ pool_set_tasks(struct master *m, struct queue *q, int pool, const struct msg_ann
 		if (task_pool(t, q) == pool)
 			task_set_pool(t, q, -1);
 	}
-	pool_forget_tasks(p);
+	task_forget_pool(p);
 	p->tasks = xcalloc(msg->tasks_n + 1, sizeof(*p->tasks));
 	for (size_t i = 0; i < msg->tasks_n; i++) {
 		const struct msg_task *said = &msg->tasks[i];
@@ -225,7 +225,7 @@ pool_set_tasks(struct master *m, struct queue *q, int pool, const struct msg_ann
 }
 
 void
-pool_forget_tasks(struct pool *p)
+task_forget_pool(struct pool *p)
 {
 	for (int i = 0; i < p->tasks_n; i++) {
 		free(p->tasks[i].name);

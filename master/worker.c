@@ -240,8 +240,7 @@ child(struct master *m, struct queue *q, int fd, const sigset_t *mask, pid_t mas
 	argv[4] = xstrdup(log_format_name((enum log_format)m->conf->log_format));
 	argv[5] = NULL;
 	sigprocmask(SIG_SETMASK, mask, NULL);
-	if (m->exe != WORKER_FD)
-		close_range(WORKER_FD + 1, (unsigned)m->exe - 1, 0);
+	close_range(WORKER_FD + 1, (unsigned)m->exe - 1, 0);
 	close_range((unsigned)m->exe + 1, ~0U, 0);
 	fexecve(m->exe, argv, environ);
 	log_warn("starting a worker");
