@@ -170,6 +170,7 @@ exec_cancel(struct worker *w, struct execution *x, const struct msg_cancel *canc
 		x->stop = STOP_CANCELLED;
 		pool_unwait(x);
 		exec_fail_stopped(w, x);
+		pool_place_waiting(x->pool);
 		exec_free(w, x);
 		return;
 	}

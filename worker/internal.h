@@ -346,6 +346,8 @@ struct pool {
 	struct buf		 announced;	/* the last ANNOUNCE, encoded */
 	char			**tasks;	/* those of it that are this pool's */
 	size_t			 tasks_n;
+	char			**former;	/* those that were: the master may not know yet */
+	size_t			 former_n;
 	int64_t			 granted;	/* slots the master has */
 	bool			 dirty;		/* that may have changed */
 	bool			 fill;		/* pool_fill at the end of the pass */
@@ -379,7 +381,10 @@ void	pool_run(struct pool *, uint64_t exec, const struct msg_run *, const uint8_
 void	pool_drain(struct pool *, uint64_t deadline_ms);
 void	pool_kill(struct pool *);
 bool	pool_empty(const struct pool *);
+/* Its tasks are no longer its own. */
 void	pool_forget_tasks(struct pool *);
+/* A RUN of a task that is no pool's: its slot comes back if it was this one's. */
+bool	pool_owned(struct pool *, struct pstr task);
 void	pool_unwait(struct execution *);
 void	pool_place_waiting(struct pool *);
 void	pool_return_waiting(struct pool *, const char *reason);

@@ -30,21 +30,58 @@ pool_new(struct worker *w, unsigned number, struct program *program)
 	return p;
 }
 
+static bool
+was_owned(const struct pool *p, const char *task, size_t len)
+{
+	for (size_t i = 0; i < p->former_n; i++)
+		if (strlen(p->former[i]) == len && memcmp(p->former[i], task, len) == 0)
+			return true;
+	return false;
+}
+
 void
 pool_forget_tasks(struct pool *p)
 {
-	for (size_t i = 0; i < p->tasks_n; i++)
-		free(p->tasks[i]);
+	if (p->tasks_n > 0)
+		p->former = xreallocarray(p->former, p->former_n + p->tasks_n, sizeof(*p->former));
+	for (size_t i = 0; i < p->tasks_n; i++) {
+		if (was_owned(p, p->tasks[i], strlen(p->tasks[i])))
+			free(p->tasks[i]);
+		else
+			p->former[p->former_n++] = p->tasks[i];
+	}
 	free(p->tasks);
 	p->tasks = NULL;
 	p->tasks_n = 0;
+}
+
+bool
+pool_owned(struct pool *p, struct pstr task)
+{
+	if (!was_owned(p, task.p, task.len))
+		return false;
+	p->granted--;
+	pool_touch(p);
+	return true;
+}
+
+/* After a reload the master counts from 0. */
+static void
+forget_former(struct pool *p)
+{
+	pool_forget_tasks(p);
+	for (size_t i = 0; i < p->former_n; i++)
+		free(p->former[i]);
+	free(p->former);
+	p->former = NULL;
+	p->former_n = 0;
 }
 
 void
 pool_free(struct pool *p)
 {
 	restart_clear(p);
-	pool_forget_tasks(p);
+	forget_former(p);
 	buf_free(&p->announced);
 	program_unref(p->program);
 	free(p);
@@ -311,6 +348,7 @@ pool_replace(struct pool *p, unsigned number, struct program *program)
 	p->program = program;
 	p->number = number;
 	p->granted = 0;
+	forget_former(p);
 	p->cold = 0;
 	p->waking = false;
 	restart_reset(p);

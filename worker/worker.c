@@ -224,13 +224,15 @@ set_pools(struct worker *w, const struct msg_setup *m)
 		struct program *program = program_new(&m->programs[i], w->queue);
 
 		p = same_pool(&old, program);
-		if (p != NULL)
+		if (p != NULL) {
 			TAILQ_REMOVE(&old, p, entry);
-		TAILQ_INSERT_TAIL(&w->pools, p != NULL ? p : pool_new(w, (unsigned)i, program), entry);
-		if (p != NULL)
+			TAILQ_INSERT_TAIL(&w->pools, p, entry);
 			pool_replace(p, (unsigned)i, program);
-		else
-			pool_start(TAILQ_LAST(&w->pools, pool_list));
+			continue;
+		}
+		p = pool_new(w, (unsigned)i, program);
+		TAILQ_INSERT_TAIL(&w->pools, p, entry);
+		pool_start(p);
 	}
 	while ((p = TAILQ_FIRST(&old)) != NULL) {
 		TAILQ_REMOVE(&old, p, entry);
@@ -268,10 +270,14 @@ worker_run(struct worker *w, uint64_t exec, const struct msg_run *run, const uin
 		log_error("from the master: RUN with a number that is in use");
 		return;
 	}
-	if (p == NULL || w->draining)
-		link_returned(w, &exec, 1, p == NULL ? "no program here has the task" : "the worker is draining");
-	else
+	if (p != NULL && !w->draining) {
 		pool_run(p, exec, run, body, len);
+		return;
+	}
+	link_returned(w, &exec, 1, p == NULL ? "no program here has the task" : "the worker is draining");
+	TAILQ_FOREACH(p, &w->pools, entry)
+		if (pool_owned(p, run->task))
+			break;
 }
 
 /* Ending */
