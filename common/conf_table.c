@@ -49,7 +49,7 @@ static const struct conf_option queue_options[] = {
 	OPTION(QUEUE(processes), NUMBER, "1", APPLIED, RELOAD, 1, 1000),
 	OPTION(QUEUE(credit), NUMBER, "0", APPLIED, RELOAD, 0, 100000),
 	OPTION(QUEUE(fetch_batch), NUMBER, "1000", APPLIED, RELOAD, 1, 10000),
-	OPTION(QUEUE(shards), NUMBER, "4", APPLIED, RELOAD, 1, 256),
+	OPTION(QUEUE(shards), NUMBER, "4", APPLIED, RELOAD, 1, 1024),
 	OPTION(QUEUE(max_runs), NUMBER, "0", APPLIED, RELOAD, 0, 1000 * MILLION),
 	OPTION(QUEUE(memory), SIZE, "0", APPLIED, RELOAD, 0, ANY),
 	OPTION(QUEUE(idle_timeout), DURATION, "0", APPLIED, RELOAD, 0, YEAR),

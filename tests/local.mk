@@ -9,6 +9,8 @@ integration_tests = \
 	tests/integration/test_fixtures.py
 
 source_checks = \
+	tests/check-docs.sh \
+	tests/check-libpq.sh \
 	tests/check-lists.sh
 
 TESTS += $(source_checks) $(integration_tests)
