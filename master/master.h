@@ -69,6 +69,7 @@ struct run {
 	struct queue	*queue;
 	struct shard	*shard;		/* NULL once it was lost */
 	struct lane	*lane;		/* of that shard */
+	size_t		 payload_len;	/* of a large one */
 	uint8_t		*frame;		/* RUN, length prefix and all */
 	size_t		 frame_len;
 	char		*event, *metadata;	/* of a large one, until its frame is made */
@@ -222,7 +223,9 @@ struct queue {
 	size_t		 count, bytes;	/* buffered */
 	struct runlist	 sent;		/* with the worker, oldest first */
 	int		 outstanding;	/* dispatched and not ended */
-	bool		 served;	/* every pool has said what it serves: shards may be taken */
+	size_t		 fetching;	/* bytes of payloads on the way from the database */
+	bool		 ready;		/* every pool has said what it serves: rows may be read */
+	bool		 served;	/* that was so once: shards may be taken */
 };
 
 TAILQ_HEAD(queuelist, queue);
@@ -281,6 +284,7 @@ struct msg_announce;
 void	task_announced(struct master *, struct queue *, const struct msg_announce *);
 /* A pool announced, or turned out not to start. */
 void	task_pools_changed(struct master *, struct queue *);
+bool	task_pools_known(const struct queue *);
 void	task_declare_all(struct master *);
 void	task_serve(struct master *);
 void	task_forget_pool(struct pool *);
@@ -356,7 +360,6 @@ void	settle_free(struct master *);
 void	settle_add(struct master *, struct run *, enum outcome_kind, const char *text, size_t len, bool retry,
 	    int64_t after_ms);
 void	settle_flush(struct master *);
-void	settle_writer_down(struct master *);
 bool	settle_idle(const struct master *);
 /* Too much waits to be written: no more may be started. */
 bool	settle_full(const struct master *);

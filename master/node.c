@@ -203,7 +203,6 @@ writer_down(struct db *db, const char *why, void *arg)
 	(void)why;
 	m->nodes->attached = m->nodes->attaching = false;
 	m->reader.checked = false;
-	settle_writer_down(m);
 	shard_writer_down(m);
 }
 

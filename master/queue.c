@@ -88,6 +88,21 @@ lane_forget(struct master *m, struct lane *l)
 		lane_rewind(l, xid, id);
 }
 
+/* What a program of the same name announced before holds until it announces again. */
+static void
+pool_inherit(struct pool *pool, struct pool *old, int old_n)
+{
+	for (int i = 0; i < old_n; i++) {
+		if (strcmp(old[i].name, pool->name) != 0 || old[i].command != pool->command)
+			continue;
+		pool->announced = old[i].announced;
+		pool->tasks = old[i].tasks;
+		pool->tasks_n = old[i].tasks_n;
+		old[i].tasks = NULL;
+		old[i].tasks_n = 0;
+	}
+}
+
 /*
  * The worker's pools are numbered anew. Buffered runs are read again: which pool takes them may have changed. Slots
  * of the former pools are void; the worker tells the new ones.
@@ -96,6 +111,8 @@ void
 queue_set_pools(struct master *m, struct queue *q, int n, const char *const *names,
     const bool *commands)
 {
+	struct pool *old = q->pools;
+	int old_n = q->pools_n;
 	struct lane *l;
 
 	TAILQ_FOREACH(l, &q->lanes, link) {
@@ -107,13 +124,17 @@ queue_set_pools(struct master *m, struct queue *q, int n, const char *const *nam
 	for (int i = 0; i < TASK_BUCKETS; i++)
 		for (struct task *t = m->tasks[i]; t != NULL; t = t->next)
 			task_set_pool(t, q, -1);
-	free_pools(q->pools, q->pools_n);
 	q->pools = xcalloc((size_t)n, sizeof(*q->pools));
 	q->pools_n = n;
 	for (int i = 0; i < n; i++) {
 		q->pools[i].name = xstrdup(names[i]);
 		q->pools[i].command = commands[i];
+		pool_inherit(&q->pools[i], old, old_n);
+		for (int t = 0; t < q->pools[i].tasks_n; t++)
+			task_set_pool(task_get(m, q->pools[i].tasks[t].name, strlen(q->pools[i].tasks[t].name)), q, i);
 	}
+	free_pools(old, old_n);
+	q->ready = task_pools_known(q);
 }
 
 static bool
@@ -200,7 +221,7 @@ queue_lane_room(const struct queue *q, const struct lane *l)
 {
 	size_t room, bytes;
 
-	if (!q->served || l->count >= (size_t)q->fetch_batch || l->bytes >= BUFFER_BYTES / BUFFER_LANES)
+	if (!q->ready || l->count >= (size_t)q->fetch_batch || l->bytes >= BUFFER_BYTES / BUFFER_LANES)
 		return 0;
 	/* A full queue still reads lanes that matter more than what it holds; less important ones wait. */
 	if (q->count >= (size_t)q->fetch_batch * BUFFER_LANES || q->bytes >= BUFFER_BYTES) {
@@ -280,8 +301,8 @@ queue_send_later(struct master *m, struct run *r)
 		return;
 	}
 	if (r->frame == NULL) {
-		run_set_state(r, RUN_FETCHING);
 		reader_fetch(m, r);
+		reader_fetch_flush(m);
 		return;
 	}
 	send_run(m, q, r);
@@ -292,7 +313,7 @@ static bool
 may_send(struct master *m, struct queue *q)
 {
 	return q->worker.state == WORKER_UP && q->outstanding < q->concurrency && !m->stopping && !q->retiring &&
-	    peer_pending(q->worker.peer) < LINK_BYTES;
+	    peer_pending(q->worker.peer) + q->fetching < LINK_BYTES;
 }
 
 void
@@ -311,7 +332,6 @@ queue_dispatch(struct master *m, struct queue *q)
 			run_set_state(r, RUN_NOTING);
 			settle_note(m, r);
 		} else if (r->large) {
-			run_set_state(r, RUN_FETCHING);
 			reader_fetch(m, r);
 		} else {
 			send_run(m, q, r);

@@ -334,6 +334,7 @@ read_row(struct master *m, const struct db_answer *a, int row, struct lane *l, u
 	}
 	r->large = db_null(a, row, COL_PAYLOAD);
 	if (r->large) {
+		r->payload_len = (size_t)db_int4(a, row, COL_LENGTH);
 		r->event = event != NULL ? xstrdup(event) : NULL;
 		r->metadata = metadata != NULL ? xstrndup(metadata, metadata_len) : NULL;
 	} else {
@@ -537,6 +538,7 @@ fetched(const struct db_answer *a, void *arg)
 
 		if (r == NULL || r->state != RUN_FETCHING)
 			continue;
+		r->queue->fetching -= r->payload_len;
 		if (r->frame != NULL) {
 			queue_send_later(m, r);
 			continue;
@@ -555,6 +557,8 @@ reader_fetch(struct master *m, struct run *r)
 {
 	struct reader *rd = &m->reader;
 
+	run_set_state(r, RUN_FETCHING);
+	r->queue->fetching += r->payload_len;
 	list_add(m, &rd->fetching, &rd->fetch, r);
 	/* A few large ones at a time, so that an answer stays small. */
 	if (rd->fetching->n >= 4)

@@ -283,7 +283,6 @@ retire_missing(struct master *m)
 			continue;
 		log_info("queue %s is not served any more", q->name);
 		q->retiring = true;
-		q->conf = conf_queue_get(m->conf, q->name);
 		worker_drain(m, q, m->conf->shutdown_timeout);
 	}
 }
@@ -294,6 +293,7 @@ on_reload(evutil_socket_t sig, short what, void *arg)
 	struct master *m = arg;
 	struct conf_errors errors;
 	struct conf *fresh, *old = m->conf;
+	struct queue *q;
 
 	(void)sig;
 	(void)what;
@@ -317,6 +317,11 @@ on_reload(evutil_socket_t sig, short what, void *arg)
 		log_warnx("%s", errors.warnings[i]);
 	conf_errors_free(&errors);
 	m->conf = fresh;
+	TAILQ_FOREACH(q, &m->queues, link) {
+		q->conf = conf_queue_get(fresh, q->discovery ? CONF_DEFAULT_QUEUE : q->name);
+		if (q->discovery)
+			q->asked = fresh->command;
+	}
 	log_init("master", (enum log_level)fresh->log_level, (enum log_format)fresh->log_format);
 	retire_missing(m);
 	serve_configured(m);

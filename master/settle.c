@@ -557,16 +557,9 @@ batch_done(struct master *m, struct batch *b)
 	batch_free(st, b);
 	settle_flush(m);
 	queue_dispatch_all(m);
+	if (m->stopping)
+		shard_tick(m);
 	server_progress(m);
-}
-
-void
-settle_writer_down(struct master *m)
-{
-	/* The answers under way have come as lost; their batches wait. Notes are written again after the taking. */
-	m->settle->note_n = 0;
-	params_reset(&m->settle->note);
-	params_reset(&m->settle->forget);
 }
 
 void
@@ -599,7 +592,8 @@ settle_note(struct master *m, struct run *r)
 {
 	struct settle *st = m->settle;
 	struct params *p = &st->note;
-	const char *program = r->queue->pools[r->pool].name;
+	/* After a reload the pool it was sent through may be gone. */
+	const char *program = r->pool < r->queue->pools_n ? r->queue->pools[r->pool].name : "";
 
 	if (p->n == 0) {
 		param_array(p, PARAM_INT8);

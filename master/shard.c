@@ -18,6 +18,8 @@
 #define RELOCK_MS	5000
 /* A producer that read the former owner does not know whom to wake. */
 #define STAY_AWAKE_MS	1000
+/* Until a lane was read: a guess on the safe side of what a row takes. */
+#define ROW_BYTES_GUESS	4096
 
 static const char *const state_names[] = { "wanted", "locking", "taking", "owned", "giving", "releasing" };
 
@@ -56,7 +58,7 @@ shard_find(struct master *m, int32_t id)
 bool
 shard_readable(const struct master *m, const struct shard *s)
 {
-	return s->state == SHARD_OWNED && s->queue->served && !s->queue->retiring && !m->stopping;
+	return s->state == SHARD_OWNED && s->queue->ready && !s->queue->retiring && !m->stopping;
 }
 
 /* ---- lanes ---- */
@@ -77,6 +79,7 @@ shard_lane(struct master *m, struct shard *s, int32_t number)
 	l->shard = s;
 	l->number = number;
 	l->more = true;
+	l->row_bytes = ROW_BYTES_GUESS;
 	if (after != NULL)
 		TAILQ_INSERT_AFTER(&s->queue->lanes, after, l, link);
 	else
@@ -243,6 +246,8 @@ taken(const struct db_answer *a, void *arg)
 		set_state(s, SHARD_OWNED);
 		log_info("queue %s: shard %d taken%s", s->queue->name, s->id, s->note_below != 0 ? " over" : "");
 	}
+	if (m->stopping)
+		shard_give_all(m);
 	wake_stay(m, STAY_AWAKE_MS);
 	wake_up(m);
 }
@@ -497,9 +502,8 @@ shard_give_all(struct master *m)
 void
 shard_run_gone(struct master *m, struct shard *s)
 {
+	(void)m;
 	s->active--;
-	if (s->active == 0 && s->state == SHARD_GIVING)
-		wake_up(m);
 }
 
 /* ---- taking what still runs along to a shard that is kept ---- */

@@ -184,8 +184,8 @@ task_declare_all(struct master *m)
 
 /* ---- serving ---- */
 
-static bool
-all_pools_known(const struct queue *q)
+bool
+task_pools_known(const struct queue *q)
 {
 	for (int i = 0; i < q->pools_n; i++)
 		if (!q->pools[i].announced && !q->pools[i].broken)
@@ -266,7 +266,8 @@ task_announced(struct master *m, struct queue *q, const struct msg_announce *msg
 void
 task_pools_changed(struct master *m, struct queue *q)
 {
-	q->served = q->served || all_pools_known(q);
+	q->ready = task_pools_known(q);
+	q->served |= q->ready;
 	if (q->served && !q->discovery)
 		task_serve(m);
 	server_progress(m);
