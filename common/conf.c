@@ -44,7 +44,17 @@ struct include {
 	int	 line;
 };
 
+#define TOPS_MAX	32
+
+/* What is shared by the files that are read together. */
+struct load {
+	struct conf		*conf;
+	struct conf_errors	*errors;
+	struct conf_place	 tops[TOPS_MAX];	/* where each of the top's options was set */
+};
+
 struct parse {
+	struct load		*load;
 	struct conf		*conf;
 	struct conf_errors	*errors;
 	const char		*file;		/* owned by conf->files */
@@ -59,8 +69,7 @@ struct parse {
 /* libconfuse's callbacks carry no argument of ours. */
 static struct parse *current;
 
-static void	parse_text(struct conf *, struct conf_errors *, const char *file, const char *text, size_t len, unsigned depth);
-static void	parse_file(struct conf *, struct conf_errors *, const char *path, const char *from, int line, unsigned depth);
+static void	parse_file(struct load *, const char *path, const char *from, int line, unsigned depth);
 
 static const struct conf_section *
 section_find(const char *name)
@@ -94,6 +103,22 @@ gathered_clear(struct gathered *g)
 	memset(g, 0, sizeof(*g));
 }
 
+/* An option of the top can also be set in two files. */
+static bool
+is_first(const struct seen *s)
+{
+	struct conf_place *place = &current->load->tops[s->option - conf_sections[CONF_SECTION_TOP].options];
+
+	if (place->file != NULL) {
+		conf_error(current->errors, current->file, s->line, "%s is set twice, first at %s:%d", s->option->name, place->file,
+		    place->line);
+		return false;
+	}
+	place->file = current->file;
+	place->line = s->line;
+	return true;
+}
+
 /* Puts what was gathered into target. */
 static void
 gathered_apply(struct gathered *g, const struct conf_section *section, void *target)
@@ -104,7 +129,9 @@ gathered_apply(struct gathered *g, const struct conf_section *section, void *tar
 	for (size_t i = 0; i < g->n; i++) {
 		s = &g->v[i];
 		s->value.list = s->checks > s->value.n;
-		why = s->twice ? NULL : conf_option_set(s->option, target, &s->value);
+		if (s->twice || (target == current->conf && !is_first(s)))
+			continue;
+		why = conf_option_set(s->option, target, &s->value);
 		if (why != NULL)
 			conf_error(current->errors, current->file, s->line, "%s%s%s: %s", section->name,
 			    *section->name != '\0' ? "." : "", s->option->name, why);
@@ -406,16 +433,17 @@ run_include(struct parse *p, const struct include *i)
 	else if (rc != 0 && rc != GLOB_NOMATCH)
 		conf_error(p->errors, p->file, i->line, "include: %s: cannot be read", pattern);
 	for (size_t n = 0; rc == 0 && n < found.gl_pathc; n++)
-		parse_file(p->conf, p->errors, found.gl_pathv[n], p->file, i->line, p->depth + 1);
+		parse_file(p->load, found.gl_pathv[n], p->file, i->line, p->depth + 1);
 	if (rc == 0)
 		globfree(&found);
 	free(pattern);
 }
 
 static void
-parse_text(struct conf *conf, struct conf_errors *errors, const char *file, const char *text, size_t len, unsigned depth)
+parse_text(struct load *load, const char *file, const char *text, size_t len, unsigned depth)
 {
-	struct parse p = { .conf = conf, .errors = errors, .depth = depth };
+	struct parse p = { .load = load, .conf = load->conf, .errors = load->errors, .depth = depth };
+	struct conf *conf = load->conf;
 	char *clean;
 
 	conf->files = xreallocarray(conf->files, conf->files_n + 1, sizeof(char *));
@@ -459,8 +487,10 @@ read_all(const char *path, size_t *len)
 }
 
 static void
-parse_file(struct conf *conf, struct conf_errors *errors, const char *path, const char *from, int line, unsigned depth)
+parse_file(struct load *load, const char *path, const char *from, int line, unsigned depth)
 {
+	struct conf_errors *errors = load->errors;
+	struct conf *conf = load->conf;
 	size_t len = 0;
 	char *text;
 
@@ -476,7 +506,7 @@ parse_file(struct conf *conf, struct conf_errors *errors, const char *path, cons
 	else if (text == NULL)
 		conf_error(errors, path, 0, "%s", strerror(errno));
 	else
-		parse_text(conf, errors, path, text, len, depth);
+		parse_text(load, path, text, len, depth);
 	free(text);
 }
 
@@ -504,18 +534,18 @@ conf_done(struct conf *conf, struct conf_errors *errors)
 struct conf *
 conf_load(const char *path, struct conf_errors *errors)
 {
-	struct conf *conf = conf_new(path);
+	struct load load = { .conf = conf_new(path), .errors = errors };
 
 	if (path != NULL)
-		parse_file(conf, errors, path, NULL, 0, 0);
-	return conf_done(conf, errors);
+		parse_file(&load, path, NULL, 0, 0);
+	return conf_done(load.conf, errors);
 }
 
 struct conf *
 conf_parse(const char *name, const char *text, size_t len, struct conf_errors *errors)
 {
-	struct conf *conf = conf_new(name);
+	struct load load = { .conf = conf_new(name), .errors = errors };
 
-	parse_text(conf, errors, name, text, len, 0);
-	return conf_done(conf, errors);
+	parse_text(&load, name, text, len, 0);
+	return conf_done(load.conf, errors);
 }

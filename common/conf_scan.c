@@ -23,6 +23,7 @@ struct scan {
 	int		 line;
 	int		 braces[BRACES_MAX];	/* lines of the open ones */
 	size_t		 depth;
+	int		 parenthesis;		/* line of the open one, or 0 */
 	size_t		 last;			/* where the last significant character stands in out, plus one */
 	char		 before[2];		/* the last two significant characters, the later one first */
 	bool		 failed;
@@ -57,10 +58,28 @@ blank(struct scan *s)
 		s->out[s->at++] = ' ';
 }
 
+/* Between parentheses stand words with commas between them; libconfuse leaks memory over anything else. */
+static void
+check_parenthesis(struct scan *s, char c)
+{
+	bool word = c == 'w' || c == '"' || c == '\'', after = s->before[0] == 'w' || s->before[0] == '"' || s->before[0] == '\'';
+
+	if (s->failed)
+		return;
+	if (c == '(' && s->parenthesis == 0) {
+		s->parenthesis = s->line;
+	} else if (c == ')' && s->parenthesis != 0 && (after || s->before[0] == '(')) {
+		s->parenthesis = 0;
+	} else if (s->parenthesis == 0 ? c == ')' : word ? after : c != ',' || !after) {
+		FAIL(s, "between parentheses stands one name or pattern in quotes");
+	}
+}
+
 /* Something other than a blank was passed on, ending at s->at. */
 static void
 significant(struct scan *s, char c)
 {
+	check_parenthesis(s, c);
 	s->before[1] = s->before[0];
 	s->before[0] = c;
 	s->last = s->at;
@@ -207,7 +226,9 @@ scan_bare(struct scan *s)
 	while (s->at < s->len && is_bare(peek(s, 0))) {
 		if (peek(s, 0) == '$' && peek(s, 1) == '{') {
 			FAIL(s, "put a value with \"${\" in quotes");
-			s->at += 2;
+			while (s->at < s->len && peek(s, 0) != '}' && peek(s, 0) != '\n')
+				blank(s);
+			s->at += s->at < s->len && peek(s, 0) == '}';
 			break;
 		}
 		if (peek(s, 0) == '/' && peek(s, 1) == '/') {
@@ -277,6 +298,10 @@ conf_scan(const char *text, size_t len, conf_scan_error error, void *arg)
 	s.out = xcalloc(len + 1, 1);
 	while (s.at < s.len)
 		scan_one(&s);
+	if (s.parenthesis != 0 && !s.failed) {
+		s.line = s.parenthesis;
+		FAIL(&s, "this parenthesis is never closed");
+	}
 	while (s.depth > 0 && !s.failed) {
 		s.line = s.braces[s.depth - 1];
 		FAIL(&s, "this brace is never closed");

@@ -38,8 +38,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	conf_errors_init(&errors);
 	conf = conf_parse("fuzz.conf", (const char *)data, size, &errors);
-	if ((conf == NULL) != (errors.n > 0))
-		abort();
+	FUZZ_ASSERT((conf == NULL) == (errors.n > 0));
 	if (conf != NULL)
 		use(conf);
 	conf_free(conf);

@@ -2,10 +2,11 @@
 #   tests/fuzz/fuzz_codec -dict=tests/fuzz/codec.dict tests/fuzz/corpus/codec
 fuzz_programs = \
 	tests/fuzz/fuzz_codec \
+	tests/fuzz/fuzz_conf \
 	tests/fuzz/fuzz_json \
 	tests/fuzz/fuzz_peer
 check_PROGRAMS += $(fuzz_programs)
-EXTRA_DIST += tests/fuzz/corpus tests/fuzz/codec.dict tests/fuzz/json.dict tests/fuzz/replay-all.sh tests/fuzz/seed.py
+EXTRA_DIST += tests/fuzz/corpus tests/fuzz/codec.dict tests/fuzz/conf.dict tests/fuzz/json.dict tests/fuzz/replay-all.sh tests/fuzz/seed.py
 
 if ENABLE_FUZZING
 fuzz_main =
@@ -21,6 +22,10 @@ endif
 tests_fuzz_fuzz_codec_SOURCES = tests/fuzz/fuzz_codec.c tests/fuzz/fuzz.h $(fuzz_main)
 tests_fuzz_fuzz_codec_LDFLAGS = $(fuzz_ldflags)
 tests_fuzz_fuzz_codec_LDADD = libproto.la libcommon.la
+
+tests_fuzz_fuzz_conf_SOURCES = tests/fuzz/fuzz_conf.c tests/fuzz/fuzz.h $(fuzz_main)
+tests_fuzz_fuzz_conf_LDFLAGS = $(fuzz_ldflags)
+tests_fuzz_fuzz_conf_LDADD = libcommon.la
 
 tests_fuzz_fuzz_json_SOURCES = tests/fuzz/fuzz_json.c tests/fuzz/fuzz.h $(fuzz_main)
 tests_fuzz_fuzz_json_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)

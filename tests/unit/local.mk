@@ -5,6 +5,8 @@ EXTRA_DIST += tests/unit/run-check tests/unit/json-cases.py tests/unit/json.case
 if HAVE_CHECK
 unit_tests = \
 	tests/unit/test_codec \
+	tests/unit/test_conf \
+	tests/unit/test_duration \
 	tests/unit/test_json \
 	tests/unit/test_peer \
 	tests/unit/test_pgconductor \
@@ -18,6 +20,14 @@ unit_cflags = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_codec_SOURCES = tests/unit/test_codec.c tests/unit/unit.h
 tests_unit_test_codec_CFLAGS = $(unit_cflags) $(MSGPACK_CFLAGS)
 tests_unit_test_codec_LDADD = libproto.la libcommon.la $(MSGPACK_LIBS) $(CHECK_LIBS)
+
+tests_unit_test_conf_SOURCES = tests/unit/test_conf.c tests/unit/unit.h
+tests_unit_test_conf_CFLAGS = $(unit_cflags)
+tests_unit_test_conf_LDADD = libcommon.la $(CHECK_LIBS)
+
+tests_unit_test_duration_SOURCES = tests/unit/test_duration.c tests/unit/unit.h
+tests_unit_test_duration_CFLAGS = $(unit_cflags)
+tests_unit_test_duration_LDADD = libcommon.la $(CHECK_LIBS)
 
 tests_unit_test_json_SOURCES = tests/unit/test_json.c tests/unit/unit.h
 tests_unit_test_json_CFLAGS = $(unit_cflags)
