@@ -35,7 +35,7 @@
 #define DISCOVERY_DRAIN_MS	5000
 #define CREDIT_MAX		65536
 #define PENDING_MAX		(256u << 10)	/* bytes a handler left unread before it gets no more */
-#define WAITING_MAX		(64u << 20)	/* bytes of RUN frames a pool keeps for want of room */
+#define WAITING_MAX		(32u << 20)	/* bytes of RUN frames a pool keeps for want of room */
 #define EXEC_ID_BYTES		24
 #define PROCESS_MARK		"PGCONDUCTOR_PROCESS="	/* and a number, in the environment of each process */
 

@@ -390,7 +390,10 @@ def test_large_payloads_both_ways(size):
         for x in range(1, 4):
             m.run(x, "echo", text)
         for x in range(1, 4):
-            assert m.done(x, 60) == text
+            # What the handler leaves unread is kept for it within limits; beyond them it goes back.
+            while (final := m.final(x, 60))[0] == "RETURNED":
+                m.run(x, "echo", text)
+            assert final == ("DONE", {"result": text})
         m.wait_slots(3)
 
 

@@ -55,10 +55,13 @@ class FakeMaster:
         self.sock = ours
         self.sock.setblocking(False)
         binary = os.environ.get("WORKER", paths.PGCONDUCTOR)
+        # What is freed shall not count as memory of the worker.
+        sanitizer = os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1"
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen([binary, "_worker", queue, level, format],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(),
-                                            preexec_fn=_socket_at_3(theirs.fileno()), close_fds=False)
+                                            preexec_fn=_socket_at_3(theirs.fileno()), close_fds=False,
+                                            env=os.environ | {"ASAN_OPTIONS": sanitizer})
         theirs.close()
 
     def __enter__(self):
