@@ -6,7 +6,11 @@ PY_LOG_COMPILER =
 SH_LOG_COMPILER = srcdir='$(top_srcdir)' $(SHELL)
 
 integration_tests = \
-	tests/integration/test_fixtures.py
+	tests/integration/test_fixtures.py \
+	tests/integration/test_worker_faults.py \
+	tests/integration/test_worker_handlers.py \
+	tests/integration/test_worker_oneshot.py \
+	tests/integration/test_worker_pools.py
 
 source_checks = \
 	tests/check-docs.sh \
@@ -17,7 +21,8 @@ TESTS += $(source_checks) $(integration_tests)
 
 EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/run-integration tests/pytest.ini tests/integration/conftest.py \
-	tests/support/__init__.py tests/support/automake.py tests/support/cluster.py tests/support/handler.py \
+	tests/support/__init__.py tests/support/automake.py tests/support/cluster.py \
+	tests/support/fakemaster.py tests/support/handler.py \
 	tests/support/ledger.py tests/support/paths.py tests/support/processes.py tests/support/server.py \
 	tests/support/wait.py \
 	scripts/build scripts/deps scripts/quickstart scripts/test .ci/run

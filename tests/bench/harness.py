@@ -98,7 +98,7 @@ class Bench:
             return
         text = subprocess.run([f"{paths.SRC}/scripts/print-sql"], stdout=subprocess.PIPE, check=True).stdout
         subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn], input=text, check=True,
-                       env=clean_environment())
+                       stdout=subprocess.DEVNULL, env=clean_environment())
 
     def database(self, template="bench_template"):
         """A fresh copy of the template; returns its name. Only the newest is kept."""
@@ -149,7 +149,7 @@ class Bench:
         """One figure: a ratio (or a value with its unit) against its target."""
         ok = ratio >= target if at_least else ratio <= target
         sign = "≥" if at_least else "≤"
-        print(f"{'ok  ' if ok else 'MISS'} {row:<9} {what:<52} {ratio:8.2f}{unit:<4} {sign} {target:g}{unit}   {detail}",
+        print(f"{'ok  ' if ok else 'MISS'} {row:<9} {what:<58} {ratio:8.2f}{unit:<4} {sign} {target:g}{unit}   {detail}",
               flush=True)
         self.results.append((row, what, ratio, target, ok))
 

@@ -55,6 +55,7 @@ main(int argc, char *argv[])
 	conn = PQconnectdb(argv[1]);
 	if (PQstatus(conn) != CONNECTION_OK)
 		errx(69, "%s", PQerrorMessage(conn));
+	check(conn, PQexec(conn, "set client_min_messages = warning"));
 	check(conn, PQexec(conn, "create table if not exists bare (a int)"));
 	check(conn, PQprepare(conn, "invoke", "select pgconductor.invoke('noop', $1::text)", 1, NULL));
 	check(conn, PQprepare(conn, "bare", "insert into bare values (1)", 0, NULL));
