@@ -27,7 +27,7 @@ begin
     if e.ready_xid is not null and current_setting('pgconductor.notify', true) is distinct from 'off' then
         select s.owner into owner from pgconductor.shards s where s.id = e.shard;
         if owner is not null then
-            perform pg_notify('pgconductor_' || owner, 'cancel ' || cancel.id);
+            perform pg_notify('pgconductor_' || owner, 'cancel ' || cancel.id || ' ' || e.ready_xid);
         end if;
     end if;
     return true;

@@ -35,7 +35,8 @@ begin
     if promoted >= promote.max then
         next_due_ms := 0;
     else
-        select greatest(0, ceil(extract(epoch from min(d.run_at) - present) * 1000))::bigint into next_due_ms
+        -- Every one of them is in the future; without any this is null, which greatest() would hide.
+        select ceil(extract(epoch from min(d.run_at) - present) * 1000)::bigint into next_due_ms
         from unnest(promote.shards) as s(shard)
         cross join lateral (
             select e.run_at from pgconductor.executions e
