@@ -1,6 +1,7 @@
 # From proto/messages.def: the C header and source of the message codec, or the tables of docs/protocol.md.
 #
-#   awk -v mode=header|source|table -f gen-messages.awk messages.def
+#   awk -v mode=header|source -f gen-messages.awk messages.def
+#   awk -v mode=table -v link=handler|master -f gen-messages.awk messages.def
 #
 # POSIX awk. Any slip in messages.def is an error with its line, exit status 1, and no output worth keeping.
 
@@ -84,7 +85,7 @@ function begin_message(    i, n, list, mask) {
 	begin($2, tolower($2), rest(5))
 	number[nkinds] = $3 + 0
 	direction[nkinds] = mask
-	link[nkinds] = $4
+	links[nkinds] = $4
 	if ($3 + 0 > last)
 		last = $3 + 0
 }
@@ -141,7 +142,7 @@ function put_header(    k) {
 	print "enum msg_type {"
 	for (k = 1; k <= nkinds; k++)
 		if (number[k])
-			printf "\tMSG_%s = %d,\t/* %s: %s */\n", name[k], number[k], link[k], text[k]
+			printf "\tMSG_%s = %d,\t/* %s: %s */\n", name[k], number[k], links[k], text[k]
 	print "};\n\n#define MSG_TYPE_LAST\t" last "\n"
 	print "/* X(NAME, name, number) for each message. */\n#define MSG_LIST(X) \\"
 	for (k = 1; k <= nkinds; k++)
@@ -386,30 +387,50 @@ function put_entry(k,    id) {
 	printf "\tuint8_t *p = wire_begin(out, size_%s(v), MSG_%s, exec);\n\n\twire_end(out, put_%s(p, v));\n}\n", id, name[k], id
 }
 
-# ---- tables for docs/protocol.md: the handler's messages, then those between master and worker
+# ---- tables for docs/protocol.md: those of a link, -v link=handler or -v link=master
+
+function on_link(k) {
+	return (number[k] >= 64) == (link == "master")
+}
+
+# Marks the structs that the messages of this link hold, and what those hold.
+function mark(k,    f) {
+	marked[k] = 1
+	for (f = 1; f <= nfields[k]; f++)
+		if (!(type[k, f] in base))
+			mark(kind_of[type[k, f]])
+}
 
 function put_tables(    k) {
+	if (link != "handler" && link != "master")
+		die("link must be handler or master")
+	print "| number | message | from → to | |\n|---|---|---|---|"
 	for (k = 1; k <= nkinds; k++)
-		if (number[k])
+		if (number[k] && on_link(k)) {
+			mark(k)
+			printf "| %d | %s | %s | %s |\n", number[k], name[k], arrows(k), text[k]
+		}
+	for (k = 1; k <= nkinds; k++)
+		if (number[k] && on_link(k) && nfields[k] > 0)
 			put_table(k)
 	for (k = 1; k <= nkinds; k++)
-		if (!number[k])
+		if (!number[k] && (k in marked))
 			put_table(k)
 }
 
-function put_table(k,    f, l) {
-	l = link[k]
+function arrows(k,    l) {
+	l = links[k]
 	gsub(/>/, " → ", l)
 	gsub(/,/, ", ", l)
+	return l
+}
+
+function put_table(k,    f) {
 	if (number[k])
-		printf "\n#### %s (%d)\n\n%s: %s.\n", name[k], number[k], l, text[k]
+		printf "\n**%s**\n\n", name[k]
 	else
-		printf "\n#### `%s`\n\nA map inside other messages.\n", ident[k]
-	if (nfields[k] == 0) {
-		print "\nNo fields."
-		return
-	}
-	print "\n| field | type | | |\n|---|---|---|---|"
+		printf "\n`%s`, a map inside others\n\n", ident[k]
+	print "| field | type | | |\n|---|---|---|---|"
 	for (f = 1; f <= nfields[k]; f++)
 		printf "| `%s` | %s%s | %s | %s |\n", field[k, f], type[k, f], many[k, f] ? "[]" : "", \
 		    required[k, f] ? "required" : "optional", field_text[k, f]

@@ -5,7 +5,12 @@ nodist_libproto_la_SOURCES = proto/messages.c proto/messages.h
 
 BUILT_SOURCES += proto/messages.c proto/messages.h
 CLEANFILES += proto/messages.c proto/messages.h
-EXTRA_DIST += proto/messages.def proto/gen-messages.awk
+EXTRA_DIST += proto/messages.def proto/gen-messages.awk proto/check-docs.sh \
+	proto/vectors/bad.jsonl proto/vectors/frames.jsonl proto/vectors/make.py
+
+# Its tables come from messages.def, too.
+dist_doc_DATA += docs/protocol.md
+TESTS += proto/check-docs.sh
 
 gen_messages = $(AWK) -f $(srcdir)/proto/gen-messages.awk
 message_sources = $(srcdir)/proto/messages.def $(srcdir)/proto/gen-messages.awk

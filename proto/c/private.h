@@ -84,6 +84,7 @@ void	pgc_look(struct pgc *, int64_t now);
 void	run_queue(struct pgc *, uint64_t exec, const struct msg_run *, const uint8_t *body, size_t len);
 void	run_cancel(struct pgc *, uint64_t exec, const struct pstr *reason);
 void	run_start_waiting(struct pgc *);
+void	run_drop_waiting(struct pgc *);
 void	run_free_all(struct pgc *);
 
 /* launch.c */

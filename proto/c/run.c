@@ -189,6 +189,14 @@ run_start_waiting(struct pgc *c)
 	}
 }
 
+/* What was not started goes back to the worker with our BYE, and costs no attempt. */
+void
+run_drop_waiting(struct pgc *c)
+{
+	while (c->waiting.first != NULL)
+		run_retire(c->waiting.first);
+}
+
 static struct pgc_run *
 find_run(const struct run_list *l, uint64_t exec)
 {
@@ -432,6 +440,9 @@ say(struct pgc *c, uint64_t exec, const char *level, const char *message, const 
 {
 	struct msg_log m = { .level = clean(level), .message = clean(message), .fields = clean(fields) };
 
+	/* Part of an object is none. */
+	if (m.fields.p != NULL && m.fields.p[m.fields.len] != '\0')
+		m.fields = pstr(NULL);
 	if (!c->lost && c->fd != -1)
 		msg_log_encode(&c->out, exec, &m);
 }

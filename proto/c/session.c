@@ -120,6 +120,7 @@ static void
 got_drain(struct pgc *c, const struct msg_drain *m)
 {
 	c->ending = true;
+	run_drop_waiting(c);
 	if (c->on_drain != NULL)
 		c->on_drain(c, m->deadline_ms, c->on_drain_arg);
 }

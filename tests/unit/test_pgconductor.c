@@ -567,15 +567,19 @@ on_drain(struct pgc *of, uint64_t deadline_ms, void *arg)
 START_TEST(draining)
 {
 	pgc_on_drain(c, on_drain, &calls);
-	open_with(1, 3);
-	say_run_of(1, "keep", "1");
-	say_run_of(2, "keep", "1");
+	open_with(2, 3);
+	for (uint64_t i = 1; i <= 3; i++)
+		say_run_of(i, "keep", "1");
+	worker_sends();
+	ck_assert_int_eq(pgc_step(c), 1);
 	say_drain();
 	worker_sends();
 	ck_assert_int_eq(pgc_step(c), 1);
 	ck_assert_int_eq(calls, 1);
 	pgc_done(kept[0], "1");
 	ck_assert_int_eq(pgc_step(c), 1);
+	/* The third was not started, and goes back. */
+	ck_assert_int_eq(kept_n, 2);
 	pgc_done(kept[1], "2");
 	ck_assert_int_eq(pgc_step(c), 0);
 	worker_gets_done(1, "1");
