@@ -3,7 +3,7 @@
 TEST_EXTENSIONS = .py .sh
 PY_LOG_DRIVER = srcdir='$(top_srcdir)' $(SHELL) $(top_srcdir)/tests/run-integration
 PY_LOG_COMPILER =
-SH_LOG_COMPILER = srcdir='$(top_srcdir)' $(SHELL)
+SH_LOG_COMPILER = env srcdir='$(top_srcdir)' $(SHELL)
 
 integration_tests = \
 	tests/integration/test_fixtures.py \
@@ -18,6 +18,9 @@ source_checks = \
 	tests/check-lists.sh
 
 TESTS += $(source_checks) $(integration_tests)
+
+# What is run once more from the packed release, where a file that was not packed is missing.
+release_tests = $(source_checks) $(unit_tests) tests/integration/test_fixtures.py
 
 EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/run-integration tests/pytest.ini tests/integration/conftest.py \
