@@ -349,6 +349,7 @@ struct pool {
 	char			**former;	/* those that were: the master may not know yet */
 	size_t			 former_n;
 	int64_t			 granted;	/* slots the master has */
+	int64_t			 revoked;	/* slots it had to give back, perhaps after it had spent them */
 	bool			 dirty;		/* that may have changed */
 	bool			 fill;		/* pool_fill at the end of the pass */
 	bool			 draining;

@@ -55,16 +55,6 @@ pool_forget_tasks(struct pool *p)
 	p->tasks_n = 0;
 }
 
-bool
-pool_owned(struct pool *p, struct pstr task)
-{
-	if (!was_owned(p, task.p, task.len))
-		return false;
-	p->granted--;
-	pool_touch(p);
-	return true;
-}
-
 /* After a reload the master counts from 0. */
 static void
 forget_former(struct pool *p)
@@ -130,7 +120,32 @@ pool_flush_slots(struct pool *p)
 	n = (int64_t)room(p);
 	if (n != p->granted)
 		link_slots(p->w, p->number, n - p->granted);
+	if (n < p->granted)
+		p->revoked += p->granted - n;
 	p->granted = n;
+}
+
+/*
+ * A RUN spends a slot. One that the master did not have was either taken back while the RUN was on its way, then it
+ * is owed again; or the master counts too many, then it is not, and the counts agree from here on.
+ */
+static void
+spend(struct pool *p)
+{
+	if (p->granted > 0 || p->revoked > 0)
+		p->granted--;
+	if (p->granted < 0 && p->revoked > 0)
+		p->revoked--;
+	pool_touch(p);
+}
+
+bool
+pool_owned(struct pool *p, struct pstr task)
+{
+	if (!was_owned(p, task.p, task.len))
+		return false;
+	spend(p);
+	return true;
 }
 
 /* Announcing */
@@ -298,8 +313,7 @@ pool_run(struct pool *p, uint64_t exec, const struct msg_run *run, const uint8_t
 	struct execution *x;
 	struct handler *h = NULL;
 
-	p->granted--;
-	pool_touch(p);
+	spend(p);
 	if (p->program->command_task != NULL) {
 		run_command(p, exec, run, len);
 		return;
@@ -347,7 +361,7 @@ pool_replace(struct pool *p, unsigned number, struct program *program)
 	program_unref(p->program);
 	p->program = program;
 	p->number = number;
-	p->granted = 0;
+	p->granted = p->revoked = 0;
 	forget_former(p);
 	p->cold = 0;
 	p->waking = false;

@@ -320,3 +320,23 @@ h.serve()
             assert len(m.done(x)) == (1 << 20) + 2
         assert peak < (60 << 20)
         m.wait_slots(60)
+
+
+def test_more_than_was_offered_comes_back_once():
+    """A master that counts a slot too many is not offered it again and again."""
+    with FakeMaster() as m:
+        flag = m.directory + "/flag"
+        m.setup(m.program("app", APP))
+        m.ready(2)
+        for x in (1, 2):
+            m.run(x, "wait", json.dumps(flag))
+        m.started(2)
+        m.run(3, "pid")
+        assert m.final(3)[0] == "RETURNED"
+        m.none(lambda n, x, f: n == "SLOTS" and f["slots"] == 1 and m.slots[0] >= 0, 0.3)
+        assert m.slots[0] == -1  # it sent one more than it had; by the worker's count that slot never was
+        m.slots[0] = 0
+        open(flag, "w").close()
+        for x in (1, 2):
+            m.done(x)
+        m.wait_slots(2)

@@ -3,6 +3,7 @@
  */
 #include "config.h"
 
+#include <ftw.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -409,6 +410,30 @@ START_TEST(environments)
 }
 END_TEST
 
+static char dir[] = "/tmp/pgc-conf-XXXXXX";
+
+static void
+enter_directory(void)
+{
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	ck_assert_int_eq(chdir(dir), 0);
+}
+
+static int
+remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static void
+remove_directory(void)
+{
+	nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
 static void
 write_file(const char *name, const char *text)
 {
@@ -421,11 +446,8 @@ write_file(const char *name, const char *text)
 
 START_TEST(includes)
 {
-	char dir[] = "/tmp/pgc-conf-XXXXXX";
 	struct conf *c;
 
-	ck_assert_ptr_nonnull(mkdtemp(dir));
-	ck_assert_int_eq(chdir(dir), 0);
 	ck_assert_int_eq(mkdir("d", 0700), 0);
 	write_file("main.conf", "include(\"d/*.conf\")\nlog_level = warn\ninclude('none/*.conf')");
 	write_file("d/1.conf", "queue a { concurrency = 1 }\ninclude(\"sub\")");
@@ -473,10 +495,7 @@ START_TEST(mistakes_leave_nothing_behind)
 		"database = \"abc", "queue a {", "queue a { x = 1 }", "/*", "include(\"x\"", "include(", "log_level =", "queue a { env = {",
 		"database = \"\\9\"", "log_level = { ", "a",
 	};
-	char dir[] = "/tmp/pgc-conf-XXXXXX";
 
-	ck_assert_ptr_nonnull(mkdtemp(dir));
-	ck_assert_int_eq(chdir(dir), 0);
 	for (int round = 0; round < 20; round++) {
 		for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 			conf_errors_free(&errors);
@@ -511,7 +530,7 @@ static Suite *
 suite(void)
 {
 	Suite *s = suite_create("conf");
-	TCase *t = tcase_create("conf");
+	TCase *t = tcase_create("conf"), *files = tcase_create("files");
 
 	conf_errors_init(&errors);
 	tcase_add_test(t, defaults);
@@ -527,10 +546,12 @@ suite(void)
 	tcase_add_test(t, variables);
 	tcase_add_test(t, references);
 	tcase_add_test(t, environments);
-	tcase_add_test(t, includes);
-	tcase_add_test(t, mistakes_leave_nothing_behind);
 	tcase_add_test(t, compare);
 	suite_add_tcase(s, t);
+	tcase_add_unchecked_fixture(files, enter_directory, remove_directory);
+	tcase_add_test(files, includes);
+	tcase_add_test(files, mistakes_leave_nothing_behind);
+	suite_add_tcase(s, files);
 	return s;
 }
 
