@@ -3,6 +3,7 @@
 sql_files = \
 	sql/migrations/0001_tables.sql \
 	sql/functions/attach_node.sql \
+	sql/functions/awake.sql \
 	sql/functions/backoff.sql \
 	sql/functions/balance.sql \
 	sql/functions/cancel.sql \
@@ -23,6 +24,7 @@ sql_files = \
 	sql/functions/hide_escapes.sql \
 	sql/functions/invoke.sql \
 	sql/functions/invoke_batch.sql \
+	sql/functions/invoke_general.sql \
 	sql/functions/invoke_json.sql \
 	sql/functions/invoke_jsonb.sql \
 	sql/functions/is_on.sql \
@@ -37,8 +39,10 @@ sql_files = \
 	sql/functions/park.sql \
 	sql/functions/partition_statements.sql \
 	sql/functions/poll.sql \
+	sql/functions/poll_interval.sql \
 	sql/functions/probe.sql \
 	sql/functions/promote.sql \
+	sql/functions/refresh_routes.sql \
 	sql/functions/refuse_json.sql \
 	sql/functions/rehome.sql \
 	sql/functions/rehome_to.sql \

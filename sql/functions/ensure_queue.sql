@@ -38,6 +38,7 @@ begin
         select s.id from pgconductor.shards s
         where s.queue = ensure_queue.name and s.position < want order by s.position)
     where q.name = ensure_queue.name;
+    perform pgconductor.refresh_routes();
 end
 $$;
 

@@ -1,22 +1,30 @@
 create or replace function pgconductor.find_home(what text, task text, queue text)
-returns void
+returns table (home text, home_shard int)
 language plpgsql volatile
 as $$
+#variable_conflict use_column
+declare
+    dice constant float8 := random();
+    name text := find_home.queue;
 begin
-    if find_home.task is null or not exists (select from pgconductor.tasks t where t.name = find_home.task) then
+    if name is not null and name !~ '^[a-z0-9_][a-z0-9_.-]{0,62}$' then
+        raise exception using errcode = 'PC004',
+            message = format('%s: queue: %L is not a queue''s name', what, name),
+            hint = 'Lower-case letters, digits and _ . - (not first: . -), 63 characters at most.';
+    end if;
+    select coalesce(name, t.queue) into name from pgconductor.tasks t where t.name = find_home.task;
+    if not found then
         raise exception using errcode = 'PC001',
-            message = format('%s: task: %s was never declared', what, coalesce(find_home.task, 'null')),
+            message = format('%s: task: %s was never declared', what, coalesce(quote_literal(find_home.task), 'null')),
             hint = 'A task is declared by the program that serves it, in the configuration, or with pgconductor.declare_task().';
     end if;
     -- A queue may be used before a node serves it, as a task may.
-    if queue is not null and queue !~ '^[a-z0-9_][a-z0-9_.-]{0,62}$' then
-        raise exception using errcode = 'PC004',
-            message = format('%s: queue: %L is not a queue''s name', what, queue),
-            hint = 'Lower-case letters, digits and _ . - (not first: . -), 63 characters at most.';
-    end if;
-    perform pgconductor.ensure_queue(coalesce(queue, (select t.queue from pgconductor.tasks t where t.name = find_home.task)));
+    perform pgconductor.ensure_queue(name);
+    return query
+        select q.name, q.shard_ids[1 + floor(dice * cardinality(q.shard_ids))::int]
+        from pgconductor.queues q where q.name = name;
 end
 $$;
 
 comment on function pgconductor.find_home(text, text, text) is
-'Engine. Why no shard was found for an execution: raises PC001 or PC004, or makes the queue.';
+'Engine. The queue (null: the task''s own) and a shard, chosen by chance, for an execution. PC001 task never declared, PC004 bad queue name.';

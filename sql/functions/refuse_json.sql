@@ -4,7 +4,7 @@ language plpgsql immutable
 as $$
 begin
     raise exception using errcode = 'PC002',
-        message = format('%s: not JSON: %s', what, why),
+        message = format('%s: payload: not JSON: %s', what, why),
         detail = format('It begins with: %s', left(value, 60)),
         hint = 'A JSON string has double quotes: ''"text"''. to_json() makes JSON of any value.';
 end

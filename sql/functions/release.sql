@@ -5,7 +5,8 @@ as $$
     update pgconductor.shards s
     set owner = null, floor = g.floor
     from unnest(release.shards, release.floors) as g(shard, floor)
-    where s.id = g.shard and s.owner = release.node
+    where s.id = g.shard and s.owner = release.node;
+    select pgconductor.refresh_routes()
 $$;
 
 comment on function pgconductor.release(int, int[], xid8[]) is

@@ -34,10 +34,15 @@ begin
     end case;
 
     perform pgconductor.ensure_queue(t.queue);
+    select q.shard_ids, array(
+        select s.owner from unnest(q.shard_ids) with ordinality u(id, n)
+        join pgconductor.shards s on s.id = u.id order by u.n)
+    into t.shard_ids, t.owners
+    from pgconductor.queues q where q.name = t.queue;
     update pgconductor.tasks x
     set queue = t.queue, max_attempts = t.max_attempts, backoff_ms = t.backoff_ms, backoff_factor = t.backoff_factor,
         backoff_max_ms = t.backoff_max_ms, timeout_ms = t.timeout_ms, keep_complete = t.keep_complete,
-        keep_fail = t.keep_fail, sources = t.sources
+        keep_fail = t.keep_fail, sources = t.sources, shard_ids = t.shard_ids, owners = t.owners
     where x.name = old.name;
 
     if old.sources = '{}' or row(old.queue, old.max_attempts, old.backoff_ms, old.backoff_factor, old.backoff_max_ms,

@@ -6,7 +6,8 @@ as $$
     set floor = g.floor
     from unnest(store_floors.shards, store_floors.floors) as g(shard, floor)
     where s.id = g.shard and s.owner = store_floors.node and s.floor <> g.floor;
-    update pgconductor.nodes n set seen_at = pgconductor.now() where n.id = store_floors.node
+    update pgconductor.nodes n set seen_at = pgconductor.now() where n.id = store_floors.node;
+    select pgconductor.refresh_routes()
 $$;
 
 comment on function pgconductor.store_floors(int, int[], xid8[]) is

@@ -11,6 +11,11 @@ declare
     left_xids xid8[];
     n int;
 begin
+    -- Two nodes that take shards of one queue: the second one sees what the first one did, for refresh_routes.
+    perform from pgconductor.queues q
+    where q.name in (select x.queue from pgconductor.shards x where x.id = any (take.shards))
+    order by q.name for update;
+
     for s in
         select x.id, x.queue, x.epoch, x.owner, x.floor, x.system_id,
             x.owner = take.node and x.epoch = w.epoch as kept
@@ -75,6 +80,7 @@ begin
         xmax := pg_snapshot_xmax(pg_current_snapshot());
         return next;
     end loop;
+    perform pgconductor.refresh_routes();
 end
 $$;
 

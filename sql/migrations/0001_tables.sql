@@ -69,6 +69,8 @@ create table pgconductor.nodes (
 -- A task's settings in effect, and in sources what each source said of them: {"code:PROGRAM": {…}, "config": {…},
 -- "set": {…}}, from which the others are made by declare_task. backoff_ms: the waits in order, the last one repeated;
 -- with backoff_factor the first one is multiplied each time, up to backoff_max_ms. keep_…: null is for ever, 0 no history.
+-- shard_ids, owners: a copy of what queues and shards say of the home queue, so that invoke reads one row of one table
+-- (a join of the three took as long as the insert). It may be old for seconds, see refresh_routes.
 create table pgconductor.tasks (
     name           text primary key,
     queue          text not null,
@@ -81,6 +83,8 @@ create table pgconductor.tasks (
     keep_fail      interval,
     sources        jsonb not null,
     declared_at    timestamptz not null,
+    shard_ids      int[] not null default '{}',
+    owners         int[] not null default '{}',
     constraint task_name check (name ~ '^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}$')
 );
 

@@ -1,0 +1,60 @@
+create or replace function pgconductor.invoke_general(task text, payload text, queue text, priority int,
+    run_at timestamptz, delay interval, dedupe_key text, dedupe_for interval, throttle interval, debounce interval,
+    max_wait interval, metadata json)
+returns bigint
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+    present constant timestamptz := pgconductor.now();
+    due timestamptz := present;
+    level constant int := coalesce(invoke_general.priority, 0);
+    body json := 'null';
+    why text;
+    home record;
+    made bigint;
+begin
+    why := case when dedupe_key is not null then 'dedupe_key' when dedupe_for is not null then 'dedupe_for'
+        when throttle is not null then 'throttle' when debounce is not null then 'debounce'
+        when max_wait is not null then 'max_wait' end;
+    if why is not null then
+        raise exception using errcode = 'PC006',
+            message = format('pgconductor.invoke: %s: not available in this version', why);
+    end if;
+
+    if invoke_general.payload is not null then
+        -- Its size first: a text far too large is not looked at.
+        perform pgconductor.check_size('pgconductor.invoke', octet_length(invoke_general.payload));
+        begin
+            body := invoke_general.payload::json;
+        exception when others then
+            get stacked diagnostics why = pg_exception_detail;
+            perform pgconductor.refuse_json('pgconductor.invoke', invoke_general.payload,
+                coalesce(nullif(why, ''), sqlerrm));
+        end;
+    end if;
+
+    if num_nonnulls(invoke_general.run_at, invoke_general.delay) > 0 then
+        due := pgconductor.due_time('pgconductor.invoke', invoke_general.run_at, invoke_general.delay);
+    end if;
+
+    select h.home as queue, h.home_shard as shard into home
+    from pgconductor.find_home('pgconductor.invoke', invoke_general.task, invoke_general.queue) h;
+    if level <> 0 then
+        perform pgconductor.use_lane('pgconductor.invoke', home.shard, level);
+    end if;
+    insert into pgconductor.executions (ready_xid, created_at, run_at, shard, lane, priority, awaited, queue, task,
+        payload, metadata)
+    values (case when due <= present then pg_current_xact_id() end, present, due, home.shard, -level, level,
+        pgconductor.is_on('pgconductor.await'), home.queue, invoke_general.task, body, invoke_general.metadata)
+    returning id into made;
+    -- What is due later is found by the next slow poll in time.
+    if due < present + pgconductor.poll_interval() then
+        perform pgconductor.wake(array[home.shard]);
+    end if;
+    return made;
+end
+$$;
+
+comment on function pgconductor.invoke_general(text, text, text, int, timestamptz, interval, text, interval, interval, interval, interval, json) is
+'Engine. What invoke does when it is given options, or a large payload.';

@@ -1,0 +1,23 @@
+create or replace function pgconductor.refresh_routes()
+returns void
+language sql volatile
+as $$
+    -- A row that a client's declare_task holds locked is left for the next time: nobody waits here.
+    with wrong as materialized (
+        select t.name, r.shard_ids, r.owners
+        from pgconductor.tasks t
+        join (
+            select q.name as queue, q.shard_ids, array(
+                    select s.owner from unnest(q.shard_ids) with ordinality u(id, n)
+                    join pgconductor.shards s on s.id = u.id order by u.n) as owners
+            from pgconductor.queues q
+        ) r on r.queue = t.queue
+        where t.shard_ids <> r.shard_ids or t.owners <> r.owners
+        for update of t skip locked
+    )
+    update pgconductor.tasks t set shard_ids = w.shard_ids, owners = w.owners
+    from wrong w where t.name = w.name
+$$;
+
+comment on function pgconductor.refresh_routes() is
+'Engine. Brings the copy up to date that each task has of its queue''s shards and their owners. An old owner costs a wake-up, an old shard nothing.';
