@@ -163,7 +163,7 @@ struct pgc_failure {
 	bool		 for_good;	/* no further attempt */
 	int64_t		 after_ms;	/* wait so long before the next one; -1: the task's own backoff */
 };
-#define PGC_FAILURE	{ .after_ms = -1 }
+#define PGC_FAILURE	{ NULL, NULL, NULL, NULL, NULL, false, -1 }
 int	pgc_fail_with(struct pgc_run *, const struct pgc_failure *);
 
 /* ---- Saying something */
