@@ -7,6 +7,7 @@
  */
 #include "config.h"
 
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -23,8 +24,9 @@
 #include "worker/internal.h"
 
 #define PIPE_BYTES	(64u << 10)	/* what a pipe takes at once */
+#define FIRST_BYTES	(4u << 10)	/* most results are small */
 #define READ_BYTES	(64u << 10)
-#define KEEP_BYTES	(16u << 10)	/* memory kept for the next one */
+#define KEEP_BYTES	(8u << 10)	/* memory kept for the next one */
 #define PAUSE_MS	1000		/* when the system has no room for another process */
 
 struct oneshot {
@@ -184,8 +186,9 @@ close_out(struct oneshot *o)
 static ssize_t
 read_out(struct oneshot *o)
 {
-	uint8_t *room = buf_reserve(&o->out, READ_BYTES);
-	ssize_t n = read(o->out_fd, room, READ_BYTES);
+	size_t most = o->out.len == 0 ? FIRST_BYTES : READ_BYTES;
+	uint8_t *room = buf_reserve(&o->out, most);
+	ssize_t n = read(o->out_fd, room, most);
 
 	if (n == -1)
 		return errno == EAGAIN || errno == EINTR ? 0 : -1;
@@ -356,14 +359,17 @@ oneshots_free(struct pool *pool)
 	}
 }
 
+/* What is in the pipe now and no more, should something that it left behind go on writing. */
 static void
 read_rest(struct oneshot *o)
 {
-	ssize_t n = 1;
+	int left = 0;
+	ssize_t n;
 
-	/* Bounded, should something that it left behind go on writing. */
-	for (size_t total = 0; o->out_fd != -1 && n > 0 && total < 2 * PIPE_BYTES; total += (size_t)n)
-		n = read_out(o);
+	if (o->out_fd != -1 && ioctl(o->out_fd, FIONREAD, &left) == -1)
+		left = 0;
+	while (left > 0 && (n = read_out(o)) > 0)
+		left -= (int)n;
 	close_out(o);
 }
 

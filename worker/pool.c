@@ -82,9 +82,7 @@ pool_free(struct pool *p)
 static uint64_t
 room_of_commands(const struct pool *p)
 {
-	uint64_t limit = p->program->credit != 0 ? p->program->credit : p->w->concurrency;
-
-	return p->restart_set || p->oneshots_n >= limit ? 0 : limit - p->oneshots_n;
+	return p->restart_set || p->oneshots_n >= p->w->concurrency ? 0 : p->w->concurrency - p->oneshots_n;
 }
 
 static uint64_t
@@ -193,7 +191,9 @@ pool_announce(struct pool *p, struct pstr sdk, struct msg_task *tasks, size_t n)
 		return false;
 	buf_init(&encoded);
 	msg_announce_encode(&encoded, 0, &m);
-	if (encoded.len == p->announced.len && memcmp(buf_ptr(&encoded), buf_ptr(&p->announced), encoded.len) == 0) {
+	/* Again after BROKEN: the master is to know that it runs. */
+	if (!p->broken && encoded.len == p->announced.len &&
+	    memcmp(buf_ptr(&encoded), buf_ptr(&p->announced), encoded.len) == 0) {
 		buf_free(&encoded);
 		return false;
 	}

@@ -74,13 +74,28 @@ add_env(struct program *p, char *setting)
 	p->env[p->env_n++] = setting;
 }
 
+/* What the worker says about itself is not for the configuration to change. */
+static bool
+is_workers(struct pstr name)
+{
+	static const char *const own[] = { "FD", "PROTO", "QUEUE", "ID", "TASK", "ATTEMPT", "DEADLINE_MS", "EVENT",
+		"PROCESS" };
+	const size_t prefix = strlen("PGCONDUCTOR_");
+
+	if (name.len <= prefix || memcmp(name.p, "PGCONDUCTOR_", prefix) != 0)
+		return false;
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		if (strlen(own[i]) == name.len - prefix && memcmp(name.p + prefix, own[i], name.len - prefix) == 0)
+			return true;
+	return false;
+}
+
 static void
 copy_env(struct program *p, const struct msg_program *m, const char *queue)
 {
 	p->env = xcalloc(m->env_n + PROGRAM_ENV_ROOM + 1, sizeof(*p->env));
 	for (size_t i = 0; i < m->env_n; i++)
-		/* What the worker says about itself is not for the configuration to change. */
-		if (m->env[i].key.len < 12 || strncmp(m->env[i].key.p, "PGCONDUCTOR_", 12) != 0)
+		if (!is_workers(m->env[i].key))
 			add_env(p, xasprintf("%.*s=%.*s", (int)m->env[i].key.len, m->env[i].key.p,
 			    (int)m->env[i].value.len, m->env[i].value.p));
 	if (!p->discover)

@@ -18,6 +18,7 @@
 #define PROTOCOL	1
 #define TASKS_MAX	4096
 #define TASK_NAME_MAX	128
+#define QUEUE_NAME_MAX	63
 
 static const char *const capabilities[] = { "cancel", "credit", "drain", "log" };
 
@@ -96,6 +97,18 @@ task_name_ok(struct pstr s)
 }
 
 static bool
+queue_name_ok(struct pstr s)
+{
+	if (s.len == 0 || s.len > QUEUE_NAME_MAX || s.p[0] == '.' || s.p[0] == '-')
+		return false;
+	for (size_t i = 0; i < s.len; i++)
+		if (!((s.p[i] >= 'a' && s.p[i] <= 'z') || (s.p[i] >= '0' && s.p[i] <= '9') ||
+		    strchr("_.-", s.p[i]) != NULL))
+			return false;
+	return true;
+}
+
+static bool
 tasks_ok(struct handler *h, const struct msg_hello *m)
 {
 	struct pstr again;
@@ -110,6 +123,10 @@ tasks_ok(struct handler *h, const struct msg_hello *m)
 		if (!task_name_ok(t->name)) {
 			handler_fault(h, "HELLO: \"%.*s\" is not a task name", (int)(t->name.len < 64 ? t->name.len : 64),
 			    t->name.p);
+			return false;
+		}
+		if (t->queue.p != NULL && !queue_name_ok(t->queue)) {
+			handler_fault(h, "HELLO: queue of task %.*s: not a queue name", (int)t->name.len, t->name.p);
 			return false;
 		}
 		if (t->options.p != NULL && !is_json(t->options)) {
@@ -254,6 +271,8 @@ on_fail(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
 		return;
 	}
 	handler_tell_started(h);
+	if (x->stop != STOP_NONE && h->strays > 0)
+		h->strays--;	/* this is the answer */
 	if (x->stop != STOP_NONE)
 		exec_fail_stopped(h->w, x);
 	else if (len > h->w->max_payload || (m.data.p != NULL && !is_json(m.data)))

@@ -129,6 +129,17 @@ on_signal(evutil_socket_t fd, short what, void *arg)
 		worker_stop(w, "SIGTERM", 0);
 }
 
+/* What is ignored here would be in all that is started from here. */
+static void
+heed_all(void)
+{
+	struct sigaction action;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		if (sigaction(sig, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
+			signal(sig, SIG_DFL);
+}
+
 static void
 open_signals(struct worker *w)
 {
@@ -144,8 +155,7 @@ open_signals(struct worker *w)
 	sigaddset(&set, SIGPIPE);
 	sigaddset(&set, SIGUSR1);
 	sigaddset(&set, SIGUSR2);
-	signal(SIGCHLD, SIG_DFL);
-	signal(SIGPIPE, SIG_DFL);
+	heed_all();
 	if (sigprocmask(SIG_SETMASK, &set, NULL) == -1)
 		fatal("sigprocmask");
 	w->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

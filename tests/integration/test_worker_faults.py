@@ -233,6 +233,7 @@ def test_never_says_hello():
     ("{'protocols': [1], 'tasks': [{'name': 'x' * 129}]}", "not a task name"),
     ("{'protocols': [1], 'tasks': [{'name': 'a'}, {'name': 'b'}, {'name': 'a'}]}", "twice"),
     ("{'protocols': [1], 'tasks': [{'name': 'a', 'options': '{'}]}", "not JSON"),
+    ("{'protocols': [1], 'tasks': [{'name': 'a', 'queue': 'A'}]}", "not a queue name"),
     ("{'protocols': [1], 'tasks': [], 'credit': 'much'}", "credit"),
 ])
 def test_hello_is_rejected_with_the_reason(hello, reason):
@@ -294,6 +295,19 @@ def test_recovers_when_the_program_does():
         m.ready(4)
         m.run(1, "good", "5")
         assert m.done(1) == "5"
+
+
+def test_what_was_broken_announces_itself_again():
+    with FakeMaster() as m:
+        flag = m.directory + "/flag"
+        m.setup(m.program("app", f"if os.path.exists({flag!r}): sys.exit(1)\n" + GOOD + "\n"))
+        m.ready(4)
+        open(flag, "w").close()
+        os.kill(m.children()[0], 9)
+        m.expect(lambda n, x, f: n == "BROKEN")
+        assert m.slots[0] == 0
+        os.unlink(flag)
+        m.ready(4)
 
 
 def test_floods_stdout():

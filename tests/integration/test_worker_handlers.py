@@ -427,6 +427,16 @@ h.serve()
         assert "last without newline" in log
 
 
+def test_output_to_a_terminal():
+    with FakeMaster(terminal=True) as m:
+        m.setup(m.command("job", "echo 'to a \033[1mperson' >&2"))
+        m.ready(100)
+        m.run(1, "job")
+        pid = m.started(1)
+        m.done(1)
+        assert f"\njob[{pid}]: to a \033[1mperson\n" in "\n" + m.log()
+
+
 def test_worker_ends_its_handlers_when_the_master_is_gone():
     m = FakeMaster()
     with m:

@@ -58,6 +58,24 @@ def test_environment_and_argv():
         assert "PGCONDUCTOR_DEADLINE_MS" not in m.done(2)
 
 
+def test_large_result_through_a_large_pipe():
+    source = ("import fcntl, os; fcntl.fcntl(1, 1031, 1 << 20); "
+              "os.write(1, b'\"' + b'x' * ((1 << 20) - 2) + b'\"'); os._exit(0)")
+    with FakeMaster() as m:
+        m.setup(m.program("job", argv=["/usr/bin/python3", "-c", source], command_task="job"))
+        m.ready(100)
+        for x in range(1, 11):
+            m.run(x, "job")
+        for x in range(1, 11):
+            assert len(m.done(x)) == 1 << 20
+
+
+def test_signals_are_as_for_any_program():
+    with FakeMaster() as m:
+        name, fields = one(m, "grep -E 'Sig(Blk|Ign)' /proc/self/status | tr -d '\n\t'")
+        assert json.loads(fields["result"]) == "SigBlk:" + "0" * 16 + "SigIgn:" + "0" * 16
+
+
 def test_descriptors_and_session():
     with FakeMaster() as m:
         source = ("import os; print(sorted(int(n) for n in os.listdir('/proc/self/fd') "
