@@ -303,7 +303,7 @@ struct poll_entry {
 	uint32_t	 generation;
 	int32_t		 lane;
 	bool		 late;
-	uint64_t	 xid;		/* of a late one */
+	uint64_t	 xid, id;	/* read after these */
 	int		 limit, rows;
 	uint64_t	 last_xid, last_id;
 };

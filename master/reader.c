@@ -153,7 +153,7 @@ add_entry(struct reader *rd, const struct lane *l, uint64_t xid, uint64_t id, ui
 		rd->entries = xreallocarray(rd->entries, rd->cap, sizeof(*rd->entries));
 	}
 	rd->entries[rd->n++] = (struct poll_entry){ .shard = l->shard->id, .generation = l->shard->generation,
-	    .lane = l->number, .late = late, .xid = xid, .limit = limit };
+	    .lane = l->number, .late = late, .xid = xid, .id = id, .limit = limit };
 	param_array_int4(p, P_SHARDS, l->shard->id);
 	param_array_int4(p, P_LANES, l->number);
 	param_array_xid8(p, P_XIDS, xid);
@@ -396,6 +396,11 @@ advance(struct master *m, const struct poll_entry *e)
 		else if (e->rows != 0)
 			late->last_id = e->last_id;
 		l->more |= e->rows == e->limit;
+		return;
+	}
+	/* Turned back since the question was sent: what lies between would be missed. */
+	if (l->xid != e->xid || l->id != e->id) {
+		l->more = true;
 		return;
 	}
 	l->more = e->rows == e->limit;
