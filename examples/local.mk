@@ -1,5 +1,7 @@
 # Examples: built by make and used by tests and the quick start, not installed.
+if HAVE_JANSSON
 noinst_PROGRAMS += examples/greet
+endif
 examples_greet_SOURCES = examples/greet.c
 examples_greet_CPPFLAGS = -I$(top_srcdir)/proto/c
 examples_greet_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
