@@ -4,6 +4,8 @@
 #include "config.h"
 
 #include <errno.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,6 +49,36 @@ cli_load_conf(const char *path, bool defaults)
 }
 
 static void
+warn_at(const struct conf_place *place, const char *what, const char *name, const char *option, const char *value, const char *why)
+{
+	fprintf(stderr, "pgconductor: warning: %s:%d: %s \"%s\": %s \"%s\" %s\n", place->file, place->line, what, name, option,
+	    value, why);
+}
+
+/* What the file names on this machine. Only warnings: the server may be meant to run on another one. */
+static void
+check_machine(const struct conf *conf)
+{
+	const struct conf_queue *q;
+	const struct conf_handler *h;
+
+	for (size_t i = 0; i < conf->queues_n; i++) {
+		q = conf->queues[i];
+		if (q->user != NULL && getpwnam(q->user) == NULL)
+			warn_at(&q->place, "queue", q->name, "user", q->user, "does not exist here");
+		if (q->group != NULL && getgrnam(q->group) == NULL)
+			warn_at(&q->place, "queue", q->name, "group", q->group, "does not exist here");
+		if (q->directory != NULL && access(q->directory, F_OK) == -1)
+			warn_at(&q->place, "queue", q->name, "directory", q->directory, "does not exist here");
+	}
+	for (size_t i = 0; i < conf->handlers_n; i++) {
+		h = conf->handlers[i];
+		if (h->directory != NULL && access(h->directory, F_OK) == -1)
+			warn_at(&h->place, "handler", h->name, "directory", h->directory, "does not exist here");
+	}
+}
+
+static void
 list_options(void)
 {
 	const struct conf_section *s;
@@ -73,6 +105,7 @@ run(int argc, char **argv)
 	if (conf_path == NULL && access(CONF_DEFAULT_PATH, F_OK) == -1)
 		cli_fail(EX_CONFIG, "%s: %s; name another file with -c", CONF_DEFAULT_PATH, strerror(errno));
 	conf = cli_load_conf(conf_path, true);
+	check_machine(conf);
 	printf("%s: %zu queues, %zu handlers, %zu tasks, no errors\n", conf->path, conf->queues_n, conf->handlers_n, conf->tasks_n);
 	conf_free(conf);
 	return cli_done(EX_OK);

@@ -12,7 +12,6 @@
 #include <grp.h>
 #include <inttypes.h>
 #include <pwd.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -44,17 +43,14 @@ read_line(FILE *f)
 
 /* The lines of the state file; all empty without one. */
 static void
-read_state(const char *dir, char **url, char **socket_dir, pid_t *pid)
+read_state(const char *dir, char **url, char **socket_dir)
 {
-	char *path = xasprintf("%s/" DEVDB_STATE, dir), *number;
+	char *path = xasprintf("%s/" DEVDB_STATE, dir);
 	FILE *f = fopen(path, "re");
 
 	free(path);
 	*url = f != NULL ? read_line(f) : xstrdup("");
 	*socket_dir = f != NULL ? read_line(f) : xstrdup("");
-	number = f != NULL ? read_line(f) : xstrdup("");
-	*pid = (pid_t)strtol(number, NULL, 10);
-	free(number);
 	if (f != NULL)
 		fclose(f);
 }
@@ -65,7 +61,7 @@ write_state(const struct devdb *d)
 	char *path = xasprintf("%s/" DEVDB_STATE, d->dir), *temporary = xasprintf("%s.new", path);
 	FILE *f = fopen(temporary, "we");
 
-	if (f == NULL || fprintf(f, "%s\n%s\n%ld\n", d->url, d->own_socket_dir ? d->socket_dir : "", (long)getpid()) < 0 ||
+	if (f == NULL || fprintf(f, "%s\n%s\n", d->url, d->own_socket_dir ? d->socket_dir : "") < 0 ||
 	    fclose(f) != 0 || rename(temporary, path) == -1)
 		cli_fail(EX_CANTCREAT, "%s: %s", path, strerror(errno));
 	free(temporary);
@@ -76,26 +72,40 @@ char *
 devdb_find(int *running)
 {
 	char *url, *socket_dir;
-	pid_t pid;
+	struct stat st;
 	int fd = open(DEVDB_DIRECTORY "/lock", O_RDONLY | O_CLOEXEC);
 
 	*running = 0;
 	if (fd == -1)
 		return NULL;
-	read_state(DEVDB_DIRECTORY, &url, &socket_dir, &pid);
+	/* Somebody else's directory must not be able to say where this user's payloads go. */
+	if (fstat(fd, &st) == -1 || (geteuid() != 0 && st.st_uid != geteuid() && st.st_uid != 0)) {
+		close(fd);
+		return NULL;
+	}
+	read_state(DEVDB_DIRECTORY, &url, &socket_dir);
 	free(socket_dir);
 	*running = flock(fd, LOCK_SH | LOCK_NB) == -1 && errno == EWOULDBLOCK && *url != '\0';
 	close(fd);
 	return url;
 }
 
+/* The process that serves here, or 0. A record lock is its own: the keeper does not inherit it. */
+static pid_t
+owner_of(int lock)
+{
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	return fcntl(lock, F_GETLK, &l) == 0 && l.l_type != F_UNLCK ? l.l_pid : 0;
+}
+
 /* One server for a directory. That of a killed process is still being shut down by its keeper: wait for it. */
 static void
 take_lock(struct devdb *d)
 {
-	char *path = xasprintf("%s/lock", d->dir), *url, *socket_dir;
+	char *path = xasprintf("%s/lock", d->dir);
 	const struct timespec pause = { 0, 50 * 1000 * 1000 };
-	pid_t pid = 0;
+	struct flock own = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
 	d->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 	if (d->lock == -1)
@@ -104,13 +114,14 @@ take_lock(struct devdb *d)
 	for (int waited = 0; flock(d->lock, LOCK_EX | LOCK_NB) == -1; waited += 50) {
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			cli_fail(EX_OSERR, "%s: cannot be locked: %s", d->dir, strerror(errno));
-		read_state(d->dir, &url, &socket_dir, &pid);
-		free(url);
-		free(socket_dir);
-		if (waited >= LOCK_WAIT_MS || (pid > 0 && (kill(pid, 0) == 0 || errno == EPERM)))
-			cli_fail(EX_UNAVAILABLE, "a dev server runs in this directory already, as process %ld", (long)pid);
+		if (owner_of(d->lock) != 0)
+			cli_fail(EX_UNAVAILABLE, "a dev server runs in this directory already, as process %ld", (long)owner_of(d->lock));
+		if (waited >= LOCK_WAIT_MS)
+			cli_fail(EX_UNAVAILABLE, "the PostgreSQL of an earlier dev server in this directory does not stop");
 		nanosleep(&pause, NULL);
 	}
+	if (fcntl(d->lock, F_SETLK, &own) == -1)
+		cli_fail(EX_OSERR, "%s: cannot be locked: %s", d->dir, strerror(errno));
 }
 
 /* Can this user use the directory? Only that user's own process can tell. */
@@ -265,10 +276,9 @@ clean_up(const struct devdb *d)
 {
 	char *url, *socket_dir, *path;
 	const char *base;
-	pid_t pid;
 
 	devpg_stop_leftover(d);
-	read_state(d->dir, &url, &socket_dir, &pid);
+	read_state(d->dir, &url, &socket_dir);
 	base = strrchr(socket_dir, '/');
 	if (base != NULL && strncmp(base + 1, SOCKET_PREFIX, strlen(SOCKET_PREFIX)) == 0) {
 		path = xasprintf("%s/.s.PGSQL.5432", socket_dir);

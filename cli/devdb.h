@@ -43,6 +43,6 @@ void	devpg_stop_leftover(const struct devdb *);
 void	devpg_wait_ready(const struct devdb *);
 
 #define DEVDB_DIRECTORY ".pgconductor"
-#define DEVDB_STATE "server"	/* the URL, the socket's directory if it is to be removed, the pid */
+#define DEVDB_STATE "server"	/* the URL, and the socket's directory if it is to be removed */
 
 #endif

@@ -222,9 +222,9 @@ add_text(struct buf *out, const char *name, const char *value)
 	json_quote(out, value, strlen(value));
 }
 
-/* Items of the lines gathered so far; ids are printed in their order. */
+/* The lines gathered so far; ids come in their order, to be printed when all is committed. */
 static void
-send_batch(PGconn *conn, const char *task, struct buf *items)
+send_batch(PGconn *conn, const char *task, struct buf *items, size_t n, struct buf *ids)
 {
 	const char *params[2] = { task, NULL };
 	PGresult *res;
@@ -235,8 +235,10 @@ send_batch(PGconn *conn, const char *task, struct buf *items)
 	buf_addstr(items, "]");
 	params[1] = text = buf_steal_str(items);
 	res = cli_query(conn, "select unnest(pgconductor.invoke_batch($1, $2::json))", 2, params);
+	if ((size_t)PQntuples(res) != n)
+		cli_fail(EX_SOFTWARE, "the database returned %d ids for %zu executions; none was created", PQntuples(res), n);
 	for (int i = 0; i < PQntuples(res); i++)
-		printf("%s\n", PQgetvalue(res, i, 0));
+		buf_addf(ids, "%s\n", PQgetvalue(res, i, 0));
 	PQclear(res);
 	free(text);
 }
@@ -270,13 +272,14 @@ static int
 invoke_batch(PGconn *conn, const char *task)
 {
 	FILE *f = open_input(batch);
-	struct buf items;
+	struct buf items, ids;
 	char *line = NULL, *same = item_options();
 	const char *why;
 	size_t size = 0, at, n = 0, number = 0;
 	ssize_t len;
 
 	buf_init(&items);
+	buf_init(&ids);
 	PQclear(cli_query(conn, "begin", 0, NULL));
 	while ((len = getline(&line, &size, f)) != -1) {
 		number++;
@@ -287,16 +290,20 @@ invoke_batch(PGconn *conn, const char *task)
 		if (json_check(line, (size_t)len, &at, &why) == -1)
 			cli_fail(EX_DATAERR, "%s:%zu: not JSON: %s at byte %zu", batch, number, why, at + 1);
 		add_item(&items, line, (size_t)len, same);
-		if (++n % BATCH == 0 || items.len > BATCH_BYTES)
-			send_batch(conn, task, &items);
+		if (++n == BATCH || items.len > BATCH_BYTES) {
+			send_batch(conn, task, &items, n, &ids);
+			n = 0;
+		}
 	}
 	if (ferror(f))
 		cli_fail(EX_NOINPUT, "%s: %s", batch, strerror(errno));
-	send_batch(conn, task, &items);
+	send_batch(conn, task, &items, n, &ids);
 	PQclear(cli_query(conn, "commit", 0, NULL));
+	fwrite(buf_ptr(&ids), 1, ids.len, stdout);
 	free(line);
 	free(same);
 	buf_free(&items);
+	buf_free(&ids);
 	if (f != stdin)
 		fclose(f);
 	return EX_OK;

@@ -25,8 +25,9 @@ static const char queues_sql[] =
     " left join pgconductor.running r on r.id = e.id and r.ready_xid = e.ready_xid"
     " group by q.name order by q.name";
 
+/* Lists and objects without the marks of JSON: 15s, 30s, 60s. */
 #define OPTION(name) \
-	"max((o.value #>> '{}') || case o.source when 'default' then '' else ' (' || o.source || ')' end)" \
+	"max(translate(o.value #>> '{}', '[]{}\"', '') || case o.source when 'default' then '' else ' (' || o.source || ')' end)" \
 	" filter (where o.option = '" name "') as " name
 
 static const char tasks_sql[] =

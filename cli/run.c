@@ -32,9 +32,19 @@ static const struct cli_option dev_options[] = {
 	{ .name = NULL }
 };
 
+/* Whether waiting may help: nobody answers, the database is starting up, or is about to be promoted. */
+static bool
+may_pass(const char *conninfo, const char *why)
+{
+	PGPing ping = PQping(conninfo);
+
+	return ping == PQPING_REJECT || ping == PQPING_NO_RESPONSE || strstr(why, "read-only") != NULL ||
+	    strstr(why, "standby") != NULL;
+}
+
 /*
- * A server often starts beside its database: while nobody answers there, or it is starting up, try again for a minute.
- * What does not get better by waiting (a wrong password, no such database) ends it at once.
+ * A server often starts beside its database: for a minute it tries again. What does not get better by waiting (a wrong
+ * password, no such database) ends it at once.
  */
 static PGconn *
 connect_patiently(const char *conninfo)
@@ -45,7 +55,7 @@ connect_patiently(const char *conninfo)
 	char *why;
 
 	while ((conn = cli_try_connect(conninfo, &why)) == NULL) {
-		if (time(NULL) >= until || PQping(conninfo) == PQPING_OK || PQping(conninfo) == PQPING_NO_ATTEMPT)
+		if (time(NULL) >= until || !may_pass(conninfo, why))
 			cli_fail(EX_UNAVAILABLE, "database: %s", why);
 		if (!said)
 			cli_warn("database: %s; trying again", why);

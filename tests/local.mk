@@ -6,6 +6,9 @@ PY_LOG_COMPILER =
 SH_LOG_COMPILER = env srcdir='$(top_srcdir)' $(SHELL)
 
 integration_tests = \
+	tests/integration/test_cli_basic.py \
+	tests/integration/test_cli_dev.py \
+	tests/integration/test_cli_executions.py \
 	tests/integration/test_fixtures.py \
 	tests/integration/test_worker_faults.py \
 	tests/integration/test_worker_handlers.py \
