@@ -155,7 +155,7 @@ parse_limit(const char *s, const char *end, rlim_t *out)
 	}
 	errno = 0;
 	*out = strtoull(s, &stop, 10);
-	return errno == 0 && stop == end && end != s;
+	return errno == 0 && stop == end && s[0] >= '0' && s[0] <= '9';
 }
 
 static void

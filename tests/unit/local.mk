@@ -10,7 +10,8 @@ unit_tests = \
 	tests/unit/test_json \
 	tests/unit/test_peer \
 	tests/unit/test_pgconductor \
-	tests/unit/test_vectors
+	tests/unit/test_vectors \
+	tests/unit/test_worker
 check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 endif
@@ -44,3 +45,7 @@ tests_unit_test_pgconductor_LDADD = libpgconductor.la libproto.la libcommon.la $
 tests_unit_test_vectors_SOURCES = tests/unit/test_vectors.c tests/unit/unit.h
 tests_unit_test_vectors_CFLAGS = $(unit_cflags) $(JANSSON_CFLAGS)
 tests_unit_test_vectors_LDADD = libproto.la libcommon.la $(JANSSON_LIBS) $(CHECK_LIBS)
+
+tests_unit_test_worker_SOURCES = tests/unit/test_worker.c tests/unit/unit.h
+tests_unit_test_worker_CFLAGS = $(unit_cflags) $(LIBEVENT_CFLAGS)
+tests_unit_test_worker_LDADD = libworker.la libproto.la libcommon.la $(LIBEVENT_LIBS) $(CHECK_LIBS)
