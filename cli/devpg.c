@@ -160,7 +160,8 @@ run_initdb(const struct devdb *d, const char *data, const char *locale)
 	if (child == 0) {
 		redirect(log);
 		become(d);
-		execl(program, "initdb", where, "--username=postgres", "--auth=trust", "--encoding=UTF8", locale, (char *)NULL);
+		/* Its own path: by a bare name it looks for itself, and for postgres, in PATH alone. */
+		execl(program, program, where, "--username=postgres", "--auth=trust", "--encoding=UTF8", locale, (char *)NULL);
 		_exit(127);
 	}
 	close(log);
@@ -216,7 +217,7 @@ start_postgres(const struct devdb *d)
 		prctl(PR_SET_PDEATHSIG, SIGINT);
 		if (getppid() != keeper)
 			_exit(1);
-		execl(program, "postgres", "-D", d->data, "-p", "5432", "-c", "listen_addresses=", "-c", sockets, "-c",
+		execl(program, program, "-D", d->data, "-p", "5432", "-c", "listen_addresses=", "-c", sockets, "-c",
 		    "unix_socket_permissions=0700", (char *)NULL);
 		_exit(127);
 	}
