@@ -45,14 +45,17 @@ static const char show_sql[] =
 
 static const char show_json_sql[] = "select " JSON_COLUMNS " from pgconductor.executions_all where id = $1";
 
+/* First only the ids, so that PostgreSQL does not work out every column of the whole history to drop most of it. */
+#define PICKED \
+	" from pgconductor.executions_all where id = any (array(select id from pgconductor.executions_all where " FILTER_SQL \
+	" order by id desc limit $7)) order by executions_all.id desc"
+
 static const char list_sql[] =
     "select id, task, queue, state || coalesce(' (' || waiting || ')', '') as state, attempt, "
     TIME("created_at") " as created, " TIME("run_at") " as due, " TIME("finished_at") " as finished, took_ms as ms,"
-    " error from pgconductor.executions_all where " FILTER_SQL
-    " order by executions_all.id desc limit $7";
+    " error" PICKED;
 
-static const char list_json_sql[] =
-    "select " JSON_COLUMNS " from pgconductor.executions_all where " FILTER_SQL " order by executions_all.id desc limit $7";
+static const char list_json_sql[] = "select " JSON_COLUMNS PICKED;
 
 static const char ps_sql[] =
     "select id, task, queue, attempt, node, program, pid, " TIME("started_at") " as started,"
