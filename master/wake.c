@@ -42,7 +42,7 @@ struct wake {
 	int64_t		 stay_until_ms;
 	bool		 looking;	/* LAST_LOOK: a poll was asked for after the grant */
 	bool		 looked;	/* and found nothing */
-	bool		 promoting;
+	bool		 promoting, promote_again;
 	int64_t		 promoted_ms;	/* when promote was last asked */
 	int64_t		 full_look_ms;
 	int64_t		 due_ms;	/* when the next delayed row is due; INT64_MAX: none known */
@@ -59,6 +59,7 @@ static const struct db_stmt stmt_promote = { "promote",
 	"select promoted, upto, next_due_ms from pgconductor.promote($1::int[], $2::timestamptz, $3::int)" };
 
 static void	schedule(struct master *);
+static void	promote(struct master *);
 
 static void
 set_state(struct wake *w, enum wake_state state)
@@ -184,6 +185,10 @@ promoted(const struct db_answer *a, void *arg)
 	struct wake *w = m->wakes;
 
 	w->promoting = false;
+	if (w->promote_again && a->outcome != DB_LOST) {
+		w->promote_again = false;
+		promote(m);
+	}
 	if (a->outcome != DB_OK) {
 		if (a->outcome == DB_ERROR)
 			log_warnx("making delayed executions ready: %s", a->message);
@@ -217,8 +222,13 @@ promote(struct master *m)
 	int shards, n = 0;
 	int64_t now = clock_ms();
 
-	if (w->promoting || !node_may_write(m) || m->stopping)
+	if (!node_may_write(m) || m->stopping)
 		return;
+	/* The answer under way may be older than the reason to ask. */
+	if (w->promoting) {
+		w->promote_again = true;
+		return;
+	}
 	params_init(&p);
 	shards = param_array(&p, PARAM_INT4);
 	TAILQ_FOREACH(s, &m->shards, link) {
@@ -335,9 +345,10 @@ wake_up(struct master *m)
 	struct wake *w = m->wakes;
 
 	set_state(w, AWAKE);
-	lock_let_go(m);
 	w->tick_ms = TICK_MIN_MS;
+	/* First what somebody waits for. */
 	reader_poll(m);
+	lock_let_go(m);
 	schedule(m);
 }
 
@@ -346,12 +357,9 @@ wake_notified(struct master *m)
 {
 	struct wake *w = m->wakes;
 
-	/* What it is about may be due a little later. */
+	/* What it is about may be due a little later: if the poll finds nothing, the next tick asks for that. */
+	w->promoted_ms = 0;
 	wake_up(m);
-	if (m->wakes->promoting)
-		w->promoted_ms = 0;
-	else
-		promote(m);
 }
 
 void
