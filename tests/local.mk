@@ -13,7 +13,8 @@ integration_tests = \
 	tests/integration/test_worker_faults.py \
 	tests/integration/test_worker_handlers.py \
 	tests/integration/test_worker_oneshot.py \
-	tests/integration/test_worker_pools.py
+	tests/integration/test_worker_pools.py \
+	tests/integration/test_worker_soak.py
 
 source_checks = \
 	tests/check-docs.sh \

@@ -49,6 +49,7 @@ class FakeMaster:
         self.buffer = bytearray()
         self.closed = False
         self.slots = {}
+        self.has_announced = set()
         self.directory = tempfile.mkdtemp(prefix="pgc-worker-")
         self.log_path = os.path.join(self.directory, "log")
         ours, theirs = socket.socketpair()
@@ -127,6 +128,7 @@ class FakeMaster:
 
     def setup(self, *programs, **settings):
         self.slots = {}
+        self.has_announced = set()
         self.send("SETUP", 0, {"queue": self.queue, "programs": list(programs)} | self.settings | settings)
 
     def run(self, execution, task, payload="null", id=None, attempt=1, pool=0, **fields):
@@ -164,7 +166,10 @@ class FakeMaster:
                                                         max_str_len=1 << 30)
             del self.buffer[:4 + length]
             name = NAME.get(number, number)
-            if name == "SLOTS":
+            if name == "ANNOUNCE":
+                self.has_announced.add(fields["pool"])
+            # What a pool says between SETUP and its ANNOUNCE was said before the worker read SETUP.
+            if name == "SLOTS" and fields["pool"] in self.has_announced:
                 self.slots[fields["pool"]] = self.slots.get(fields["pool"], 0) + fields["slots"]
             self.frames.append((name, execution, fields))
 
