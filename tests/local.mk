@@ -3,12 +3,15 @@
 TEST_EXTENSIONS = .py .sh
 PY_LOG_DRIVER = srcdir='$(top_srcdir)' $(SHELL) $(top_srcdir)/tests/run-integration
 PY_LOG_COMPILER =
+# A busy machine makes a quick test slow, and not wrong.
+AM_TESTS_ENVIRONMENT = CK_DEFAULT_TIMEOUT=60; export CK_DEFAULT_TIMEOUT;
 SH_LOG_COMPILER = env srcdir='$(top_srcdir)' $(SHELL)
 
 integration_tests = \
 	tests/integration/test_cli_basic.py \
 	tests/integration/test_cli_dev.py \
 	tests/integration/test_cli_executions.py \
+	tests/integration/test_engine_reading.py \
 	tests/integration/test_fixtures.py \
 	tests/integration/test_worker_faults.py \
 	tests/integration/test_worker_handlers.py \
@@ -28,8 +31,8 @@ release_tests = $(source_checks) $(unit_tests) tests/integration/test_fixtures.p
 
 EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/run-integration tests/pytest.ini tests/integration/conftest.py \
-	tests/support/__init__.py tests/support/automake.py tests/support/cluster.py \
-	tests/support/fakemaster.py tests/support/handler.py \
+	tests/support/__init__.py tests/support/app.py tests/support/automake.py tests/support/cluster.py \
+	tests/support/engine.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py \
 	tests/support/ledger.py tests/support/paths.py tests/support/processes.py tests/support/server.py \
 	tests/support/wait.py \
 	scripts/build scripts/deps scripts/quickstart scripts/test .ci/run

@@ -7,6 +7,7 @@ connect   connect(**options): further connections to it
 server    server(config=…, cmd=…): a running pgconductor; its log is shown when the test fails
 cli       cli("invoke", "greet", …): one command against the test's database
 ledger    a file that handlers append to, see support/ledger.py
+app       a program with tasks for the engine's tests, which enters what it does in the ledger, see support/app.py
 wait_for  wait_for(condition, timeout)
 seed      a number for randomised tests: PGC_SEED, or a new one; it is shown when the test fails
 
@@ -25,7 +26,8 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
-from support import paths  # noqa: E402
+from support import paths, processes  # noqa: E402
+from support.app import App  # noqa: E402
 from support.cluster import Cluster  # noqa: E402
 from support.ledger import Ledger  # noqa: E402
 from support.server import Server, clean_environment, run_cli  # noqa: E402
@@ -37,6 +39,10 @@ LONG = os.environ.get("PGC_LONG", "") not in ("", "0")
 SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "100",
             "shared_buffers": "64MB", "max_prepared_transactions": "10", "log_line_prefix": "%m [%p] %a ",
             "autovacuum_naptime": "5s", "timezone": "UTC", "log_timezone": "UTC"}
+
+
+def pytest_configure():
+    processes.heed_all_signals()
 
 
 def psql(dsn, text):
@@ -141,6 +147,11 @@ def cli(dsn):
 @pytest.fixture
 def ledger(short_tmp):
     return Ledger(os.path.join(short_tmp, "ledger"))
+
+
+@pytest.fixture
+def app(short_tmp, ledger):
+    return App(short_tmp, ledger)
 
 
 @pytest.fixture
