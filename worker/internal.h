@@ -116,6 +116,8 @@ struct spawn_error {
 	const char	*what;		/* the step that failed; NULL: executing it */
 };
 
+/* Takes as many descriptors as it may, for the worker alone. */
+void	process_init(void);
 /* fds[i] becomes descriptor i. Returns the pid, or -1 with the reason. */
 pid_t	process_spawn(const struct program *, char *const *envp, const int *fds, int fds_n, struct spawn_error *);
 /* To the whole process group. */

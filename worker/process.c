@@ -23,6 +23,8 @@
 #include "common/log.h"
 #include "worker/internal.h"
 
+static struct limit inherited = { .resource = -1 };	/* of descriptors; -1: was not changed */
+
 struct launch {
 	const struct program	*program;
 	char *const		*envp;
@@ -34,6 +36,20 @@ struct launch {
 	volatile int		 err;
 	const char *volatile	 what;
 };
+
+void
+process_init(void)
+{
+	struct rlimit mine;
+
+	if (getrlimit(RLIMIT_NOFILE, &inherited.value) == -1)
+		return;
+	mine = inherited.value;
+	mine.rlim_cur = mine.rlim_max;
+	/* Each command has two pipes here. Programs keep the old limit: some go by select(2). */
+	if (mine.rlim_cur != inherited.value.rlim_cur && setrlimit(RLIMIT_NOFILE, &mine) == 0)
+		inherited.resource = RLIMIT_NOFILE;
+}
 
 static void __attribute__((noreturn))
 give_up(struct launch *l, const char *what)
@@ -96,6 +112,8 @@ run_child(struct launch *l)
 	if (setpgid(0, 0) == -1)
 		give_up(l, "setpgid");
 	place_descriptors(l);
+	if (inherited.resource != -1 && setrlimit(inherited.resource, &inherited.value) == -1)
+		give_up(l, "setrlimit");
 	for (size_t i = 0; i < p->limits_n; i++)
 		if (setrlimit(p->limits[i].resource, &p->limits[i].value) == -1)
 			give_up(l, "setrlimit");

@@ -499,6 +499,7 @@ worker_main(int argc, char **argv)
 	/* The end of the link says the same, unless the worker is too busy to see it. */
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	open_signals(&w);
+	process_init();
 	sweep_init();
 	link_open(&w, MASTER_FD);
 	event_base_dispatch(w.base);

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import time
 
 import pytest
@@ -298,3 +299,22 @@ def test_drain_returns_what_does_not_finish_in_time():
         assert m.final(1)[0] == "RETURNED"
         m.expect(lambda n, x, f: n == "BYE")
         assert m.process.wait(10) == 0
+
+
+def test_many_commands_at_once():
+    """More descriptors than programs may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, soft), hard))
+    try:
+        with FakeMaster(concurrency=200) as m:
+            flag = m.directory + "/flag"
+            m.setup(m.command("job", f"while [ ! -e {flag} ]; do sleep 0.5; done; ulimit -n"))
+            m.ready(200)
+            for x in range(1, 201):
+                m.run(x, "job")
+            for x in range(1, 201):
+                m.started(x)
+            open(flag, "w").close()
+            assert {m.done(x) for x in range(1, 201)} == {str(min(256, soft))}
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
