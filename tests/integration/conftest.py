@@ -45,6 +45,10 @@ def pytest_configure():
     processes.heed_all_signals()
 
 
+def pytest_configure():
+    processes.heed_all_signals()
+
+
 def psql(dsn, text):
     """Run a script with psql, stopping at the first error."""
     done = subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn], input=text, text=True,
