@@ -93,6 +93,8 @@ void	cli_json_lines(const PGresult *);
 void	cli_record(const PGresult *);
 /* One line of JSON. For a terminal, what could do something to it is written as \u escapes: the same JSON. */
 void	cli_put_json(const char *);
+/* Writes what a buffer holds, and frees it. */
+void	cli_put_buf(FILE *, struct buf *);
 /* Writes text so that it can do nothing to a terminal; newlines too are escaped. */
 void	cli_put_clean(FILE *, const char *, size_t len);
 /*

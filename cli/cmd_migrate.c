@@ -24,8 +24,7 @@ print_script(void)
 
 	buf_init(&script);
 	migrate_script(&script);
-	fwrite(buf_ptr(&script), 1, script.len, stdout);
-	buf_free(&script);
+	cli_put_buf(stdout, &script);
 	return cli_done(EX_OK);
 }
 

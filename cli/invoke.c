@@ -299,11 +299,10 @@ invoke_batch(PGconn *conn, const char *task)
 		cli_fail(EX_NOINPUT, "%s: %s", batch, strerror(errno));
 	send_batch(conn, task, &items, n, &ids);
 	PQclear(cli_query(conn, "commit", 0, NULL));
-	fwrite(buf_ptr(&ids), 1, ids.len, stdout);
+	cli_put_buf(stdout, &ids);
 	free(line);
 	free(same);
 	buf_free(&items);
-	buf_free(&ids);
 	if (f != stdin)
 		fclose(f);
 	return EX_OK;

@@ -92,14 +92,21 @@ clean(struct buf *out, const char *s, size_t len, int max)
 }
 
 void
+cli_put_buf(FILE *f, struct buf *b)
+{
+	if (b->len > 0)
+		fwrite(buf_ptr(b), 1, b->len, f);
+	buf_free(b);
+}
+
+void
 cli_put_clean(FILE *f, const char *s, size_t len)
 {
 	struct buf out;
 
 	buf_init(&out);
 	clean(&out, s, len, INT32_MAX);
-	fwrite(buf_ptr(&out), 1, out.len, f);
-	buf_free(&out);
+	cli_put_buf(f, &out);
 }
 
 /* What a cell shows; the caller frees it. */
@@ -150,10 +157,9 @@ put_cell(const char *s, const struct column *c)
 	w = clean(&out, s, strlen(s), c->max);
 	if (c->right && w < c->width)
 		printf("%*s", c->width - w, "");
-	fwrite(buf_ptr(&out), 1, out.len, stdout);
+	cli_put_buf(stdout, &out);
 	if (!c->last)
 		printf("%*s", GAP + (c->right || c->width < w ? 0 : c->width - w), "");
-	buf_free(&out);
 }
 
 static void

@@ -44,7 +44,7 @@ class Dev:
 
     def find_postmaster(self):
         for pid in processes.descendants_of(self.process.pid):
-            if os.path.basename(processes.argv_of(pid)[0]) == "postgres":
+            if [os.path.basename(word) for word in processes.argv_of(pid)[:1]] == ["postgres"]:
                 return pid
         raise AssertionError("no postgres below dev")
 
