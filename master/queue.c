@@ -364,5 +364,8 @@ queue_ended(struct master *m, struct run *r)
 	(void)m;
 	if (r->state == RUN_SENT)
 		TAILQ_REMOVE(&q->sent, r, link);
+	else if (r->pool >= 0 && r->pool < q->pools_n)
+		/* The worker never saw it: only we know that its slot is free again. */
+		q->pools[r->pool].slots++;
 	q->outstanding--;
 }
