@@ -5,6 +5,7 @@ sql_files = \
 	sql/functions/attach_node.sql \
 	sql/functions/awake.sql \
 	sql/functions/backoff.sql \
+	sql/functions/bad_item.sql \
 	sql/functions/balance.sql \
 	sql/functions/cancel.sql \
 	sql/functions/check_options.sql \
@@ -25,6 +26,7 @@ sql_files = \
 	sql/functions/invoke.sql \
 	sql/functions/invoke_batch.sql \
 	sql/functions/invoke_general.sql \
+	sql/functions/invoke_items.sql \
 	sql/functions/invoke_json.sql \
 	sql/functions/invoke_jsonb.sql \
 	sql/functions/is_on.sql \

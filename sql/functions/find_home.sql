@@ -5,24 +5,24 @@ as $$
 #variable_conflict use_column
 declare
     dice constant float8 := random();
-    name text := find_home.queue;
+    chosen text := find_home.queue;
 begin
-    if name is not null and name !~ '^[a-z0-9_][a-z0-9_.-]{0,62}$' then
+    if chosen is not null and chosen !~ '^[a-z0-9_][a-z0-9_.-]{0,62}$' then
         raise exception using errcode = 'PC004',
-            message = format('%s: queue: %L is not a queue''s name', what, name),
+            message = format('%s: queue: %L is not a queue''s name', what, chosen),
             hint = 'Lower-case letters, digits and _ . - (not first: . -), 63 characters at most.';
     end if;
-    select coalesce(name, t.queue) into name from pgconductor.tasks t where t.name = find_home.task;
+    select coalesce(chosen, t.queue) into chosen from pgconductor.tasks t where t.name = find_home.task;
     if not found then
         raise exception using errcode = 'PC001',
             message = format('%s: task: %s was never declared', what, coalesce(quote_literal(find_home.task), 'null')),
             hint = 'A task is declared by the program that serves it, in the configuration, or with pgconductor.declare_task().';
     end if;
     -- A queue may be used before a node serves it, as a task may.
-    perform pgconductor.ensure_queue(name);
+    perform pgconductor.ensure_queue(chosen);
     return query
         select q.name, q.shard_ids[1 + floor(dice * cardinality(q.shard_ids))::int]
-        from pgconductor.queues q where q.name = name;
+        from pgconductor.queues q where q.name = chosen;
 end
 $$;
 

@@ -1,0 +1,87 @@
+create or replace function pgconductor.invoke_items(task text, items json)
+returns bigint[]
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+    what constant text := 'pgconductor.invoke_batch';
+    present constant timestamptz := pgconductor.now();
+    wanted constant boolean := pgconductor.is_on('pgconductor.await');
+    soon constant timestamptz := present + pgconductor.poll_interval();
+    dice constant int := floor(random() * 1024);
+    body constant text := invoke_items.items::text;
+    mark text;
+    plain json := invoke_items.items;
+    bad record;
+    name text;
+    n int;
+    ids bigint[];
+    used int[];
+begin
+    if invoke_items.items is null or json_typeof(invoke_items.items) <> 'array' then
+        raise exception using errcode = 'PC009',
+            message = format('%s: items: not a JSON array but %s', what, coalesce(json_typeof(invoke_items.items), 'null'));
+    end if;
+    n := json_array_length(invoke_items.items);
+
+    -- The functions that take JSON apart replace escapes, and fail on \u0000 and on half a surrogate pair. Where there
+    -- are any escapes, they are kept from them, and are put back exactly as they were.
+    if position('\' in body) > 0 then
+        mark := pgconductor.free_mark(body);
+        plain := pgconductor.hide_escapes(body, mark)::json;
+    end if;
+    select * into bad from pgconductor.bad_item(plain) limit 1;
+    if found then
+        raise exception using errcode = bad.code,
+            message = format('%s: items[%s]%s', what, bad.pos, pgconductor.show_escapes(bad.why, coalesce(mark, '<'))),
+            hint = 'Items are objects with payload, queue, priority, run_at, delay, metadata; positions count from 0.';
+    end if;
+
+    -- Every queue that is named, so that it exists; that also says if the task does not.
+    for name in select distinct r.queue from json_to_recordset(plain) as r(queue text) order by 1 loop
+        perform pgconductor.find_home(what, invoke_items.task, name);
+    end loop;
+    if n = 0 then
+        perform pgconductor.find_home(what, invoke_items.task, null);
+        return '{}';
+    end if;
+
+    ids := array(select nextval('pgconductor.executions_id_seq') from generate_series(1, n));
+    with given as materialized (
+        select r.*, case when r.run_at is null and r.delay is null then present
+                else pgconductor.due_time(what, r.run_at, r.delay) end as due
+        from (
+            select r.*, row_number() over () as pos
+            from json_to_recordset(plain) as r(payload json, queue text, priority int, run_at timestamptz,
+                delay interval, metadata json)
+        ) r
+    ), put as (
+        insert into pgconductor.executions (id, ready_xid, created_at, run_at, shard, lane, priority, awaited, queue,
+            task, payload, metadata)
+        select ids[g.pos], case when g.due <= present then pg_current_xact_id() end, present, g.due,
+            q.shard_ids[1 + (g.pos + dice) % cardinality(q.shard_ids)], -coalesce(g.priority, 0),
+            coalesce(g.priority, 0), wanted, q.name, t.name,
+            coalesce(case when mark is null then g.payload
+                else pgconductor.show_escapes(g.payload::text, mark)::json end, 'null'),
+            case when mark is null then g.metadata else pgconductor.show_escapes(g.metadata::text, mark)::json end
+        from given g
+        cross join (select x.name, x.queue from pgconductor.tasks x where x.name = invoke_items.task) t
+        join pgconductor.queues q on q.name = coalesce(g.queue, t.queue)
+        returning shard, lane, run_at, payload
+    ), lane as (
+        insert into pgconductor.lanes (shard, lane)
+        select distinct p.shard, p.lane from put p
+        where p.lane <> 0 and not exists (
+            select from pgconductor.lanes l where l.shard = p.shard and l.lane = p.lane)
+    )
+    select array_agg(distinct p.shard) filter (where p.run_at < soon), max(pg_column_size(p.payload)) - 4 as bytes
+    into used, n
+    from put p;
+    perform pgconductor.check_size(what, n);
+    perform pgconductor.wake(used);
+    return ids;
+end
+$$;
+
+comment on function pgconductor.invoke_items(text, json) is
+'Engine. What invoke_batch does with items that are not just payloads without special characters.';
