@@ -187,8 +187,10 @@ run_put_back(struct master *m, struct run *r)
 	if (r->noted)
 		settle_forget_running(m, r);
 	r->started = false;
-	/* Its row is as it was: whoever reads the shard next finds it. */
+	/* Its row is as it was: whoever reads the shard next finds it, if the floor stays below it. */
 	if (r->shard == NULL || r->shard->state != SHARD_OWNED || m->stopping) {
+		if (r->lane != NULL)
+			lane_rewind(r->lane, r->xid, r->id);
 		run_free(m, r);
 		return;
 	}

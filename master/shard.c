@@ -97,6 +97,7 @@ lane_rewind(struct lane *l, uint64_t xid, uint64_t id)
 	l->more = true;
 }
 
+/* The cursor goes back with what is forgotten: the floor, from which a successor reads, is made of it. */
 static void
 lane_empty(struct master *m, struct lane *l)
 {
@@ -104,6 +105,7 @@ lane_empty(struct master *m, struct lane *l)
 		struct run *r;
 
 		while ((r = TAILQ_FIRST(&l->buf[i])) != NULL) {
+			lane_rewind(l, r->xid, r->id);
 			queue_unbuffer(m, r);
 			run_free(m, r);
 		}
