@@ -26,7 +26,7 @@ class Dev:
         with open(self.out, "wb") as out:
             self.process = subprocess.Popen([paths.PGCONDUCTOR, "dev", *(args or ["-c", "dev.conf"])], cwd=directory,
                                             stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
-                                            env=clean_environment(), preexec_fn=processes.die_with_parent())
+                                            env=clean_environment({"PATH": "/usr/bin:/bin"}), preexec_fn=processes.die_with_parent())
 
     @property
     def text(self):
@@ -174,18 +174,20 @@ def test_root_in_a_closed_directory(dev, short_tmp):
     directory = f"{short_tmp}/closed"
     os.makedirs(f"{directory}/inner", mode=0o700)
     os.chmod(directory, 0o700)
-    one = dev(directory=f"{directory}/inner")
-    assert sockets_of(one.url).startswith("/var/lib/pgconductor/")
-    data = os.path.dirname(sockets_of(one.url))
+    one = dev(directory=f"{directory}/inner", wait=False)
     try:
-        one.cat("4")
+        one.ready()
+        data = os.path.dirname(sockets_of(one.url))
+        assert data.startswith("/var/lib/pgconductor/")
         assert os.stat(f"{data}/data").st_uid != 0
+        one.cat("4")
         assert one.end() == 0
         one.gone()
     finally:
         one.end()
-        wait_for(lambda: not processes.alive(one.postmaster), 30, "PostgreSQL has ended")
-        shutil.rmtree(data)
+        for data in re.findall(r"making a private PostgreSQL in (/var/lib/pgconductor/\w+)", one.text):
+            wait_for(lambda d=data: not os.path.exists(f"{d}/data/postmaster.pid"), 30, "PostgreSQL has ended")
+            shutil.rmtree(data)
 
 
 def test_a_handler_inherits_the_environment(dev, short_tmp):
