@@ -190,10 +190,10 @@ struct pool {
 };
 
 /*
- * none -> up -> draining -> none, or up -> none. It has ended when its socket is closed and it was reaped, in either
- * order.
+ * none -> up -> draining -> none, or up -> lost -> none, or up -> none. It has ended when its socket is closed and it
+ * was reaped, in either order; lost: closed, and not yet reaped.
  */
-enum worker_state { WORKER_NONE, WORKER_UP, WORKER_DRAINING };
+enum worker_state { WORKER_NONE, WORKER_UP, WORKER_DRAINING, WORKER_LOST };
 
 struct worker {
 	enum worker_state state;

@@ -396,8 +396,10 @@ worker_closed(struct master *m, struct queue *q, const char *why)
 	peer_free(q->worker.peer);
 	q->worker.peer = NULL;
 	/* A worker that broke the protocol may still be running. */
-	if (q->worker.pid != 0 && q->worker.state == WORKER_UP)
+	if (q->worker.pid != 0 && q->worker.state == WORKER_UP) {
+		q->worker.state = WORKER_LOST;
 		kill(q->worker.pid, SIGKILL);
+	}
 	if (q->worker.pid == 0)
 		ended(m, q);
 }
