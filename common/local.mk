@@ -2,6 +2,7 @@
 noinst_LTLIBRARIES += libcommon.la
 libcommon_la_SOURCES = \
 	common/buf.c common/buf.h \
+	common/children.c common/children.h \
 	common/conf.c common/conf.h common/conf_check.c common/conf_command.c common/conf_scan.c \
 	common/conf_table.c common/conf_table.h common/conf_values.c \
 	common/duration.c common/duration.h \

@@ -254,8 +254,10 @@ void	worker_start(struct master *, struct queue *);
 void	worker_setup(struct master *, struct queue *);
 void	worker_drain(struct master *, struct queue *, int64_t deadline_ms);
 void	worker_kill(struct queue *);
-/* Returns false when the pid is no worker's. */
-bool	worker_reaped(struct master *, pid_t, int status);
+/* Ends what a worker left behind; to be called again for a while, as processes end. */
+void	worker_sweep(struct master *);
+void	worker_sweep_init(struct master *);
+void	worker_reaped(struct master *, pid_t, int status);
 void	worker_closed(struct master *, struct queue *, const char *why);
 void	worker_cancel(struct master *, struct run *, const char *reason);
 
@@ -411,6 +413,8 @@ void	server_discovered(struct master *, struct queue *, const struct msg_announc
 /* The worker has ended and is not wanted any more. */
 void	server_worker_ended(struct master *, struct queue *);
 
+#define RELATIVES_MAX	16
+
 struct settle;
 struct wake;
 struct node;
@@ -441,6 +445,9 @@ struct master {
 	int			 declaring;	/* declarations on their way */
 	bool			 declared, declare_failed;
 	int			 exe;		/* this program's file */
+	pid_t			 relatives[RELATIVES_MAX];	/* children of this process that are none of the server's */
+	size_t			 relatives_n;
+	int64_t			 sweep_until_ms;
 	int			 moving;	/* re-homings of running rows on their way: no settling meanwhile */
 	bool			 stopping;
 	int64_t			 stop_deadline_ms;

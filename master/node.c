@@ -379,6 +379,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	watch_writer(m);
+	worker_sweep(m);
 	if (node_may_write(m)) {
 		shard_tick(m);
 		settle_note_old(m);

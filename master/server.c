@@ -269,8 +269,8 @@ on_child(evutil_socket_t sig, short what, void *arg)
 	(void)sig;
 	(void)what;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		if (!worker_reaped(m, pid, status) && m->opt->on_child != NULL)
-			m->opt->on_child(pid, status);
+		worker_reaped(m, pid, status);
+	worker_sweep(m);
 }
 
 static void
@@ -435,6 +435,7 @@ server_run(struct server_options *opt)
 		fatalx("libevent could not be set up");
 	m.stop_timer = evtimer_new(m.base, on_stop_timer, &m);
 	catch_signals(&m);
+	worker_sweep_init(&m);
 	settle_init(&m);
 	wake_init(&m);
 	reader_init(&m);

@@ -5,7 +5,6 @@
 #define MASTER_SERVER_H
 
 #include <stdbool.h>
-#include <sys/types.h>
 
 struct conf;
 
@@ -17,7 +16,6 @@ struct server_options {
 	int		 argc;
 	bool		 drain;		/* serve until nothing is ready or due, then end */
 	bool		 register_only;	/* ask the programs what they serve, declare it, end */
-	void		(*on_child)(pid_t, int status);	/* a child that is none of the server's has ended; or NULL */
 	bool		 terminal;	/* a line for each execution, for a person */
 };
 

@@ -21,6 +21,7 @@
 
 #include <event2/event.h>
 
+#include "common/children.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/peer.h"
@@ -33,6 +34,9 @@
 /* One that lived this long starts the count of restarts anew. */
 #define RESTART_FORGET_MS	10000
 #define WORKER_FD		3
+#define CHILDREN_MAX		4096
+/* For so long after the end of a worker its orphans are looked for. */
+#define SWEEP_MS		5000
 #define FRAME_SLACK		((size_t)1 << 20)
 
 /* ---- what it is told ---- */
@@ -319,6 +323,50 @@ how_it_ended(const struct worker *w)
 	return xasprintf("exited with status %d", WEXITSTATUS(w->status));
 }
 
+/*
+ * A worker ends its handlers, and what they detached from themselves, with itself; killed, it cannot. What it leaves
+ * behind becomes a child of the master, which is a subreaper.
+ */
+static bool
+is_ours(struct master *m, pid_t pid)
+{
+	struct queue *q;
+
+	for (size_t i = 0; i < m->relatives_n; i++)
+		if (m->relatives[i] == pid)
+			return true;
+	TAILQ_FOREACH(q, &m->queues, link)
+		if (q->worker.pid == pid)
+			return true;
+	return false;
+}
+
+void
+worker_sweep(struct master *m)
+{
+	pid_t pids[CHILDREN_MAX];
+	size_t n;
+
+	/* What is left dies in turns: a killed shell leaves its own children. */
+	if (clock_ms() > m->sweep_until_ms)
+		return;
+	n = children_list(pids, CHILDREN_MAX);
+	for (size_t i = 0; i < n; i++) {
+		if (is_ours(m, pids[i]))
+			continue;
+		log_info("ending process %ld, which a worker left behind", (long)pids[i]);
+		kill(pids[i], SIGKILL);
+	}
+}
+
+void
+worker_sweep_init(struct master *m)
+{
+	children_init();
+	/* Whoever started the server may have children of its own in this process. */
+	m->relatives_n = children_list(m->relatives, RELATIVES_MAX);
+}
+
 struct worker_end {
 	struct queue	*queue;
 	char		*how;
@@ -357,6 +405,8 @@ ended(struct master *m, struct queue *q)
 	struct worker_end end = { q, how_it_ended(w) };
 
 	w->state = WORKER_NONE;
+	m->sweep_until_ms = clock_ms() + SWEEP_MS;
+	worker_sweep(m);
 	if (!expected || w->status != 0)
 		log_warnx("queue %s: worker %s", q->discovery ? "(discovery)" : q->name, end.how);
 	run_each(m, take_back, &end);
@@ -372,7 +422,7 @@ ended(struct master *m, struct queue *q)
 		restart_later(q);
 }
 
-bool
+void
 worker_reaped(struct master *m, pid_t pid, int status)
 {
 	struct queue *q;
@@ -384,9 +434,8 @@ worker_reaped(struct master *m, pid_t pid, int status)
 		q->worker.status = status;
 		if (q->worker.peer == NULL)
 			ended(m, q);
-		return true;
+		return;
 	}
-	return false;
 }
 
 void

@@ -128,7 +128,6 @@ void	process_spawn_text(const struct program *, const struct spawn_error *, char
 
 /* ---- sweep.c: children of ours that we did not start ---- */
 
-void	sweep_init(void);
 /* Ends those whose origin has ended. */
 void	sweep_orphans(struct worker *);
 /* Kills every child, started by us or not, and waits for them. */

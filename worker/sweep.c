@@ -7,7 +7,6 @@
  */
 #include "config.h"
 
-#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include <errno.h>
@@ -20,46 +19,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/children.h"
 #include "common/log.h"
 #include "common/xmalloc.h"
 #include "worker/internal.h"
 
-#define LIST_BYTES	(32u << 10)
+#define CHILDREN_MAX	4096
 #define ENVIRON_BYTES	(256u << 10)
 #define LAST_SWEEP_MS	2000
-
-static int children_fd = -1;
-
-void
-sweep_init(void)
-{
-	char path[64];
-
-	if (prctl(PR_SET_CHILD_SUBREAPER, 1) == -1)
-		log_warn("subreaper");
-	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
-	children_fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (children_fd == -1)
-		log_warn("%s: what handlers detach from themselves is not ended with them", path);
-}
-
-/* The pids of our children as text, each followed by a blank. */
-static size_t
-list_children(char *list, size_t size)
-{
-	ssize_t n;
-
-	if (children_fd == -1)
-		return 0;
-	n = pread(children_fd, list, size - 1, 0);
-	if (n < 0)
-		n = 0;
-	/* A number that was cut off is none. */
-	while (n > 0 && list[n - 1] != ' ')
-		n--;
-	list[n] = '\0';
-	return (size_t)n;
-}
 
 static bool
 serial_lives(struct worker *w, uint64_t serial)
@@ -112,30 +79,25 @@ origin_lives(struct worker *w, pid_t pid)
 void
 sweep_orphans(struct worker *w)
 {
-	char list[LIST_BYTES], *p = list, *end;
-	pid_t pid;
+	pid_t pids[CHILDREN_MAX];
+	size_t n = children_list(pids, CHILDREN_MAX);
 
-	for (list_children(list, sizeof(list)); *p != '\0'; p = end + 1) {
-		pid = (pid_t)strtol(p, &end, 10);
-		if (pid <= 0 || table_get(&w->pids, (uint64_t)pid) != NULL || origin_lives(w, pid))
+	for (size_t i = 0; i < n; i++) {
+		if (table_get(&w->pids, (uint64_t)pids[i]) != NULL || origin_lives(w, pids[i]))
 			continue;
-		log_info("ending process %d, which outlived the one that started it", (int)pid);
-		/* A child of ours that we have not reaped: the number is still its own. */
-		kill(pid, SIGKILL);
+		log_info("ending process %d, which outlived the one that started it", (int)pids[i]);
+		kill(pids[i], SIGKILL);
 	}
 }
 
 static void
 kill_children(void)
 {
-	char list[LIST_BYTES], *p = list, *end;
-	pid_t pid;
+	pid_t pids[CHILDREN_MAX];
+	size_t n = children_list(pids, CHILDREN_MAX);
 
-	for (list_children(list, sizeof(list)); *p != '\0'; p = end + 1) {
-		pid = (pid_t)strtol(p, &end, 10);
-		if (pid > 0)
-			kill(pid, SIGKILL);
-	}
+	for (size_t i = 0; i < n; i++)
+		kill(pids[i], SIGKILL);
 }
 
 void

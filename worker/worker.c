@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/children.h"
 #include "common/log.h"
 #include "common/xmalloc.h"
 #include "worker/internal.h"
@@ -500,7 +501,7 @@ worker_main(int argc, char **argv)
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	open_signals(&w);
 	process_init();
-	sweep_init();
+	children_init();
 	link_open(&w, MASTER_FD);
 	event_base_dispatch(w.base);
 	sweep_everything(&w);
