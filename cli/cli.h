@@ -114,6 +114,11 @@ char	*cli_error_text(const char *json);
 /* Loads the file of -c, else the default one if it is there, else none; exits 78 with its errors. */
 struct conf *cli_load_conf(const char *path, bool defaults);
 
+/* ---- register.c ---- */
+
+/* Declares the tasks of the configuration; returns how many. */
+size_t	register_configured(PGconn *, const struct conf *);
+
 /* ---- the commands ---- */
 
 extern const struct cli_command cmd_dev, cmd_run, cmd_check, cmd_migrate, cmd_register, cmd_invoke, cmd_cancel, cmd_retry,

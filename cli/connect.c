@@ -51,7 +51,7 @@ cli_conninfo(const struct conf *conf)
 {
 	const char *url = getenv("DATABASE_URL");
 	char *found;
-	int running;
+	bool running;
 
 	if (cli_db != NULL)
 		return as_conninfo(cli_db);

@@ -26,6 +26,7 @@
 /* Room in sun_path for the directory: 108 less "/.s.PGSQL.5432" and its end. */
 #define SOCKET_DIR_MAX	(108 - 15)
 #define LOCK_WAIT_MS	20000
+#define START_WAIT_MS	60000
 
 static char *
 read_line(FILE *f)
@@ -56,26 +57,36 @@ read_state(const char *dir, char **url, char **socket_dir)
 }
 
 static void
-write_state(const struct devdb *d)
+write_state(const struct devdb *d, const char *url)
 {
 	char *path = xasprintf("%s/" DEVDB_STATE, d->dir), *temporary = xasprintf("%s.new", path);
 	FILE *f = fopen(temporary, "we");
 
-	if (f == NULL || fprintf(f, "%s\n%s\n", d->url, d->own_socket_dir ? d->socket_dir : "") < 0 ||
+	if (f == NULL || fprintf(f, "%s\n%s\n", url, d->own_socket_dir ? d->socket_dir : "") < 0 ||
 	    fclose(f) != 0 || rename(temporary, path) == -1)
 		cli_fail(EX_CANTCREAT, "%s: %s", path, strerror(errno));
 	free(temporary);
 	free(path);
 }
 
-char *
-devdb_find(int *running)
+static bool
+is_locked(int lock)
 {
+	if (flock(lock, LOCK_SH | LOCK_NB) == -1)
+		return errno == EWOULDBLOCK;
+	flock(lock, LOCK_UN);
+	return false;
+}
+
+char *
+devdb_find(bool *running)
+{
+	const struct timespec pause = { 0, 50 * 1000 * 1000 };
 	char *url, *socket_dir;
 	struct stat st;
 	int fd = open(DEVDB_DIRECTORY "/lock", O_RDONLY | O_CLOEXEC);
 
-	*running = 0;
+	*running = false;
 	if (fd == -1)
 		return NULL;
 	/* Somebody else's directory must not be able to say where this user's payloads go. */
@@ -83,9 +94,16 @@ devdb_find(int *running)
 		close(fd);
 		return NULL;
 	}
-	read_state(DEVDB_DIRECTORY, &url, &socket_dir);
-	free(socket_dir);
-	*running = flock(fd, LOCK_SH | LOCK_NB) == -1 && errno == EWOULDBLOCK && *url != '\0';
+	for (int waited = 0;; waited += 50) {
+		*running = is_locked(fd);
+		read_state(DEVDB_DIRECTORY, &url, &socket_dir);
+		free(socket_dir);
+		if (!*running || *url != '\0' || waited >= START_WAIT_MS)
+			break;
+		free(url);
+		nanosleep(&pause, NULL);
+	}
+	*running = *running && *url != '\0';
 	close(fd);
 	return url;
 }
@@ -342,9 +360,15 @@ devdb_start(struct devdb *d)
 		devpg_initdb(d);
 	choose_socket_dir(d);
 	d->url = make_url(d->socket_dir);
-	write_state(d);
+	write_state(d, "");
 	devpg_keep(d);
 	devpg_wait_ready(d);
+}
+
+void
+devdb_announce(const struct devdb *d)
+{
+	write_state(d, d->url);
 }
 
 /* The keeper does the work; its end of the pipe closes when all is done. */

@@ -26,11 +26,16 @@ struct devdb {
 	int	 ended;		/* closed when the keeper ends */
 };
 
-/* The URL of the dev server of the current directory, or NULL if there never was one; *running says if it is up. */
-char	*devdb_find(int *running);
+/*
+ * The URL of the dev server of the current directory, or NULL if there never was one; *running says if it is up. Waits
+ * for one that is starting.
+ */
+char	*devdb_find(bool *running);
 
-/* Both exit with a message when they cannot. */
+/* Exits with a message when it cannot. */
 void	devdb_start(struct devdb *);
+/* From here on other commands find it. */
+void	devdb_announce(const struct devdb *);
 void	devdb_stop(struct devdb *);
 
 /* devpg.c */
@@ -43,6 +48,6 @@ void	devpg_stop_leftover(const struct devdb *);
 void	devpg_wait_ready(const struct devdb *);
 
 #define DEVDB_DIRECTORY ".pgconductor"
-#define DEVDB_STATE "server"	/* the URL, and the socket's directory if it is to be removed */
+#define DEVDB_STATE "server"	/* the URL, once others may use it, and the socket's directory if it is to be removed */
 
 #endif

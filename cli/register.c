@@ -43,21 +43,22 @@ declare_program(struct target *t, const struct conf *conf, const struct conf_han
 	free(t->source);
 }
 
-static void
-declare_configured(struct target *t, const struct conf *conf)
+size_t
+register_configured(PGconn *conn, const struct conf *conf)
 {
+	char source[] = "config";
+	struct target t = { conn, source, 0 };
 	struct buf text;
 	char *json;
 
-	t->source = xstrdup("config");
 	for (size_t i = 0; i < conf->tasks_n; i++) {
 		buf_init(&text);
 		conf_task_options(conf->tasks[i], &text);
 		json = buf_steal_str(&text);
-		declare(conf->tasks[i]->name, conf->tasks[i]->queue, json, t);
+		declare(conf->tasks[i]->name, conf->tasks[i]->queue, json, &t);
 		free(json);
 	}
-	free(t->source);
+	return t.n;
 }
 
 static int
@@ -75,7 +76,7 @@ run(int argc, char **argv)
 		conf_set_command(conf, cli_words);
 	t.conn = cli_connect(cli_conninfo(conf));
 	PQclear(cli_query(t.conn, "begin", 0, NULL));
-	declare_configured(&t, conf);
+	t.n = register_configured(t.conn, conf);
 	for (size_t i = 0; i < conf->handlers_n; i++)
 		declare_program(&t, conf, conf->handlers[i]);
 	PQclear(cli_query(t.conn, "commit", 0, NULL));

@@ -66,8 +66,9 @@ connect_patiently(const char *conninfo)
 	return conn;
 }
 
+/* Brings the schema up to date; with a configuration, also declares its tasks. */
 static void
-prepare_schema(const char *conninfo)
+prepare(const char *conninfo, const struct conf *conf)
 {
 	struct migrate_status status;
 	PGconn *conn = connect_patiently(conninfo);
@@ -80,6 +81,8 @@ prepare_schema(const char *conninfo)
 	if (no_migrate && status.installed < status.known)
 		cli_fail(EX_CONFIG, "the schema has version %d of %d; bring it up to date with `pgconductor migrate`",
 		    status.installed, status.known);
+	if (conf != NULL)
+		register_configured(conn, conf);
 	PQfinish(conn);
 }
 
@@ -116,7 +119,7 @@ run(int argc, char **argv)
 	if (conf->path == NULL && cli_words_n == 0)
 		cli_usage("nothing to serve: give a configuration with -c, or a command behind --");
 	conninfo = cli_conninfo(conf);
-	prepare_schema(conninfo);
+	prepare(conninfo, NULL);
 	return serve(conf, conninfo);
 }
 
@@ -134,7 +137,9 @@ run_dev(int argc, char **argv)
 	conf->inherit_env = true;
 	devdb_start(&db);
 	url = xstrdup(db.url);
-	prepare_schema(url);
+	/* Whoever sees the URL, or waits for it in this directory, can invoke these tasks: the server is not as quick. */
+	prepare(url, conf);
+	devdb_announce(&db);
 	printf("database: %s\n", url);
 	cli_done(EX_OK);
 	rc = serve(conf, url);

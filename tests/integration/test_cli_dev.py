@@ -39,7 +39,6 @@ class Dev:
             return re.search(r"^database: (\S+)$", self.text, re.M)
         self.url = wait_for(look, 60, "dev prints its URL")[1]
         self.postmaster = self.find_postmaster()
-        wait_for(lambda: run_cli("tasks", dsn=self.url).stdout, 20, "a task is declared")
         return self
 
     def find_postmaster(self):
@@ -106,6 +105,13 @@ def test_dev(dev):
     assert '"World"' in two.cli("list", "--json").stdout
     assert two.end() == 0
     two.gone()
+
+
+def test_a_command_waits_for_a_server_that_is_starting(dev, short_tmp):
+    one = dev(wait=False)
+    wait_for(lambda: os.path.exists(f"{short_tmp}/.pgconductor/lock"), 20, "dev has begun")
+    one.cat('"early"')
+    one.ready()
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
@@ -206,4 +212,5 @@ h.serve()
         one = dev("--", "/usr/bin/python3", program)
     finally:
         del os.environ["CLI_DEV_TEST"]
+    wait_for(lambda: "env" in one.cli("tasks").stdout, 20, "the program's task is declared")
     assert one.cli("invoke", "env", '"CLI_DEV_TEST"', "--wait", "--timeout", "20s").stdout == '"seen"\n'
