@@ -385,8 +385,13 @@ advance(struct master *m, const struct poll_entry *e)
 	const struct snapshot *s = &m->reader.snapshot;
 	struct late *late;
 
-	if (l == NULL || e->limit == 0)
+	if (l == NULL)
 		return;
+	/* It was full: what stands behind is not known. */
+	if (e->limit == 0) {
+		l->more = true;
+		return;
+	}
 	if (e->late) {
 		late = late_find(l, e->xid);
 		if (late == NULL)
@@ -463,6 +468,27 @@ read_answer(struct master *m, const struct db_answer *a)
 	}
 }
 
+/*
+ * Is a transaction on a late list that has ended, and that the poll did not ask for, as the snapshot before showed it
+ * in progress? Whoever sleeps now would not be told: it may have been what the sleep lock waited for.
+ */
+static bool
+late_has_ended(struct master *m)
+{
+	struct queue *q;
+	struct lane *l;
+
+	TAILQ_FOREACH(q, &m->queues, link)
+		TAILQ_FOREACH(l, &q->lanes, link) {
+			if (l->late_n == 0 || !shard_readable(m, l->shard) || queue_lane_room(q, l) == 0)
+				continue;
+			for (size_t i = 0; i < l->late_n; i++)
+				if (!in_progress(&m->reader.snapshot, l->late[i].xid))
+					return true;
+		}
+	return false;
+}
+
 static void
 free_lingering(struct master *m)
 {
@@ -497,7 +523,7 @@ polled(const struct db_answer *a, void *arg)
 	unserved_flush(m);
 	found = rd->found;
 	queue_dispatch_all(m);
-	if (rd->again)
+	if (rd->again || late_has_ended(m))
 		reader_poll(m);
 	wake_polled(m, found);
 }
