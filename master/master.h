@@ -442,8 +442,6 @@ struct master {
 	struct wake		*wakes;
 	struct node		*nodes;
 	struct upkeep		*upkeep;	/* while it runs */
-	int			 declaring;	/* declarations on their way */
-	bool			 declared, declare_failed;
 	int			 exe;		/* this program's file */
 	pid_t			 relatives[RELATIVES_MAX];	/* children of this process that are none of the server's */
 	size_t			 relatives_n;

@@ -131,8 +131,7 @@ server_discovered(struct master *m, struct queue *q, const struct msg_announce *
 	}
 	if (msg->tasks_n == 0)
 		log_warnx("%s announces no task", q->asked->name);
-	if (!m->opt->register_only)
-		discovered_queues(m, msg);
+	discovered_queues(m, msg);
 	worker_drain(m, q, m->conf->shutdown_timeout);
 	server_progress(m);
 }
@@ -185,17 +184,6 @@ workers_ended(const struct master *m)
 	return true;
 }
 
-static bool
-discovering(const struct master *m)
-{
-	const struct queue *q;
-
-	TAILQ_FOREACH(q, &m->queues, link)
-		if (q->discovery)
-			return true;
-	return false;
-}
-
 /* Nothing is ready or due, nothing runs, and every shard that this node is to have has been looked at. */
 static bool
 drained(const struct master *m)
@@ -219,12 +207,7 @@ server_progress(struct master *m)
 			loop_exit(m);
 		return;
 	}
-	if (m->opt->register_only) {
-		if (m->declared && m->declaring == 0 && !discovering(m)) {
-			m->status = m->declare_failed ? EX_DATAERR : m->status;
-			loop_exit(m);
-		}
-	} else if (m->opt->drain && drained(m)) {
+	if (m->opt->drain && drained(m)) {
 		m->status = m->failed != 0 ? 1 : 0;
 		stop(m);
 	}
@@ -310,6 +293,7 @@ on_reload(evutil_socket_t sig, short what, void *arg)
 		conf_errors_free(&errors);
 		return;
 	}
+	fresh->inherit_env = old->inherit_env;
 	if (m->opt->argc != 0)
 		conf_set_command(fresh, m->opt->argv);
 	conf_compare(old, fresh, &errors);
@@ -389,11 +373,6 @@ static void
 start(struct master *m)
 {
 	node_start(m);
-	if (m->opt->register_only) {
-		for (size_t i = 0; i < m->conf->handlers_n; i++)
-			discover(m, m->conf->handlers[i]);
-		return;
-	}
 	serve_configured(m);
 	if (m->opt->argc != 0)
 		discover(m, m->conf->command);

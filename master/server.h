@@ -15,7 +15,6 @@ struct server_options {
 	char		**argv;		/* of `-- CMD`; argc 0 without */
 	int		 argc;
 	bool		 drain;		/* serve until nothing is ready or due, then end */
-	bool		 register_only;	/* ask the programs what they serve, declare it, end */
 	bool		 terminal;	/* a line for each execution, for a person */
 };
 

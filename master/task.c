@@ -108,14 +108,9 @@ task_load(struct master *m)
 static void
 declared(const struct db_answer *a, void *arg)
 {
-	struct master *m = arg;
-
-	m->declaring--;
-	if (a->outcome == DB_ERROR) {
+	(void)arg;
+	if (a->outcome == DB_ERROR)
 		log_error("a task cannot be declared: %s", a->message);
-		m->declare_failed = true;
-	}
-	server_progress(m);
 }
 
 static void
@@ -128,8 +123,7 @@ declare(struct master *m, const char *name, const char *queue, const char *optio
 	param_str(&p, queue);
 	param_str(&p, options != NULL ? options : "{}");
 	param_str(&p, source);
-	m->declaring++;
-	db_call(m->control, &stmt_declare, &p, declared, m);
+	db_call(m->control, &stmt_declare, &p, declared, NULL);
 	params_free(&p);
 }
 
@@ -178,8 +172,6 @@ task_declare_all(struct master *m)
 	TAILQ_FOREACH(q, &m->queues, link)
 		for (int i = 0; i < q->pools_n; i++)
 			declare_pool(m, &q->pools[i]);
-	m->declared = true;
-	server_progress(m);
 }
 
 /* ---- serving ---- */
