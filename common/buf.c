@@ -80,8 +80,7 @@ buf_addf(struct buf *b, const char *fmt, ...)
 	int n;
 
 	va_start(ap, fmt);
-	/* Not NULL: gcc takes that for a mistake when it instruments. */
-	n = vsnprintf((char *)buf_reserve(b, 1), 0, fmt, ap);
+	n = vsnprintf(NULL, 0, fmt, ap);
 	va_end(ap);
 	if (n < 0)
 		fatalx("buf_addf: bad format");
