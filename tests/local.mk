@@ -13,6 +13,7 @@ integration_tests = \
 	tests/integration/test_cli_executions.py \
 	tests/integration/test_engine_reading.py \
 	tests/integration/test_fault_kills.py \
+	tests/integration/test_fault_orphans.py \
 	tests/integration/test_fixtures.py \
 	tests/integration/test_worker_faults.py \
 	tests/integration/test_worker_handlers.py \
