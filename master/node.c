@@ -38,6 +38,7 @@ struct node {
 	int64_t		 attached_ms;
 	int64_t		 balance_ms, floors_ms, beat_ms, probe_ms, heard_ms, tasks_ms, upkeep_ms;
 	int64_t		 probe;
+	int64_t		 asked_ms;	/* when the first probe was sent that has not arrived; 0: none is on its way */
 	char		 host[256];
 };
 
@@ -276,8 +277,10 @@ notified(struct db *db, const char *channel, const char *payload, void *arg)
 	} else if (strncmp(payload, "cancel ", 7) == 0) {
 		cancelled(m, payload + 7);
 	} else if (strncmp(payload, "probe ", 6) == 0) {
-		if (strtoll(payload + 6, NULL, 10) == m->nodes->probe)
+		if (strtoll(payload + 6, NULL, 10) == m->nodes->probe) {
 			m->nodes->heard_ms = clock_ms();
+			m->nodes->asked_ms = 0;
+		}
 	} else if (strcmp(payload, "tasks") == 0) {
 		task_load(m);
 	} else if (strcmp(payload, "nodes") == 0) {
@@ -294,6 +297,7 @@ listener_up(struct db *db, void *arg)
 	(void)db;
 	m->nodes->probe_ms = 0;
 	m->nodes->heard_ms = clock_ms() - PROBE_LIMIT_MS;
+	m->nodes->asked_ms = 0;
 	/* What was sent meanwhile went to nobody. */
 	wake_up(m);
 }
@@ -338,17 +342,41 @@ refused(struct db *db, const char *why, void *arg)
 /* ---- the tick ---- */
 
 static void
+probed(const struct db_answer *a, void *arg)
+{
+	struct master *m = arg;
+
+	/* It was not sent. */
+	if (a->outcome != DB_OK)
+		m->nodes->asked_ms = 0;
+}
+
+static void
 probe(struct master *m)
 {
 	struct params p;
 
 	if (!db_ready(m->listener) || !db_ready(m->control) || m->node == 0)
 		return;
+	if (m->nodes->asked_ms == 0)
+		m->nodes->asked_ms = clock_ms();
 	params_init(&p);
 	param_int4(&p, m->node);
 	param_int8(&p, ++m->nodes->probe);
-	db_call(m->control, &stmt_probe, &p, NULL, NULL);
+	db_call(m->control, &stmt_probe, &p, probed, m);
 	params_free(&p);
+}
+
+/* A connection that looks well and delivers nothing: nobody could wake this node. */
+static void
+watch_listener(struct master *m)
+{
+	int64_t asked = m->nodes->asked_ms;
+
+	if (asked == 0 || !db_ready(m->listener) || clock_ms() - asked < PROBE_LIMIT_MS - PROBE_MS)
+		return;
+	m->nodes->asked_ms = 0;
+	db_drop(m->listener, "notifications do not arrive");
 }
 
 static void
@@ -379,6 +407,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	watch_writer(m);
+	watch_listener(m);
 	worker_sweep(m);
 	if (node_may_write(m)) {
 		shard_tick(m);
