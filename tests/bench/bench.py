@@ -43,8 +43,11 @@ def main(wanted):
     start = time.monotonic()
     with harness.Bench() as b:
         version = b.connect("postgres").execute("show server_version").fetchone()[0]
-        print(f"PostgreSQL {version}, fsync on, default settings; {os.cpu_count()} processors,"
-              f" load {os.getloadavg()[0]:.1f}; queue {harness.QUEUE_OPTIONS}; {harness.ROUNDS} rounds", flush=True)
+        print(f"PostgreSQL {version}, fsync on, default settings; {os.cpu_count()} processors;"
+              f" queue {harness.QUEUE_OPTIONS}; {harness.ROUNDS} rounds", flush=True)
+        busy = harness.taken_by_others()
+        if busy > 5:
+            print(f"     others take {busy:.0f} % of the processors' time: no figure is to be trusted", flush=True)
         for rows, measure in GROUPS:
             chosen = [row for row in rows if row in wanted]
             if chosen:

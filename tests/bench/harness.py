@@ -36,6 +36,18 @@ def percentile(values, p):
     return ordered[min(len(ordered) - 1, int(len(ordered) * p / 100))]
 
 
+def taken_by_others(seconds=2):
+    """Percent of the processors' time that is in use while the benchmark itself does nothing."""
+    def sample():
+        with open("/proc/stat", encoding="ascii") as file:
+            fields = [int(f) for f in file.readline().split()[1:9]]
+        return sum(fields), fields[3] + fields[4]
+    total, idle = sample()
+    time.sleep(seconds)
+    total2, idle2 = sample()
+    return 100 * (1 - (idle2 - idle) / (total2 - total))
+
+
 def quantity(n):
     return f"{n:,.0f}"
 
@@ -77,6 +89,7 @@ class Bench:
     def __init__(self):
         self.results = []
         self.number = 0
+        self.databases = []
         self.servers = 0
 
     def __enter__(self):
@@ -100,13 +113,15 @@ class Bench:
         subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn], input=text, check=True,
                        stdout=subprocess.DEVNULL, env=clean_environment())
 
-    def database(self, template="bench_template"):
-        """A fresh copy of the template; returns its name. Only the newest is kept."""
-        if self.number:
-            self.cluster.drop_database(f"b{self.number}")
+    def database(self, template="bench_template", keep=()):
+        """A fresh copy of the template; returns its name. Those made before are dropped, but for those to keep."""
+        for old in [name for name in self.databases if name not in keep]:
+            self.cluster.drop_database(old)
+            self.databases.remove(old)
         self.number += 1
         name = f"b{self.number}"
         self.cluster.create_database(name, template)
+        self.databases.append(name)
         return name
 
     def connect(self, name):

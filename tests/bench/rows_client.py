@@ -9,8 +9,32 @@ import time
 from harness import PAYLOAD, ROUNDS, Counter, median, paths, percentile, quantity, wait_for, wait_serving
 from support.server import clean_environment
 
-SECONDS = int(os.environ.get("PGC_BENCH_SECONDS", "8"))
+# One slice of a comparison; two sides take turns so many times in each round.
+SECONDS = float(os.environ.get("PGC_BENCH_SECONDS", "3"))
+SLICES = 4
 BARE_COLUMNS = "created_at, run_at, shard, lane, priority, awaited, queue, task, payload"
+
+
+def take_turns(b, row, what, target, measure):
+    """Report ours to bare, each on a database of its own: measure(connection, kind) does one slice, returns a rate."""
+    pairs, figures = [], {"ours": [], "bare": []}
+    for _ in range(ROUNDS):
+        names = {"ours": b.database()}
+        names["bare"] = b.database(keep=(names["ours"],))
+        connections = {kind: b.connect(name) for kind, name in names.items()}
+        for conn in connections.values():
+            b.declare(conn)
+        connections["ours"].execute("checkpoint")
+        rates = {"ours": [], "bare": []}
+        for number in range(SLICES):
+            for kind in ("ours", "bare") if number % 2 == 0 else ("bare", "ours"):
+                rates[kind].append(measure(connections[kind], kind))
+        for kind, conn in connections.items():
+            figures[kind].append(sum(rates[kind]) / SLICES)
+            conn.close()
+        pairs.append(figures["ours"][-1] / figures["bare"][-1])
+    b.report(row, what, median(pairs), target,
+             detail=f"{quantity(median(figures['ours']))}/s, bare {quantity(median(figures['bare']))}/s")
 
 
 def pgbench(b, name, script):
@@ -18,9 +42,9 @@ def pgbench(b, name, script):
     path = os.path.join(b.tmp, "script.sql")
     with open(path, "w", encoding="utf-8") as file:
         file.write(script)
-    done = subprocess.run([f"{b.cluster.bindir}/pgbench", "-n", "-M", "prepared", "-c", "8", "-j", "2", "-T", str(SECONDS),
-                           "-f", path, "-h", b.cluster.dir, "-U", "postgres", name], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, env=clean_environment())
+    done = subprocess.run([f"{b.cluster.bindir}/pgbench", "-n", "-M", "prepared", "-c", "8", "-j", "2",
+                           "-T", str(max(1, round(SECONDS))), "-f", path, "-h", b.cluster.dir, "-U", "postgres", name],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean_environment())
     found = re.search(r"^tps = ([\d.]+)", done.stdout, re.M)
     if done.returncode != 0 or not found or "number of failed transactions: 0 " not in done.stdout:
         raise RuntimeError(f"pgbench: {done.stdout}")
@@ -29,32 +53,21 @@ def pgbench(b, name, script):
 
 def invoke(b, rows):
     """Row invoke: 8 clients, against the same clients inserting into the same table."""
-    ours = f"select pgconductor.invoke('noop', '{PAYLOAD}'::text);\n"
-    bare = (f"\\set shard random(1, 4)\ninsert into pgconductor.executions ({BARE_COLUMNS})"
-            f" values (now(), now(), :shard, 0, 0, false, 'default', 'noop', '{PAYLOAD}') returning id;\n")
-    pairs, figures = [], []
-    for round_number in range(ROUNDS):
-        rates = {}
-        # Whoever comes second meets a checkpoint's remains; so they take turns.
-        for kind in ("ours", "bare") if round_number % 2 == 0 else ("bare", "ours"):
-            name = b.database()
-            conn = b.connect(name)
-            b.declare(conn)
-            conn.execute("checkpoint")
-            rates[kind] = pgbench(b, name, ours if kind == "ours" else bare)
-            conn.close()
-        pairs.append(rates["ours"] / rates["bare"])
-        figures.append((rates["ours"], rates["bare"]))
-    b.report("invoke", "invoke from 8 clients, against bare inserts", median(pairs), 0.75,
-             detail=f"{quantity(median([x for x, _ in figures]))}/s, bare {quantity(median([x for _, x in figures]))}/s")
+    scripts = {
+        "ours": f"select pgconductor.invoke('noop', '{PAYLOAD}'::text);\n",
+        "bare": f"\\set shard random(1, 4)\ninsert into pgconductor.executions ({BARE_COLUMNS})"
+                f" values (now(), now(), :shard, 0, 0, false, 'default', 'noop', '{PAYLOAD}') returning id;\n",
+    }
+    take_turns(b, "invoke", "invoke from 8 clients, against bare inserts", 0.75,
+               lambda conn, kind: pgbench(b, conn.info.dbname, scripts[kind]))
 
 
-def batches(conn, query, parameter, seconds):
+def batches(conn, query, parameter):
     """Rows per second of one client sending 1,000 at a time."""
     sent = 0
     cursor = conn.cursor()
     start = time.monotonic()
-    while time.monotonic() - start < seconds:
+    while time.monotonic() - start < SECONDS / 2:
         cursor.execute(query, (parameter,), prepare=True)
         sent += 1000
     return sent / (time.monotonic() - start)
@@ -62,25 +75,15 @@ def batches(conn, query, parameter, seconds):
 
 def batch(b, rows):
     """Row batch: invoke_batch of 1,000, against inserts of 1,000 rows into the same table."""
-    ours = "select pgconductor.invoke_batch('noop', %s::json)"
-    bare = (f"insert into pgconductor.executions ({BARE_COLUMNS}) select now(), now(), 1 + n %% 4, 0, 0, false,"
-            " 'default', 'noop', p from unnest(%s::json[]) with ordinality as t(p, n) returning id")
     items = json.dumps([{"payload": json.loads(PAYLOAD)}] * 1000)
     array = "{" + ",".join(['"' + PAYLOAD.replace('"', '\\"') + '"'] * 1000) + "}"
-    pairs, figures = [], []
-    for round_number in range(ROUNDS):
-        rates = {}
-        for kind in ("ours", "bare") if round_number % 2 == 0 else ("bare", "ours"):
-            name = b.database()
-            conn = b.connect(name)
-            b.declare(conn)
-            conn.execute("checkpoint")
-            rates[kind] = batches(conn, *((ours, items) if kind == "ours" else (bare, array)), SECONDS / 2)
-            conn.close()
-        pairs.append(rates["ours"] / rates["bare"])
-        figures.append((rates["ours"], rates["bare"]))
-    b.report("batch", "invoke_batch of 1,000, against bare inserts", median(pairs), 0.75,
-             detail=f"{quantity(median([x for x, _ in figures]))}/s, bare {quantity(median([x for _, x in figures]))}/s")
+    queries = {
+        "ours": ("select pgconductor.invoke_batch('noop', %s::json)", items),
+        "bare": (f"insert into pgconductor.executions ({BARE_COLUMNS}) select now(), now(), 1 + n %% 4, 0, 0, false,"
+                 " 'default', 'noop', p from unnest(%s::json[]) with ordinality as t(p, n) returning id", array),
+    }
+    take_turns(b, "batch", "invoke_batch of 1,000, against bare inserts", 0.75,
+               lambda conn, kind: batches(conn, *queries[kind]))
 
 
 def measure_latency(b, interval_ms, samples):
