@@ -16,6 +16,12 @@ integration_tests = \
 	tests/integration/test_fault_orphans.py \
 	tests/integration/test_engine_sleep.py \
 	tests/integration/test_fixtures.py \
+	tests/integration/test_sql_batch.py \
+	tests/integration/test_sql_history.py \
+	tests/integration/test_sql_invoke.py \
+	tests/integration/test_sql_settle.py \
+	tests/integration/test_sql_shards.py \
+	tests/integration/test_sql_tasks.py \
 	tests/integration/test_worker_faults.py \
 	tests/integration/test_worker_handlers.py \
 	tests/integration/test_worker_oneshot.py \
@@ -37,7 +43,7 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/__init__.py tests/support/app.py tests/support/automake.py tests/support/cluster.py \
 	tests/support/engine.py \
 	tests/support/fault_handler.py tests/support/faults.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py \
-	tests/support/ledger.py tests/support/paths.py tests/support/processes.py tests/support/server.py \
+	tests/support/ledger.py tests/support/paths.py tests/support/processes.py tests/support/server.py tests/support/sqlnode.py \
 	tests/support/wait.py \
 	scripts/build scripts/deps scripts/quickstart scripts/test .ci/run
 

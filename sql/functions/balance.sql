@@ -34,33 +34,37 @@ begin
         where l.locktype = 'advisory' and l.classid = 1346847490 and l.objsubid = 2 and l.granted and l.database = here
     ), queue as materialized (
         -- Each queue begins to deal at another node, or the first node would get every remainder.
-        select q.name, cardinality(q.shard_ids) as used,
-            (select count(*) from pgconductor.shards x where x.queue = q.name)::int as n,
-            array(select n.id from pgconductor.nodes n join live v on v.id = n.id
-                where q.name = any (n.queues)
-                order by md5(q.name || '/' || n.id), n.id) as nodes
+        select q.name, array(
+            select n.id from pgconductor.nodes n join live v on v.id = n.id
+            where q.name = any (n.queues)
+            order by md5(q.name || '/' || n.id), n.id) as nodes
         from pgconductor.queues q
     ), quota as materialized (
-        select q.name,
-            case when r.rank is null then 0
-                else q.n / cardinality(q.nodes) + (r.rank <= q.n % cardinality(q.nodes))::int end as n
+        -- Shards that get new executions and those that do not (there were more once) are shared out separately.
+        select q.name, g.used, case when q.nodes @> array[balance.node]
+            then g.n / cardinality(q.nodes) + (array_position(q.nodes, balance.node) <= g.n % cardinality(q.nodes))::int
+            else 0 end as n
         from queue q
-        cross join lateral (select array_position(q.nodes, balance.node) as rank) r
+        join (
+            select s.queue, s.id = any (u.shard_ids) as used, count(*)::int as n
+            from pgconductor.shards s join pgconductor.queues u on u.name = s.queue
+            group by 1, 2
+        ) g on g.queue = q.name
     ), state as materialized (
-        select s.id, s.queue, s.position, s.owner,
+        select s.id, s.queue, s.position, s.owner, s.id = any (u.shard_ids) as used,
             h.pid is not null and h.pid = (select v.pid from live v where v.id = balance.node) as mine,
             h.pid is null as free
         from pgconductor.shards s
+        join pgconductor.queues u on u.name = s.queue
         left join held h on h.shard = s.id
     ), ranked as (
         -- What this node owned before comes first; then in order of position. Given up from the end.
         select s.*, q.n as quota,
-            count(*) filter (where s.mine) over w as have,
-            row_number() over (partition by s.queue, s.mine, s.free
+            count(*) filter (where s.mine) over (partition by s.queue, s.used) as have,
+            row_number() over (partition by s.queue, s.used, s.mine, s.free
                 order by (s.owner is distinct from balance.node), s.position) as taking,
-            row_number() over (partition by s.queue, s.mine, s.free order by s.position desc) as giving
-        from state s join quota q on q.name = s.queue
-        window w as (partition by s.queue)
+            row_number() over (partition by s.queue, s.used, s.mine, s.free order by s.position desc) as giving
+        from state s join quota q on q.name = s.queue and q.used = s.used
     )
     select r.id, r.queue, case when r.mine then 'give' else 'take' end
     from ranked r

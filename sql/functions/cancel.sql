@@ -7,21 +7,26 @@ as $$
 declare
     present constant timestamptz := pgconductor.now();
     e pgconductor.executions;
+    r pgconductor.running;
     owner int;
 begin
     delete from pgconductor.executions x where x.id = cancel.id returning x.* into e;
     if not found then
         return false;
     end if;
+    delete from pgconductor.running x where x.id = cancel.id returning x.* into r;
+
     perform pgconductor.ensure_partition(present);
-    insert into pgconductor.finished_executions (id, finished_at, created_at, run_at, attempt, priority, state, queue,
-        task, payload, metadata, event, error)
-    select e.id, present, e.created_at, nullif(e.run_at, 'infinity'), e.attempt, e.priority, 'cancelled', e.queue,
-        e.task, e.payload, e.metadata, e.event,
+    -- Two rows of one moment: cancelled, retried and cancelled again within one statement. The last one stands.
+    insert into pgconductor.finished_executions as f (id, finished_at, created_at, run_at, took_ms, attempt, node,
+        priority, state, queue, task, payload, metadata, event, error)
+    select e.id, present, e.created_at, nullif(e.run_at, 'infinity'),
+        extract(epoch from present - r.started_at) * 1000, coalesce(r.attempt, e.attempt), r.node,
+        e.priority, 'cancelled', e.queue, e.task, e.payload, e.metadata, e.event,
         json_build_object('code', 'cancelled', 'message', coalesce(cancel.reason, 'cancelled'))
     from pgconductor.tasks t
-    where t.name = e.task and (e.awaited or t.keep_fail is null or t.keep_fail <> '0');
-    delete from pgconductor.running r where r.id = cancel.id;
+    where t.name = e.task and (e.awaited or t.keep_fail is null or t.keep_fail <> '0')
+    on conflict (id, finished_at) do update set state = excluded.state, error = excluded.error;
 
     -- Only a ready one can be in the hands of a node.
     if e.ready_xid is not null and current_setting('pgconductor.notify', true) is distinct from 'off' then

@@ -13,6 +13,12 @@ begin
     elsif json_typeof(options) <> 'object' then
         raise exception using errcode = 'PC008', message = what || ': options: not a JSON object';
     end if;
+    -- Kept as jsonb, which does not take everything that json does: \u0000, a number of a thousand digits.
+    begin
+        perform options::jsonb;
+    exception when others then
+        raise exception using errcode = 'PC008', message = format('%s: options: %s', what, sqlerrm);
+    end;
     for o in select key, value from json_each(options) loop
         why := null;
         case
@@ -30,9 +36,10 @@ begin
         when o.key in ('remove_on_complete', 'remove_on_fail') then
             if json_typeof(o.value) = 'object' then
                 -- {"days": 7}
-                o.value := to_json(((o.value ->> 'days')::numeric * 86400000));
+                o.value := to_json(case when o.value ->> 'days' ~ '^\d{1,5}(\.\d{1,3})?$'
+                    then (o.value ->> 'days')::numeric * 86400000 end);
             end if;
-            if json_typeof(o.value) <> 'boolean' and pgconductor.duration_ms(o.value) is null then
+            if coalesce(json_typeof(o.value), 'none') <> 'boolean' and pgconductor.duration_ms(o.value) is null then
                 why := 'neither a duration, such as "7d", nor 0 (at once), nor false (never)';
             end if;
         when o.key = 'backoff' then

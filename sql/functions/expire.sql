@@ -28,7 +28,7 @@ begin
     while at < goal and total < expire.max loop
         stop := least(goal, at + step);
         with old as (
-            select f.tableoid, f.ctid
+            select f.id, f.finished_at
             from pgconductor.finished_executions f
             where f.finished_at >= at and f.finished_at < stop
                 and case f.state when 'completed' then f.task = any (done) else f.task = any (lost) end
@@ -36,7 +36,7 @@ begin
         )
         delete from pgconductor.finished_executions f
         using old o
-        where f.tableoid = o.tableoid and f.ctid = o.ctid and f.finished_at >= at and f.finished_at < stop;
+        where f.id = o.id and f.finished_at = o.finished_at and f.finished_at >= at and f.finished_at < stop;
         get diagnostics n = row_count;
         total := total + n;
         if total < expire.max then

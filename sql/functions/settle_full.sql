@@ -12,8 +12,9 @@ begin
         select e.id, e.ready_xid, r.outcome, r.result, r.error, r.took_ms,
             r.outcome = 'deferred'
                 or r.outcome = 'failed' and coalesce(r.retry, true) and e.attempt + 1 < t.max_attempts as again,
-            coalesce(r.after_ms, pgconductor.backoff(t.backoff_ms, t.backoff_factor, t.backoff_max_ms,
-                e.attempt + 1)) as wait,
+            -- A century at most, so that the time can be written.
+            least(coalesce(r.after_ms, pgconductor.backoff(t.backoff_ms, t.backoff_factor, t.backoff_max_ms,
+                e.attempt + 1)), 3155760000000) as wait,
             case r.outcome when 'completed' then t.keep_complete else t.keep_fail end as keep
         from unnest(settle_full.ids, settle_full.xids, settle_full.outcomes, settle_full.results, settle_full.errors,
             settle_full.retries, settle_full.after_ms, settle_full.took_ms)

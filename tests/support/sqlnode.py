@@ -1,0 +1,154 @@
+"""A node without a master: the engine's SQL functions, called the way the master calls them."""
+
+import json
+
+ALL = "18446744073709551615"
+SESSION_MS = 60000
+
+
+def session(connect, role, timeout_ms=SESSION_MS):
+    """A connection set up for one of the master's roles."""
+    conn = connect(prepare_threshold=0)
+    conn.execute("select pgconductor.setup_session(%s, %s)", (role, timeout_ms))
+    return conn
+
+
+def declare(db, task="work", queue=None, **options):
+    db.execute("select pgconductor.declare_task(%s, %s, %s::json)", (task, queue, json.dumps(options)))
+
+
+def invoke(db, task="work", payload="{}", **options):
+    names = "".join(f", {name} => %s" for name in options)
+    return db.execute(f"select pgconductor.invoke(%s, %s{names})", (task, payload, *options.values())).fetchone()[0]
+
+
+def one(db, query, *args):
+    """The only row."""
+    rows = db.execute(query, args or None).fetchall()
+    assert len(rows) == 1, rows
+    return rows[0]
+
+
+def row_of(db, execution):
+    """The unfinished row, as a dict; None when there is none."""
+    found = db.execute("select to_json(e)::text from pgconductor.executions e where id = %s", (execution,)).fetchone()
+    return json.loads(found[0]) if found else None
+
+
+class Node:
+    """One node: its writer and reader, and the shards it has taken."""
+
+    def __init__(self, connect, timeout_ms=SESSION_MS, pid=1):
+        self.connect = connect
+        self.writer = session(connect, "writer", timeout_ms)
+        self.reader = session(connect, "reader", timeout_ms)
+        self.timeout_ms = timeout_ms
+        row = self.call("select node_id, backend_pid, backend_start, max_payload, poll_interval_ms"
+                        " from pgconductor.attach_node(null, 'test', %s, '0')", pid)[0]
+        self.id, self.backend_pid, self.backend_start, self.max_payload, self.poll_interval_ms = row
+        self.epochs = {}
+        self.floors = {}
+        self.taken = {}
+
+    def call(self, query, *args):
+        return self.writer.execute(query, args or None).fetchall()
+
+    def serve(self, *serves, queues=None):
+        queues = queues if queues is not None else sorted({s.split("/")[0] for s in serves})
+        self.call("select pgconductor.serve(%s, %s, %s)", self.id, queues, list(serves))
+        return self
+
+    def balance(self, settled=True):
+        return self.call("select shard, queue, action from pgconductor.balance(%s, %s, %s)", self.id, self.timeout_ms,
+                         settled)
+
+    def lock(self, shards):
+        return [s for s, locked in self.call("select shard, locked from pgconductor.lock_shards(%s)", shards) if locked]
+
+    def take(self, shards, epochs=None):
+        rows = self.call("select shard, queue, epoch, floor, unclean, xmax from pgconductor.take(%s, %s, %s)", self.id,
+                         shards, epochs or [0] * len(shards))
+        for shard, _, epoch, floor, unclean, xmax in rows:
+            self.epochs[shard] = epoch
+            self.floors[shard] = floor
+            self.taken[shard] = (unclean, xmax)
+        return rows
+
+    def settle_in(self):
+        """Take what balance says; returns the shards."""
+        shards = self.lock([s for s, _, action in self.balance() if action == "take"])
+        if shards:
+            self.take(shards)
+        return sorted(shards)
+
+    def give(self):
+        """Give up what balance says, in good order."""
+        shards = [s for s, _, action in self.balance() if action == "give"]
+        if shards:
+            self.call("select pgconductor.release(%s, %s, %s::xid8[])", self.id, shards, [self.floors[s] for s in shards])
+            self.call("select pgconductor.unlock_shards(%s)", shards)
+            for s in shards:
+                del self.epochs[s]
+        return sorted(shards)
+
+    def poll(self, ranges, owned=None):
+        """ranges: (shard, lane, xid, id, until, limit). Returns (snapshot, unknown lanes, rows by range)."""
+        columns = [list(c) for c in zip(*ranges)] if ranges else [[]] * 6
+        rows = self.reader.execute(
+            "select entry, id, ready_xid, attempt, task, payload::text, payload_len, metadata::text, event, shard, lane"
+            " from pgconductor.poll(%s::int[], %s::int[], %s::int[], %s::xid8[], %s::bigint[], %s::xid8[], %s::int[])",
+            (sorted(self.epochs) if owned is None else owned, columns[0], columns[1], columns[2], columns[3], columns[4],
+             columns[5])).fetchall()
+        snapshot = [r[4] for r in rows if r[0] == 0]
+        assert len(snapshot) == 1
+        lanes = sorted((r[9], r[10]) for r in rows if r[0] == -1)
+        return snapshot[0], lanes, [[r for r in rows if r[0] == n + 1] for n in range(len(ranges))]
+
+    def ready(self):
+        """Every ready run of the node's shards, as (id, ready_xid, attempt), in order of their becoming ready."""
+        lanes = self.reader.execute("select distinct shard, lane from pgconductor.lanes where shard = any (%s)",
+                                    (sorted(self.epochs),)).fetchall()
+        rows = self.poll([(s, lane, "0", 0, ALL, 1000000) for s, lane in lanes])[2]
+        return sorted(((r[1], r[2], r[3]) for rs in rows for r in rs), key=lambda r: (int(r[1]), r[0]))
+
+    def settle_plain(self, runs, result=None, keep=True, took_ms=1):
+        n = len(runs)
+        return self.call("select pgconductor.settle_plain(%s::bigint[], %s::xid8[], %s::json[], %s::boolean[], %s::int[], %s)",
+                         [r[0] for r in runs], [r[1] for r in runs], [result] * n, [keep] * n, [took_ms] * n,
+                         self.id)[0][0]
+
+    def _full(self, function, runs, outcome, result, error, retry, after_ms, took_ms):
+        n = len(runs)
+        outcomes = outcome if isinstance(outcome, list) else [outcome] * n
+        return self.call(f"select pgconductor.{function}(%s::bigint[], %s::xid8[], %s::text[], %s::json[], %s::json[],"
+                         " %s::boolean[], %s::bigint[], %s::int[], %s)", [r[0] for r in runs], [r[1] for r in runs],
+                         outcomes, [result] * n, [error] * n, [retry] * n, [after_ms] * n, [took_ms] * n, self.id)[0][0]
+
+    def settle(self, runs, outcome="completed", result=None, error=None, retry=True, after_ms=None, took_ms=1):
+        return self._full("settle_full", runs, outcome, result, error, retry, after_ms, took_ms)
+
+    def settle_locked(self, runs, outcome="completed", result=None, error=None, retry=True, after_ms=None, took_ms=1):
+        return self._full("settle_locked", runs, outcome, result, error, retry, after_ms, took_ms)
+
+    def note(self, runs, shard=None, program="app", pid=77, age_ms=None):
+        n = len(runs)
+        shards = [shard or self.call("select shard from pgconductor.executions where id = %s", r[0])[0][0] for r in runs]
+        self.call("select pgconductor.note_running(%s::bigint[], %s::xid8[], %s::int[], %s::int[], %s::text[], %s::int[],"
+                  " %s, %s::int[])", [r[0] for r in runs], [r[1] for r in runs], shards, [r[2] + 1 for r in runs],
+                  [program] * n, [pid] * n, self.id, [age_ms] * n)
+
+    def promote(self, after=None, most=10000):
+        return self.call("select promoted, upto, next_due_ms from pgconductor.promote(%s, %s, %s)", sorted(self.epochs),
+                         after, most)[0]
+
+    def run_all(self, **options):
+        """Settle whatever is ready; returns the ids."""
+        runs = self.ready()
+        if runs:
+            self.settle(runs, **options)
+        return [r[0] for r in runs]
+
+    def die(self):
+        """The connections end, as when the process is killed."""
+        self.writer.close()
+        self.reader.close()
