@@ -5,9 +5,10 @@ as $$
 #variable_conflict use_column
 declare
     present constant timestamptz := pgconductor.now();
+    found_due int;
 begin
-    -- From the last promoted time on: before it the index is full of entries of dead rows. A row that a client holds
-    -- locked is left for the next full look.
+    -- After the last promoted time: before it the index is full of entries of dead rows. What a client holds locked, or
+    -- commits behind it, is left for the next full look.
     with due as (
         select d.id, d.run_at
         from unnest(promote.shards) as s(shard)
@@ -15,25 +16,29 @@ begin
             select e.id, e.run_at
             from pgconductor.executions e
             where e.shard = s.shard and e.ready_xid is null
-                and e.run_at >= coalesce(promote.after, '-infinity') and e.run_at <= present
+                and e.run_at > coalesce(promote.after, '-infinity') and e.run_at <= present
             order by e.run_at
             limit promote.max
         ) d
         order by d.run_at
         limit promote.max
     ), free as materialized (
+        -- Not "is null": a plan made for an empty table would look for each id in the index of what is delayed.
         select e.id from due d join pgconductor.executions e on e.id = d.id
-        where e.ready_xid is null
+        where coalesce(e.ready_xid, '0') = '0'
         for update of e skip locked
     ), done as (
         update pgconductor.executions e set ready_xid = pg_current_xact_id()
         from free f where e.id = f.id
-        returning e.run_at
+        returning 1
     )
-    select count(*), greatest(max(d.run_at), promote.after) into promoted, upto from done d;
+    select (select count(*) from done), count(*), greatest(max(d.run_at), promote.after)
+    into promoted, found_due, upto from due d;
 
-    if promoted >= promote.max then
-        next_due_ms := 0;
+    if found_due >= promote.max then
+        -- There may be more of the same time. Should all be locked, it is not asked again at once.
+        upto := greatest(upto - interval '1 microsecond', promote.after);
+        next_due_ms := case when promoted = 0 then 100 else 0 end;
     else
         -- Every one of them is in the future; without any this is null, which greatest() would hide.
         select ceil(extract(epoch from min(d.run_at) - present) * 1000)::bigint into next_due_ms
