@@ -300,6 +300,10 @@ shard_lock_wanted(struct master *m)
 
 	if (!node_may_write(m))
 		return;
+	/* One question at a time: its answer is about all that are being locked. */
+	TAILQ_FOREACH(s, &m->shards, link)
+		if (s->state == SHARD_LOCKING)
+			return;
 	params_init(&p);
 	shards = param_array(&p, PARAM_INT4);
 	TAILQ_FOREACH(s, &m->shards, link) {
