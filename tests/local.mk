@@ -12,6 +12,7 @@ integration_tests = \
 	tests/integration/test_cli_dev.py \
 	tests/integration/test_cli_executions.py \
 	tests/integration/test_engine_reading.py \
+	tests/integration/test_fault_commit.py \
 	tests/integration/test_fault_kills.py \
 	tests/integration/test_fault_orphans.py \
 	tests/integration/test_engine_sleep.py \
@@ -42,7 +43,7 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/run-integration tests/pytest.ini tests/integration/conftest.py \
 	tests/support/__init__.py tests/support/app.py tests/support/automake.py tests/support/cluster.py \
 	tests/support/engine.py \
-	tests/support/fault_handler.py tests/support/faults.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py \
+	tests/support/cutter.py tests/support/fault_handler.py tests/support/faults.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py \
 	tests/support/ledger.py tests/support/paths.py tests/support/processes.py tests/support/server.py tests/support/sqlnode.py \
 	tests/support/wait.py \
 	scripts/build scripts/deps scripts/quickstart scripts/test .ci/run

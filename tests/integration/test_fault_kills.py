@@ -122,7 +122,7 @@ class Arena:
     def _postgres(self, kind, stop):
         for name in "ab":
             self.wait_busy(node=name)
-        fault = Fault(kind)
+        fault = Fault(kind, counts=False)
         victims = self.book.live()
         stop()
         self.cluster.start()
@@ -158,7 +158,7 @@ class Arena:
         witness = self.db()
         pids = [r[0] for r in witness.execute("select pid from pg_stat_activity where datname = 'test'"
                                               " and application_name like 'pgconductor %'").fetchall()]
-        fault = Fault("backend killed")
+        fault = Fault("backend killed", counts=False)
         victims = self.book.live()
         self.cluster.crash_backend(self.dice.choice(pids))
         # Every session ends before the recovery begins.

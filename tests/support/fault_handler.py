@@ -12,7 +12,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
-from support.handler import Handler, RawJSON  # noqa: E402
+from support.handler import Fail, Handler, RawJSON  # noqa: E402
 from support.ledger import append  # noqa: E402
 
 LEDGER = os.environ.get("FAULT_LEDGER", "/dev/null")
@@ -29,8 +29,8 @@ def start(run):
     return name
 
 
-def end(run, name):
-    append(LEDGER, "end", run.id, run.attempt, f"{NODE} {WORKER} {name}")
+def end(run, name, kind="end"):
+    append(LEDGER, kind, run.id, run.attempt, f"{NODE} {WORKER} {name}")
 
 
 def master():
@@ -40,11 +40,15 @@ def master():
 
 @handler.task("work")
 def work(run):
-    """{"ms": how long, "fill": size of a string in the result}"""
+    """{"ms": how long, "fails": so many attempts fail, "fill": size of a string in the result}"""
     name = start(run)
-    time.sleep(run.payload.get("ms", 0) / 1000)
+    payload = run.payload
+    time.sleep(payload.get("ms", 0) / 1000)
+    if run.attempt <= payload.get("fails", 0):
+        end(run, name, "fail")
+        raise Fail("as it was told to")
     end(run, name)
-    return {"run": name, "fill": "x" * run.payload.get("fill", 0)}
+    return {"run": name, "fill": "x" * payload.get("fill", 0)}
 
 
 @handler.task("kill_node")
