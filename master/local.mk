@@ -3,9 +3,11 @@ noinst_LTLIBRARIES += libmaster.la
 libmaster_la_SOURCES = \
 	master/clock.h \
 	master/db.c master/db.h \
+	master/lane.c \
 	master/link.c \
 	master/master.h \
 	master/node.c \
+	master/note.c \
 	master/param.c master/param.h \
 	master/queue.c \
 	master/reader.c \

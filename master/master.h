@@ -4,10 +4,11 @@
  *	server.c	start, signals, reload, shutdown
  *	node.c		the connections, this node's place among the nodes, the watchdog
  *	shard.c		ownership: locking, taking, giving up
+ *	lane.c		the ordered parts of a shard: cursor, late list
  *	reader.c	reading ready runs: cursors, late lists
  *	run.c		the runs in memory, found by exec and by (id, ready_xid)
  *	queue.c		buffers and dispatch
- *	settle.c	writing outcomes
+ *	settle.c	writing outcomes;  note.c  the table `running`
  *	wake.c		when to poll, and going to sleep
  *	task.c		what the tasks table says; declaring and serving
  *	worker.c	worker processes;  link.c  their messages
@@ -167,10 +168,20 @@ bool	shard_settled(const struct master *);
 bool	shard_queue_empty(const struct master *, const struct queue *);
 void	shard_free_all(struct master *);
 bool	shard_readable(const struct master *, const struct shard *);
+
+/* lane.c */
+/* Made if there is none. */
 struct lane *shard_lane(struct master *, struct shard *, int32_t number);
 void	lane_free(struct master *, struct lane *);
+/* Nothing of it is buffered any more; what was will be read again. */
+void	lane_empty(struct master *, struct lane *);
 /* This run and all behind it will be read again. */
 void	lane_rewind(struct lane *, uint64_t xid, uint64_t id);
+struct snapshot;
+struct late *late_find(struct lane *, uint64_t xid);
+void	late_remove(struct lane *, struct late *);
+/* Lists the transactions below the cursor that the snapshot shows in progress. */
+void	late_add(struct lane *, const struct snapshot *);
 
 /* ---- queues and workers ---- */
 
@@ -365,11 +376,18 @@ void	settle_flush(struct master *);
 bool	settle_idle(const struct master *);
 /* Too much waits to be written: no more may be started. */
 bool	settle_full(const struct master *);
-/* Runs that were started a while ago, or need it before they start, are written to `running`. */
-void	settle_note(struct master *, struct run *);
-void	settle_note_flush(struct master *);
-void	settle_note_old(struct master *);
-void	settle_forget_running(struct master *, struct run *);
+
+/* ---- the table of what runs ---- */
+
+/* note.c */
+void	note_init(struct master *);
+void	note_free(struct master *);
+/* Gathers a run to be written to `running`; one in RUN_NOTING is sent once that is done. */
+void	note_run(struct master *, struct run *);
+void	note_flush(struct master *);
+/* Notes what was started a while ago. */
+void	note_old(struct master *);
+void	note_forget(struct master *, struct run *);
 
 /* ---- waking ---- */
 
@@ -416,6 +434,7 @@ void	server_worker_ended(struct master *, struct queue *);
 #define RELATIVES_MAX	16
 
 struct settle;
+struct notes;
 struct wake;
 struct node;
 struct upkeep;
@@ -439,6 +458,7 @@ struct master {
 	struct run_table	 runs;
 	struct reader		 reader;
 	struct settle		*settle;
+	struct notes		*notes;
 	struct wake		*wakes;
 	struct node		*nodes;
 	struct upkeep		*upkeep;	/* while it runs */

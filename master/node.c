@@ -411,7 +411,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	worker_sweep(m);
 	if (node_may_write(m)) {
 		shard_tick(m);
-		settle_note_old(m);
+		note_old(m);
 		if (!m->stopping && due(&n->balance_ms, now, BALANCE_MS))
 			shard_balance(m);
 		/* Also what keeps the session from being ended as idle. */

@@ -66,28 +66,6 @@ queue_free(struct master *m, struct queue *q)
 	free(q);
 }
 
-/* Takes every buffered run of a lane out of memory; the cursor goes back so that they are read again. */
-static void
-lane_forget(struct master *m, struct lane *l)
-{
-	uint64_t xid = UINT64_MAX, id = 0;
-
-	for (int i = 0; i < l->buf_n; i++) {
-		struct run *r = TAILQ_FIRST(&l->buf[i]);
-
-		if (r != NULL && (r->xid < xid || (r->xid == xid && r->id < id))) {
-			xid = r->xid;
-			id = r->id;
-		}
-		while ((r = TAILQ_FIRST(&l->buf[i])) != NULL) {
-			queue_unbuffer(m, r);
-			run_free(m, r);
-		}
-	}
-	if (xid != UINT64_MAX)
-		lane_rewind(l, xid, id);
-}
-
 /* What a program of the same name announced before holds until it announces again. */
 static void
 pool_inherit(struct pool *pool, struct pool *old, int old_n)
@@ -116,7 +94,7 @@ queue_set_pools(struct master *m, struct queue *q, int n, const char *const *nam
 	struct lane *l;
 
 	TAILQ_FOREACH(l, &q->lanes, link) {
-		lane_forget(m, l);
+		lane_empty(m, l);
 		free(l->buf);
 		l->buf = NULL;
 		l->buf_n = 0;
@@ -330,7 +308,7 @@ queue_dispatch(struct master *m, struct queue *q)
 		q->pools[r->pool].slots--;
 		if (r->xid < r->shard->note_below && !r->noted) {
 			run_set_state(r, RUN_NOTING);
-			settle_note(m, r);
+			note_run(m, r);
 		} else if (r->large) {
 			reader_fetch(m, r);
 		} else {
@@ -340,7 +318,7 @@ queue_dispatch(struct master *m, struct queue *q)
 	}
 	if (sent)
 		peer_flush(q->worker.peer);
-	settle_note_flush(m);
+	note_flush(m);
 	reader_fetch_flush(m);
 out:
 	if (queue_hungry(q))

@@ -101,46 +101,6 @@ in_progress(const struct snapshot *s, uint64_t xid)
 	return false;
 }
 
-/* ---- the late list ---- */
-
-static struct late *
-late_find(struct lane *l, uint64_t xid)
-{
-	for (size_t i = 0; i < l->late_n; i++)
-		if (l->late[i].xid == xid)
-			return &l->late[i];
-	return NULL;
-}
-
-static void
-late_remove(struct lane *l, struct late *late)
-{
-	size_t i = (size_t)(late - l->late);
-
-	memmove(late, late + 1, (l->late_n - i - 1) * sizeof(*late));
-	l->late_n--;
-}
-
-/* Transactions below the cursor that the snapshot shows in progress; those listed already keep their place. */
-static void
-late_add(struct lane *l, const struct snapshot *s)
-{
-	for (size_t i = 0; i < s->xip_n && s->xip[i] < l->xid; i++) {
-		size_t at;
-
-		if (late_find(l, s->xip[i]) != NULL)
-			continue;
-		if (l->late_n == l->late_cap) {
-			l->late_cap = l->late_cap != 0 ? l->late_cap * 2 : 16;
-			l->late = xreallocarray(l->late, l->late_cap, sizeof(*l->late));
-		}
-		for (at = l->late_n; at > 0 && l->late[at - 1].xid > s->xip[i]; at--)
-			l->late[at] = l->late[at - 1];
-		l->late[at] = (struct late){ .xid = s->xip[i] };
-		l->late_n++;
-	}
-}
-
 /* ---- asking ---- */
 
 static void

@@ -185,7 +185,7 @@ void
 run_put_back(struct master *m, struct run *r)
 {
 	if (r->noted)
-		settle_forget_running(m, r);
+		note_forget(m, r);
 	r->started = false;
 	/* Its row is as it was: whoever reads the shard next finds it, if the floor stays below it. */
 	if (r->shard == NULL || r->shard->state != SHARD_OWNED || m->stopping) {

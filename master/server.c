@@ -416,6 +416,7 @@ server_run(struct server_options *opt)
 	catch_signals(&m);
 	worker_sweep_init(&m);
 	settle_init(&m);
+	note_init(&m);
 	wake_init(&m);
 	reader_init(&m);
 	start(&m);
@@ -429,6 +430,7 @@ server_run(struct server_options *opt)
 	reader_free(&m);
 	wake_free(&m);
 	settle_free(&m);
+	note_free(&m);
 	run_free_all(&m);
 	task_free_all(&m);
 	for (size_t i = 0; i < 4; i++)

@@ -23,8 +23,6 @@
 #define BACKLOG_MAX	20000
 #define BACKLOG_BYTES	((size_t)24 << 20)
 #define IN_FLIGHT_MAX	2
-/* Runs that last this long stand in `running`. */
-#define NOTE_AFTER_MS	1000
 #define LOCKED_RETRY_MS	200
 #define BROKEN_RETRY_MS	1000
 
@@ -36,10 +34,6 @@ static const struct db_stmt stmt_full = { "settle_full",
 static const struct db_stmt stmt_locked = { "settle_locked",
 	"select unnest(pgconductor.settle_locked($1::bigint[], $2::xid8[], $3::text[], $4::json[], $5::json[], $6::boolean[],"
 	" $7::bigint[], $8::int[], $9::int))" };
-static const struct db_stmt stmt_note = { "note_running",
-	"select pgconductor.note_running($1::bigint[], $2::xid8[], $3::int[], $4::int[], $5::text[], $6::int[], $7::int, $8::int[])" };
-static const struct db_stmt stmt_forget = { "forget_running",
-	"select pgconductor.forget_running($1::bigint[], $2::xid8[])" };
 
 enum batch_way { WAY_SPLIT, WAY_FULL, WAY_LOCKED };
 
@@ -68,9 +62,7 @@ struct settle {
 	size_t		 backlog, backlog_bytes;
 	int		 in_flight;
 	struct event	*retry;
-	struct params	 params, note, forget;
-	uint64_t	*note_execs;
-	size_t		 note_n, note_cap;
+	struct params	 params;
 	struct batch	*spare;
 };
 
@@ -174,9 +166,6 @@ settle_free(struct master *m)
 	batch_list_free(&st->waiting);
 	batch_list_free(&st->sent);
 	params_free(&st->params);
-	params_free(&st->note);
-	params_free(&st->forget);
-	free(st->note_execs);
 	event_free(st->retry);
 	free(st);
 }
@@ -583,122 +572,4 @@ settle_add(struct master *m, struct run *r, enum outcome_kind kind, const char *
 		st->gathering = batch_new(m);
 		settle_flush(m);
 	}
-}
-
-/* ---- the table of long runs ---- */
-
-void
-settle_note(struct master *m, struct run *r)
-{
-	struct settle *st = m->settle;
-	struct params *p = &st->note;
-	/* After a reload the pool it was sent through may be gone. */
-	const char *program = r->pool < r->queue->pools_n ? r->queue->pools[r->pool].name : "";
-
-	if (p->n == 0) {
-		param_array(p, PARAM_INT8);
-		param_array(p, PARAM_XID8);
-		param_array(p, PARAM_INT4);
-		param_array(p, PARAM_INT4);
-		param_array(p, PARAM_TEXT);
-		param_array(p, PARAM_INT4);
-		param_int4(p, m->node);
-		param_array(p, PARAM_INT4);
-	}
-	param_array_int8(p, 0, (int64_t)r->id);
-	param_array_xid8(p, 1, r->xid);
-	param_array_int4(p, 2, r->shard->id);
-	param_array_int4(p, 3, (int32_t)r->attempt);
-	param_array_text(p, 4, program, strlen(program));
-	if (r->pid != 0)
-		param_array_int4(p, 5, (int32_t)r->pid);
-	else
-		param_array_null(p, 5);
-	param_array_int4(p, 7, r->state == RUN_SENT ? (int32_t)(clock_ms() - r->sent_ms) : 0);
-	r->noted = true;
-	if (st->note_n == st->note_cap) {
-		st->note_cap = st->note_cap != 0 ? st->note_cap * 2 : 64;
-		st->note_execs = xreallocarray(st->note_execs, st->note_cap, sizeof(uint64_t));
-	}
-	st->note_execs[st->note_n++] = r->exec;
-}
-
-static void
-noted(const struct db_answer *a, void *arg)
-{
-	struct run_list *list = arg;
-	struct master *m = list->master;
-
-	if (a->outcome == DB_ERROR)
-		log_warnx("noting what is running: %s", a->message);
-	for (size_t i = 0; i < list->n; i++) {
-		struct run *r = run_by_exec(m, list->execs[i]);
-
-		if (r == NULL)
-			continue;
-		if (a->outcome != DB_OK)
-			r->noted = false;
-		if (r->state != RUN_NOTING)
-			continue;
-		if (a->outcome == DB_OK) {
-			queue_send_later(m, r);
-		} else {
-			queue_ended(m, r);
-			run_put_back(m, r);
-		}
-	}
-	free(list->execs);
-	free(list);
-}
-
-void
-settle_note_flush(struct master *m)
-{
-	struct settle *st = m->settle;
-	struct run_list *list;
-
-	if (st->note_n == 0)
-		return;
-	list = xcalloc(1, sizeof(*list));
-	list->master = m;
-	list->execs = xmemdup(st->note_execs, st->note_n * sizeof(uint64_t));
-	list->n = st->note_n;
-	st->note_n = 0;
-	db_call(m->writer, &stmt_note, &st->note, noted, list);
-	params_reset(&st->note);
-}
-
-void
-settle_note_old(struct master *m)
-{
-	struct queue *q;
-	struct run *r;
-	int64_t before = clock_ms() - NOTE_AFTER_MS;
-
-	if (!node_may_write(m))
-		return;
-	TAILQ_FOREACH(q, &m->queues, link)
-		TAILQ_FOREACH(r, &q->sent, link) {
-			if (r->sent_ms > before)
-				break;
-			if (r->started && !r->noted && r->shard != NULL &&
-			    (r->shard->state == SHARD_OWNED || r->shard->state == SHARD_GIVING))
-				settle_note(m, r);
-		}
-	settle_note_flush(m);
-}
-
-void
-settle_forget_running(struct master *m, struct run *r)
-{
-	struct params *p = &m->settle->forget;
-
-	params_reset(p);
-	param_array(p, PARAM_INT8);
-	param_array(p, PARAM_XID8);
-	param_array_int8(p, 0, (int64_t)r->id);
-	param_array_xid8(p, 1, r->xid);
-	db_call(m->writer, &stmt_forget, p, NULL, NULL);
-	params_reset(p);
-	r->noted = false;
 }

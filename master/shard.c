@@ -18,8 +18,6 @@
 #define RELOCK_MS	5000
 /* A producer that read the former owner does not know whom to wake. */
 #define STAY_AWAKE_MS	1000
-/* Until a lane was read: a guess on the safe side of what a row takes. */
-#define ROW_BYTES_GUESS	4096
 
 static const char *const state_names[] = { "wanted", "locking", "taking", "owned", "giving", "releasing" };
 
@@ -59,67 +57,6 @@ bool
 shard_readable(const struct master *m, const struct shard *s)
 {
 	return s->state == SHARD_OWNED && s->queue->ready && !s->queue->retiring && !m->stopping;
-}
-
-/* ---- lanes ---- */
-
-struct lane *
-shard_lane(struct master *m, struct shard *s, int32_t number)
-{
-	struct lane *l, *after = NULL;
-
-	(void)m;
-	TAILQ_FOREACH(l, &s->queue->lanes, link) {
-		if (l->shard == s && l->number == number)
-			return l;
-		if (l->number <= number)
-			after = l;
-	}
-	l = xcalloc(1, sizeof(*l));
-	l->shard = s;
-	l->number = number;
-	l->more = true;
-	l->row_bytes = ROW_BYTES_GUESS;
-	if (after != NULL)
-		TAILQ_INSERT_AFTER(&s->queue->lanes, after, l, link);
-	else
-		TAILQ_INSERT_HEAD(&s->queue->lanes, l, link);
-	return l;
-}
-
-void
-lane_rewind(struct lane *l, uint64_t xid, uint64_t id)
-{
-	if (xid < l->xid || (xid == l->xid && id <= l->id)) {
-		l->xid = xid;
-		l->id = id - 1;
-	}
-	l->more = true;
-}
-
-/* The cursor goes back with what is forgotten: the floor, from which a successor reads, is made of it. */
-static void
-lane_empty(struct master *m, struct lane *l)
-{
-	for (int i = 0; i < l->buf_n; i++) {
-		struct run *r;
-
-		while ((r = TAILQ_FIRST(&l->buf[i])) != NULL) {
-			lane_rewind(l, r->xid, r->id);
-			queue_unbuffer(m, r);
-			run_free(m, r);
-		}
-	}
-}
-
-void
-lane_free(struct master *m, struct lane *l)
-{
-	lane_empty(m, l);
-	TAILQ_REMOVE(&l->shard->queue->lanes, l, link);
-	free(l->buf);
-	free(l->late);
-	free(l);
 }
 
 /* ---- forgetting ---- */

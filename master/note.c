@@ -1,0 +1,156 @@
+/*
+ * The table `running`: runs that have lasted a while, and those that must be counted should they end their node. Master.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/xmalloc.h"
+#include "master/master.h"
+
+/* Runs that last this long stand in `running`. */
+#define NOTE_AFTER_MS	1000
+
+static const struct db_stmt stmt_note = { "note_running",
+	"select pgconductor.note_running($1::bigint[], $2::xid8[], $3::int[], $4::int[], $5::text[], $6::int[], $7::int, $8::int[])" };
+static const struct db_stmt stmt_forget = { "forget_running",
+	"select pgconductor.forget_running($1::bigint[], $2::xid8[])" };
+
+struct notes {
+	struct params	 note, forget;
+	uint64_t	*execs;		/* of the runs in note */
+	size_t		 n, cap;
+};
+
+void
+note_init(struct master *m)
+{
+	m->notes = xcalloc(1, sizeof(*m->notes));
+}
+
+void
+note_free(struct master *m)
+{
+	params_free(&m->notes->note);
+	params_free(&m->notes->forget);
+	free(m->notes->execs);
+	free(m->notes);
+}
+
+void
+note_run(struct master *m, struct run *r)
+{
+	struct notes *st = m->notes;
+	struct params *p = &st->note;
+	/* After a reload the pool it was sent through may be gone. */
+	const char *program = r->pool < r->queue->pools_n ? r->queue->pools[r->pool].name : "";
+
+	if (p->n == 0) {
+		param_array(p, PARAM_INT8);
+		param_array(p, PARAM_XID8);
+		param_array(p, PARAM_INT4);
+		param_array(p, PARAM_INT4);
+		param_array(p, PARAM_TEXT);
+		param_array(p, PARAM_INT4);
+		param_int4(p, m->node);
+		param_array(p, PARAM_INT4);
+	}
+	param_array_int8(p, 0, (int64_t)r->id);
+	param_array_xid8(p, 1, r->xid);
+	param_array_int4(p, 2, r->shard->id);
+	param_array_int4(p, 3, (int32_t)r->attempt);
+	param_array_text(p, 4, program, strlen(program));
+	if (r->pid != 0)
+		param_array_int4(p, 5, (int32_t)r->pid);
+	else
+		param_array_null(p, 5);
+	param_array_int4(p, 7, r->state == RUN_SENT ? (int32_t)(clock_ms() - r->sent_ms) : 0);
+	r->noted = true;
+	if (st->n == st->cap) {
+		st->cap = st->cap != 0 ? st->cap * 2 : 64;
+		st->execs = xreallocarray(st->execs, st->cap, sizeof(uint64_t));
+	}
+	st->execs[st->n++] = r->exec;
+}
+
+static void
+noted(const struct db_answer *a, void *arg)
+{
+	struct run_list *list = arg;
+	struct master *m = list->master;
+
+	if (a->outcome == DB_ERROR)
+		log_warnx("noting what is running: %s", a->message);
+	for (size_t i = 0; i < list->n; i++) {
+		struct run *r = run_by_exec(m, list->execs[i]);
+
+		if (r == NULL)
+			continue;
+		if (a->outcome != DB_OK)
+			r->noted = false;
+		if (r->state != RUN_NOTING)
+			continue;
+		if (a->outcome == DB_OK) {
+			queue_send_later(m, r);
+		} else {
+			queue_ended(m, r);
+			run_put_back(m, r);
+		}
+	}
+	free(list->execs);
+	free(list);
+}
+
+void
+note_flush(struct master *m)
+{
+	struct notes *st = m->notes;
+	struct run_list *list;
+
+	if (st->n == 0)
+		return;
+	list = xcalloc(1, sizeof(*list));
+	list->master = m;
+	list->execs = xmemdup(st->execs, st->n * sizeof(uint64_t));
+	list->n = st->n;
+	st->n = 0;
+	db_call(m->writer, &stmt_note, &st->note, noted, list);
+	params_reset(&st->note);
+}
+
+void
+note_old(struct master *m)
+{
+	struct queue *q;
+	struct run *r;
+	int64_t before = clock_ms() - NOTE_AFTER_MS;
+
+	if (!node_may_write(m))
+		return;
+	TAILQ_FOREACH(q, &m->queues, link)
+		TAILQ_FOREACH(r, &q->sent, link) {
+			if (r->sent_ms > before)
+				break;
+			if (r->started && !r->noted && r->shard != NULL &&
+			    (r->shard->state == SHARD_OWNED || r->shard->state == SHARD_GIVING))
+				note_run(m, r);
+		}
+	note_flush(m);
+}
+
+void
+note_forget(struct master *m, struct run *r)
+{
+	struct params *p = &m->notes->forget;
+
+	params_reset(p);
+	param_array(p, PARAM_INT8);
+	param_array(p, PARAM_XID8);
+	param_array_int8(p, 0, (int64_t)r->id);
+	param_array_xid8(p, 1, r->xid);
+	db_call(m->writer, &stmt_forget, p, NULL, NULL);
+	params_reset(p);
+	r->noted = false;
+}
