@@ -37,12 +37,8 @@ LONG = os.environ.get("PGC_LONG", "") not in ("", "0")
 # Commits wait for their WAL to be written, though not for the disk: tests kill PostgreSQL, never the machine.
 # Small memory, so that several test files may run beside each other.
 SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "100",
-            "shared_buffers": "64MB", "max_prepared_transactions": "10", "log_line_prefix": "%m [%p] %a ",
+            "shared_buffers": "64MB", "max_prepared_transactions": "64", "log_line_prefix": "%m [%p] %a ",
             "autovacuum_naptime": "5s", "timezone": "UTC", "log_timezone": "UTC"}
-
-
-def pytest_configure():
-    processes.heed_all_signals()
 
 
 def pytest_configure():
