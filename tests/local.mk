@@ -20,6 +20,9 @@ integration_tests = \
 	tests/integration/test_sql_batch.py \
 	tests/integration/test_sql_history.py \
 	tests/integration/test_sql_invoke.py \
+	tests/integration/test_sql_plans.py \
+	tests/integration/test_sql_upkeep.py \
+	tests/integration/test_sql_install.py \
 	tests/integration/test_sql_settle.py \
 	tests/integration/test_sql_shards.py \
 	tests/integration/test_sql_tasks.py \

@@ -9,6 +9,8 @@ declare
     goal constant timestamptz := pgconductor.now() - span;
     done constant text[] := array(select t.name from pgconductor.tasks t where t.keep_complete = expire.keep);
     lost constant text[] := array(select t.name from pgconductor.tasks t where t.keep_fail = expire.keep);
+    began constant timestamptz := clock_timestamp();
+    lap timestamptz;
     step interval := '1 minute';
     at timestamptz;
     stop timestamptz;
@@ -21,11 +23,14 @@ begin
         select to_timestamp(min(substr(c.relname, 10)), 'YYYYMMDD') - interval '1 day' into at
         from pg_inherits i join pg_class c on c.oid = i.inhrelid
         where i.inhparent = 'pgconductor.finished_executions'::regclass;
-        insert into pgconductor.expiries (keep, upto) values (expire.keep, coalesce(at, goal)) on conflict do nothing;
+        at := least(at, goal);
+        insert into pgconductor.expiries (keep, upto) values (expire.keep, at) on conflict do nothing;
     end if;
 
-    -- Through time in windows that widen where there is little.
-    while at < goal and total < expire.max loop
+    -- Through time in windows, wider where there is little to do; for a second or two at most, so that this ends long
+    -- before the session's statement_timeout, and what was done is kept.
+    while at < goal and total < expire.max and clock_timestamp() < began + interval '1 second' loop
+        lap := clock_timestamp();
         stop := least(goal, at + step);
         with old as (
             select f.id, f.finished_at
@@ -41,13 +46,14 @@ begin
         total := total + n;
         if total < expire.max then
             at := stop;
-            step := case when n < expire.max / 10 then least(step * 2, interval '1 day') else step end;
         end if;
+        step := case when clock_timestamp() > lap + interval '200 ms' then greatest(step / 2, interval '1 second')
+            else least(step * 2, interval '1 day') end;
     end loop;
     update pgconductor.expiries e set upto = at where e.keep = expire.keep and e.upto < at;
-    return total;
+    return case when at < goal then greatest(total, 1) else total end;
 end
 $$;
 
 comment on function pgconductor.expire(interval, int) is
-'Engine. Removes history that its tasks keep for just this long, max rows at most. Returns how many: if as many, there may be more.';
+'Engine. Removes history that its tasks keep for just this long, max rows at most, for about a second. Returns how many; above 0 there may be more.';

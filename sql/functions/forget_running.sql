@@ -4,7 +4,8 @@ language sql volatile
 as $$
     delete from pgconductor.running x
     using unnest(forget_running.ids, forget_running.xids) as r(id, xid)
-    where x.id = r.id and x.ready_xid = r.xid
+    -- Not "=", see settle_plain.
+    where x.id between r.id and r.id and x.ready_xid = r.xid
 $$;
 
 comment on function pgconductor.forget_running(bigint[], xid8[]) is

@@ -9,18 +9,19 @@ begin
     with free as materialized (
         select e.id, e.ready_xid, e.lane, r.target
         from unnest(move_runs.ids, move_runs.xids, move_runs.targets) as r(id, xid, target)
-        join pgconductor.executions e on e.id = r.id and e.ready_xid = r.xid
+        -- Not "=", see settle_plain.
+        join pgconductor.executions e on e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
         for update of e skip locked
     ), done as (
         update pgconductor.executions e
         set shard = coalesce(f.target, e.shard),
             ready_xid = case when f.target is null then e.ready_xid else pg_current_xact_id() end
         from free f
-        where e.id = f.id and e.ready_xid = f.ready_xid and f.target is not null
+        where e.id between f.id and f.id and e.ready_xid is not distinct from f.ready_xid and f.target is not null
         returning e.id, f.ready_xid as old, e.ready_xid as new, e.shard, e.lane
     ), noted as (
         update pgconductor.running x set ready_xid = d.new, shard = d.shard
-        from done d where x.id = d.id and x.ready_xid = d.old
+        from done d where x.id between d.id and d.id and x.ready_xid = d.old
     ), lane as (
         insert into pgconductor.lanes (shard, lane)
         select distinct d.shard, d.lane from done d
@@ -28,7 +29,7 @@ begin
     )
     select e.id, r.xid, d.new, d.shard
     from unnest(move_runs.ids, move_runs.xids) as r(id, xid)
-    join pgconductor.executions e on e.id = r.id and e.ready_xid = r.xid
+    join pgconductor.executions e on e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
     left join done d on d.id = r.id and d.old = r.xid;
 end
 $$;

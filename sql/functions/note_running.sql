@@ -8,7 +8,8 @@ as $$
         note_running.node, r.pid, r.attempt, r.program
     from unnest(note_running.ids, note_running.xids, note_running.shards, note_running.attempts, note_running.programs,
         note_running.pids, note_running.ages_ms) as r(id, xid, shard, attempt, program, pid, age_ms)
-    where exists (select from pgconductor.executions e where e.id = r.id and e.ready_xid = r.xid)
+    -- Not "=", see settle_plain.
+    where exists (select from pgconductor.executions e where e.id between r.id and r.id and e.ready_xid is not distinct from r.xid)
     on conflict (id, ready_xid) do update
     set started_at = excluded.started_at, shard = excluded.shard, node = excluded.node, pid = excluded.pid,
         attempt = excluded.attempt, program = excluded.program

@@ -8,16 +8,17 @@ begin
     with free as materialized (
         select e.id, e.ready_xid
         from unnest(park.ids, park.xids) as r(id, xid)
-        join pgconductor.executions e on e.id = r.id and e.ready_xid = r.xid
+        -- Not "=", see settle_plain.
+        join pgconductor.executions e on e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
         for update of e skip locked
     ), done as (
         update pgconductor.executions e
         set ready_xid = null, run_at = 'infinity', waiting = park.reason
-        from free f where e.id = f.id and e.ready_xid = f.ready_xid
+        from free f where e.id between f.id and f.id and e.ready_xid is not distinct from f.ready_xid
     )
     select array_agg(r.pos order by r.pos) into missed
     from unnest(park.ids, park.xids) with ordinality as r(id, xid, pos)
-    join pgconductor.executions e on e.id = r.id and e.ready_xid = r.xid
+    join pgconductor.executions e on e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
     where not exists (select from free f where f.id = r.id and f.ready_xid = r.xid);
     return coalesce(missed, '{}');
 end

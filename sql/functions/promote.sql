@@ -24,12 +24,13 @@ begin
         limit promote.max
     ), free as materialized (
         -- Not "is null": a plan made for an empty table would look for each id in the index of what is delayed.
-        select e.id from due d join pgconductor.executions e on e.id = d.id
+        -- Not "=", see settle_plain.
+        select e.id from due d join pgconductor.executions e on e.id between d.id and d.id
         where coalesce(e.ready_xid, '0') = '0'
         for update of e skip locked
     ), done as (
         update pgconductor.executions e set ready_xid = pg_current_xact_id()
-        from free f where e.id = f.id
+        from free f where e.id between f.id and f.id
         returning 1
     )
     select (select count(*) from done), count(*), greatest(max(d.run_at), promote.after)

@@ -10,7 +10,8 @@ begin
     with pair as materialized (
         select distinct e.queue, e.task
         from unnest(rehome.ids, rehome.xids) as r(id, xid)
-        join pgconductor.executions e on e.id = r.id and e.ready_xid = r.xid
+        -- Not "=", see settle_plain.
+        join pgconductor.executions e on e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
     ), choice as materialized (
         select p.queue, p.task, array(
             select s.id from pgconductor.shards s
@@ -22,7 +23,7 @@ begin
     )
     select array_agg(c.shards[1 + floor(random() * cardinality(c.shards))::int] order by r.pos) into targets
     from unnest(rehome.ids, rehome.xids) with ordinality as r(id, xid, pos)
-    left join pgconductor.executions e on e.id = r.id and e.ready_xid = r.xid
+    left join pgconductor.executions e on e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
     left join choice c on c.queue = e.queue and c.task = e.task;
 
     return query

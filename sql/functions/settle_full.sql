@@ -19,7 +19,8 @@ begin
         from unnest(settle_full.ids, settle_full.xids, settle_full.outcomes, settle_full.results, settle_full.errors,
             settle_full.retries, settle_full.after_ms, settle_full.took_ms)
             as r(id, xid, outcome, result, error, retry, after_ms, took_ms)
-        join pgconductor.executions e on e.id = r.id and e.ready_xid = r.xid
+        -- Not "=", see settle_plain.
+        join pgconductor.executions e on e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
         join pgconductor.tasks t on t.name = e.task
     ), delayed as (
         update pgconductor.executions e
@@ -28,12 +29,12 @@ begin
             attempt = e.attempt + (v.outcome = 'failed')::int,
             error = coalesce(v.error, e.error)
         from verdict v
-        where v.again and e.id = v.id and e.ready_xid = v.ready_xid
+        where v.again and e.id between v.id and v.id and e.ready_xid is not distinct from v.ready_xid
         returning e.id
     ), gone as (
         delete from pgconductor.executions e
         using verdict v
-        where not v.again and e.id = v.id and e.ready_xid = v.ready_xid
+        where not v.again and e.id between v.id and v.id and e.ready_xid is not distinct from v.ready_xid
         returning e.id, e.created_at, e.run_at, e.attempt, e.priority, e.awaited, e.queue, e.task, e.payload,
             e.metadata, e.event, v.outcome, v.result, v.error, v.took_ms, v.keep
     ), kept as (
@@ -47,7 +48,7 @@ begin
     ), stopped as (
         delete from pgconductor.running x
         using unnest(settle_full.ids, settle_full.xids) as r(id, xid)
-        where x.id = r.id and x.ready_xid = r.xid
+        where x.id between r.id and r.id and x.ready_xid = r.xid
     )
     select (select count(*) from delayed) + (select count(*) from gone) into n;
     return n;

@@ -9,13 +9,14 @@ declare
 begin
     select coalesce(array_agg(r.pos), '{}') into seen
     from unnest(settle_locked.ids, settle_locked.xids) with ordinality as r(id, xid, pos)
-    join pgconductor.executions e on e.id = r.id and e.ready_xid = r.xid;
+    -- Not "=", see settle_plain.
+    join pgconductor.executions e on e.id between r.id and r.id and e.ready_xid is not distinct from r.xid;
 
     select coalesce(array_agg(l.pos), '{}') into free
     from (
         select r.pos
         from unnest(settle_locked.ids, settle_locked.xids) with ordinality as r(id, xid, pos)
-        join pgconductor.executions e on e.id = r.id and e.ready_xid = r.xid
+        join pgconductor.executions e on e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
         order by r.id
         for update of e skip locked
     ) l;

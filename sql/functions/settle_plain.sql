@@ -7,11 +7,14 @@ declare
     present constant timestamptz := pgconductor.now();
     n int;
 begin
+    -- "between" and "is not distinct from", here and wherever a run is looked up, are no accident: with "=" a plan that was
+    -- made while the table was empty may read the whole of an index (executions_ready, or executions_pkey for its
+    -- order), which cost nothing then. These leave it but one way: the primary key, once for each run.
     with gone as (
         delete from pgconductor.executions e
         using unnest(settle_plain.ids, settle_plain.xids, settle_plain.results, settle_plain.keep,
             settle_plain.took_ms) as r(id, xid, result, keep, took_ms)
-        where e.id = r.id and e.ready_xid = r.xid
+        where e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
         returning e.id, e.created_at, e.run_at, e.attempt, e.priority, e.awaited, e.queue, e.task, e.payload,
             e.metadata, e.event, r.result, r.keep, r.took_ms
     ), kept as (

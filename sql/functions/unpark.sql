@@ -23,7 +23,8 @@ begin
     ), done as (
         update pgconductor.executions e
         set ready_xid = pg_current_xact_id(), run_at = pgconductor.now(), waiting = null
-        from free f where e.id = f.id
+        -- Not "=", see settle_plain.
+        from free f where e.id between f.id and f.id
         returning 1
     )
     select count(*) into n from done;

@@ -143,8 +143,8 @@ create table pgconductor.finished_executions (
     error       json,
     primary key (id, finished_at)
 ) partition by range (finished_at);
--- Retention reads narrow ranges of time. A block range index does for that (rows arrive in order of time) and costs
--- the settling next to nothing, where a b-tree would cost an insertion for each row.
+-- Retention reads narrow ranges of time. Rows arrive in order of time, so a block range index does for that; it makes
+-- settling 3 % slower (6.6 us for each row instead of 6.4), a b-tree 14 %.
 create index finished_executions_time on pgconductor.finished_executions using brin (finished_at)
     with (pages_per_range = 32, autosummarize = on);
 
