@@ -15,7 +15,7 @@ begin
         cross join lateral pg_stat_get_activity(l.pid) a
         where l.node <> balance.node and a.wait_event_type = 'Client' and a.state <> 'idle'
             and a.state_change < clock_timestamp() - make_interval(secs => balance.timeout_ms / 1000.0));
-    for s in select l.node, l.pid from pgconductor.live_nodes() l where l.node = any (stuck) loop
+    for s in select l.node, l.pid from pgconductor.live_nodes() l where stuck <> '{}' and l.node = any (stuck) loop
         begin
             perform pg_terminate_backend(s.pid);
             raise log 'pgconductor: node % has not answered for % ms: its writer, backend %, is ended',

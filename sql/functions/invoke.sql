@@ -18,8 +18,15 @@ begin
             invoke.debounce, invoke.max_wait) > 0
         or invoke.priority is distinct from 0 or coalesce(octet_length(invoke.payload), 9999) > 1024
     then
-        return pgconductor.invoke_general(task, payload, queue, priority, run_at, delay, dedupe_key, dedupe_for,
-            throttle, debounce, max_wait, metadata);
+        if num_nonnulls(invoke.queue, invoke.run_at, invoke.delay, invoke.dedupe_key, invoke.dedupe_for,
+                invoke.throttle, invoke.debounce, invoke.max_wait) = 0
+            and invoke.priority = 0 and invoke.payload is not null
+        then
+            perform pgconductor.check_size('pgconductor.invoke', octet_length(invoke.payload));
+        else
+            return pgconductor.invoke_general(task, payload, queue, priority, run_at, delay, dedupe_key,
+                dedupe_for, throttle, debounce, max_wait, metadata);
+        end if;
     end if;
 
     begin
