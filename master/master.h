@@ -349,6 +349,7 @@ void	reader_free(struct master *);
 /* Polls now, or as soon as the poll under way is answered. */
 void	reader_poll(struct master *);
 void	reader_linger(struct master *, struct run *);
+void	reader_cancelled(struct master *, uint64_t id, uint64_t xid);
 void	reader_fetch(struct master *, struct run *);
 void	reader_fetch_flush(struct master *);
 

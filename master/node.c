@@ -248,8 +248,12 @@ cancelled(struct master *m, const char *text)
 	id = strtoull(text, &end, 10);
 	xid = strtoull(end, NULL, 10);
 	r = run_find(m, id, xid);
+	if (r == NULL)
+		reader_cancelled(m, id, xid);
 	if (r == NULL || r->shard == NULL)
 		return;
+	/* Should it come back from where it is, it is not started. */
+	r->dropped = true;
 	switch (r->state) {
 	case RUN_BUFFERED:
 		queue_unbuffer(m, r);

@@ -273,7 +273,7 @@ queue_send_later(struct master *m, struct run *r)
 {
 	struct queue *q = r->queue;
 
-	if (r->shard == NULL || r->shard->state != SHARD_OWNED || q->worker.state != WORKER_UP) {
+	if (r->dropped || r->shard == NULL || r->shard->state != SHARD_OWNED || q->worker.state != WORKER_UP) {
 		queue_ended(m, r);
 		run_put_back(m, r);
 		return;

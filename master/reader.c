@@ -505,6 +505,19 @@ reader_linger(struct master *m, struct run *r)
 	TAILQ_INSERT_TAIL(&m->reader.lingering, r, link);
 }
 
+/* Cancelled before it was read; a poll under way may still show it. */
+void
+reader_cancelled(struct master *m, uint64_t id, uint64_t xid)
+{
+	struct run *r;
+
+	if (!m->reader.busy)
+		return;
+	r = run_new(m, id, xid);
+	run_set_state(r, RUN_LINGERING);
+	TAILQ_INSERT_TAIL(&m->reader.lingering, r, link);
+}
+
 /* ---- large payloads ---- */
 
 static void

@@ -187,6 +187,10 @@ run_put_back(struct master *m, struct run *r)
 	if (r->noted)
 		note_forget(m, r);
 	r->started = false;
+	if (r->dropped) {
+		run_free(m, r);
+		return;
+	}
 	/* Its row is as it was: whoever reads the shard next finds it, if the floor stays below it. */
 	if (r->shard == NULL || r->shard->state != SHARD_OWNED || m->stopping) {
 		if (r->lane != NULL)
