@@ -416,7 +416,8 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	if (node_may_write(m)) {
 		shard_tick(m);
 		note_old(m);
-		if (!m->stopping && due(&n->balance_ms, now, BALANCE_MS))
+		/* One look ends a writer that is stuck, the next one takes its shards: both within the timeout. */
+		if (!m->stopping && due(&n->balance_ms, now, m->takeover_ms / 4 < BALANCE_MS ? m->takeover_ms / 4 : BALANCE_MS))
 			shard_balance(m);
 		/* Also what keeps the session from being ended as idle. */
 		if (due(&n->floors_ms, now, m->takeover_ms / 3 < FLOORS_MS ? m->takeover_ms / 3 : FLOORS_MS))
