@@ -98,7 +98,9 @@ class Arena:
         wait_for(lambda: [r for r in self.book.since(fault.finish, node=name) if r.worker != victim], 10,
                  "another worker's handlers run jobs", poll=0.005)
         self.took("worker: another one runs jobs", began)
+        # Until then they may begin what they have been sent.
         wait_for(lambda: not any(processes.alive(p) for p in handlers), 5, "its handlers died with it")
+        fault.done()
         return self.note(fault, self.cut_off(fault))
 
     def master(self):
@@ -111,10 +113,10 @@ class Arena:
             began = time.monotonic()
             fault = Fault("master", worker=server.worker())
             server.kill9()
-            fault.done()
             wait_for(lambda: faults.shares(conn).get(other) == 4, 30, "the other node has all shards", poll=0.01)
         self.took("master: shards taken over", began)
         wait_for(lambda: not any(processes.alive(p) for p in tree), 5, "its workers and handlers died with it")
+        fault.done()
         self.start(name)
         self.wait_balanced()
         return self.note(fault, self.cut_off(fault))

@@ -10,6 +10,7 @@ A function gets a Run and returns something JSON can hold, or raises Fail. With 
 thread. h.send(name, exec, map) sends anything, well-formed or not.
 """
 
+import concurrent.futures
 import json
 import os
 import socket
@@ -65,7 +66,8 @@ class Handler:
         self.welcome = None
         self.lock = threading.Lock()
         self.idle = threading.Condition()
-        self.gate = threading.Semaphore(self.concurrency)
+        # In the order in which they came, as the worker supposes when it tells what a dead handler was running.
+        self.threads = concurrent.futures.ThreadPoolExecutor(self.concurrency)
         self.sock = socket.socket(fileno=fd if fd is not None else int(os.environ["PGCONDUCTOR_FD"]))
 
     def task(self, name, queue=None, **options):
@@ -128,10 +130,6 @@ class Handler:
             self.running.pop(run.exec, None)
             self.idle.notify_all()
 
-    def _in_thread(self, run):
-        with self.gate:
-            self.run(run)
-
     def serve(self):
         self.say_hello()
         while True:
@@ -144,7 +142,7 @@ class Handler:
             elif name == "RUN":
                 run = self.running[execution] = Run(execution, fields)
                 if self.concurrency > 1:
-                    threading.Thread(target=self._in_thread, args=(run,), daemon=True).start()
+                    self.threads.submit(self.run, run)
                 else:
                     self.run(run)
             elif name == "CANCEL" and execution in self.running:
