@@ -233,7 +233,6 @@ control_up(struct db *db, void *arg)
 
 	(void)db;
 	m->nodes->upkeep_ms = 0;
-	task_load(m);
 	task_declare_all(m);
 	task_serve(m);
 }
@@ -303,6 +302,7 @@ listener_up(struct db *db, void *arg)
 	m->nodes->heard_ms = clock_ms() - PROBE_LIMIT_MS;
 	m->nodes->asked_ms = 0;
 	/* What was sent meanwhile went to nobody. */
+	task_load(m);
 	wake_up(m);
 }
 

@@ -172,6 +172,8 @@ task_declare_all(struct master *m)
 	TAILQ_FOREACH(q, &m->queues, link)
 		for (int i = 0; i < q->pools_n; i++)
 			declare_pool(m, &q->pools[i]);
+	/* Nobody hears of a change before LISTEN stands. */
+	task_load(m);
 }
 
 /* ---- serving ---- */
@@ -252,6 +254,7 @@ task_announced(struct master *m, struct queue *q, const struct msg_announce *msg
 	q->pools[msg->pool].broken = false;
 	pool_set_tasks(m, q, (int)msg->pool, msg);
 	declare_pool(m, &q->pools[msg->pool]);
+	task_load(m);
 	task_pools_changed(m, q);
 }
 
