@@ -411,6 +411,8 @@ bool	wake_quiet(const struct master *);
 /* node.c */
 void	node_start(struct master *);
 void	node_free(struct master *);
+/* One more connection as this node; listen may be NULL. */
+struct db *node_connection(struct master *, const char *role, const char *listen, const struct db_owner *);
 /* The writer is attached as this node. */
 bool	node_may_write(const struct master *);
 /* It has been so for a while: time enough for other nodes to come back as well. */
@@ -423,6 +425,7 @@ bool	node_may_dispatch(const struct master *);
 /* upkeep.c */
 void	upkeep_run(struct master *);
 void	upkeep_partition_missing(struct master *);
+void	upkeep_free(struct master *);
 
 /* server.c */
 void	server_fail(struct master *, int status, const char *why);

@@ -5,7 +5,7 @@
  *	reader		polls
  *	listener	LISTEN, and nothing else: a backend that is busy delivers nothing
  *	sleeper		waits for the sleep lock
- *	control		everything that may take its time
+ *	control		everything else; and upkeep, while there is something to keep up
  */
 #include "config.h"
 
@@ -433,8 +433,8 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	server_progress(m);
 }
 
-static struct db *
-open_connection(struct master *m, const char *role, const char *listen, const struct db_owner *owner)
+struct db *
+node_connection(struct master *m, const char *role, const char *listen, const struct db_owner *owner)
 {
 	struct db_options opt = {
 		.base = m->base,
@@ -458,7 +458,7 @@ listen_as(struct master *m)
 	char text[128];
 
 	snprintf(text, sizeof(text), "do $$ begin listen pgconductor; listen pgconductor_%d; end $$", m->node);
-	m->listener = open_connection(m, "listener", text, &listener);
+	m->listener = node_connection(m, "listener", text, &listener);
 }
 
 void
@@ -476,15 +476,16 @@ node_start(struct master *m)
 		snprintf(n->host, sizeof(n->host), "unknown");
 	n->tick = event_new(m->base, -1, EV_PERSIST, on_tick, m);
 	event_add(n->tick, &tv);
-	m->writer = open_connection(m, "writer", NULL, &writer);
-	m->reader_db = open_connection(m, "reader", NULL, &reader);
-	m->sleeper = open_connection(m, "sleeper", NULL, &sleeper);
-	m->control = open_connection(m, "control", NULL, &control);
+	m->writer = node_connection(m, "writer", NULL, &writer);
+	m->reader_db = node_connection(m, "reader", NULL, &reader);
+	m->sleeper = node_connection(m, "sleeper", NULL, &sleeper);
+	m->control = node_connection(m, "control", NULL, &control);
 }
 
 void
 node_free(struct master *m)
 {
+	upkeep_free(m);
 	db_free(m->control);
 	db_free(m->sleeper);
 	db_free(m->listener);

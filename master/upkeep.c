@@ -1,12 +1,16 @@
 /*
  * Keeping history in shape: partitions ahead, partitions and rows past their time. Master.
  *
- * The database says what is to be done, as statements that must each run outside a transaction; here they are run.
+ * The database says what is to be done, as statements that must each run outside a transaction; here they are run, on a
+ * connection that lives only for that: detaching a partition waits for whoever reads it, and nothing else may wait
+ * for that.
  */
 #include "config.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include <event2/event.h>
 
 #include "common/log.h"
 #include "common/xmalloc.h"
@@ -14,6 +18,9 @@
 
 struct upkeep {
 	struct master	*master;
+	struct db	*db;
+	struct event	*end;
+	bool		 force;
 	char		**statements;
 	int		 n, next;
 };
@@ -22,10 +29,16 @@ static const struct db_stmt stmt_upkeep = { "upkeep", "select statement from pgc
 
 static void	next_statement(struct upkeep *);
 
-static void
-finish(struct upkeep *u)
+void
+upkeep_free(struct master *m)
 {
-	u->master->upkeep = NULL;
+	struct upkeep *u = m->upkeep;
+
+	if (u == NULL)
+		return;
+	m->upkeep = NULL;
+	db_free(u->db);
+	event_free(u->end);
 	for (int i = 0; i < u->n; i++)
 		free(u->statements[i]);
 	free(u->statements);
@@ -33,14 +46,27 @@ finish(struct upkeep *u)
 }
 
 static void
+on_end(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	upkeep_free(arg);
+}
+
+/* From the loop: this may be an answer on the connection that goes. */
+static void
+finish(struct upkeep *u)
+{
+	event_active(u->end, EV_TIMEOUT, 0);
+}
+
+static void
 statement_done(const struct db_answer *a, void *arg)
 {
 	struct upkeep *u = arg;
 
-	if (a->outcome == DB_LOST) {
-		finish(u);
+	if (a->outcome == DB_LOST)
 		return;
-	}
 	/* A partition that a reader keeps open, say: the next upkeep tries again. */
 	if (a->outcome == DB_ERROR)
 		log_warnx("upkeep: %s: %s", u->statements[u->next], a->message);
@@ -54,11 +80,10 @@ statement_done(const struct db_answer *a, void *arg)
 static void
 next_statement(struct upkeep *u)
 {
-	if (u->next == u->n) {
+	if (u->next == u->n)
 		finish(u);
-		return;
-	}
-	db_exec(u->master->control, u->statements[u->next], statement_done, u);
+	else
+		db_exec(u->db, u->statements[u->next], statement_done, u);
 }
 
 static void
@@ -66,6 +91,8 @@ listed(const struct db_answer *a, void *arg)
 {
 	struct upkeep *u = arg;
 
+	if (a->outcome == DB_LOST)
+		return;
 	if (a->outcome == DB_ERROR)
 		log_warnx("upkeep: %s", a->message);
 	if (a->outcome == DB_OK && a->rows != 0) {
@@ -77,19 +104,40 @@ listed(const struct db_answer *a, void *arg)
 }
 
 static void
-start(struct master *m, bool force)
+up(struct db *db, void *arg)
 {
-	struct upkeep *u;
+	struct master *m = arg;
 	struct params p;
 
-	if (m->upkeep != NULL || !db_ready(m->control))
+	params_init(&p);
+	param_bool(&p, m->upkeep->force);
+	db_call(db, &stmt_upkeep, &p, listed, m->upkeep);
+	params_free(&p);
+}
+
+static void
+down(struct db *db, const char *why, void *arg)
+{
+	struct master *m = arg;
+
+	(void)db;
+	(void)why;
+	finish(m->upkeep);
+}
+
+static void
+start(struct master *m, bool force)
+{
+	static const struct db_owner owner = { up, down, NULL, NULL };
+	struct upkeep *u;
+
+	if (m->upkeep != NULL)
 		return;
 	u = m->upkeep = xcalloc(1, sizeof(*u));
 	u->master = m;
-	params_init(&p);
-	param_bool(&p, force);
-	db_call(m->control, &stmt_upkeep, &p, listed, u);
-	params_free(&p);
+	u->force = force;
+	u->end = event_new(m->base, -1, 0, on_end, m);
+	u->db = node_connection(m, "upkeep", NULL, &owner);
 }
 
 void

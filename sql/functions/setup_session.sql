@@ -6,7 +6,7 @@ declare
     version constant int := pg_catalog.current_setting('server_version_num')::int;
     s record;
 begin
-    if role not in ('writer', 'reader', 'listener', 'sleeper', 'control') or timeout_ms is null or timeout_ms < 100 then
+    if role not in ('writer', 'reader', 'listener', 'sleeper', 'control', 'upkeep') or timeout_ms is null or timeout_ms < 100 then
         raise exception using errcode = 'PC009',
             message = 'pgconductor.setup_session: no such role, or timeout_ms below 100';
     end if;
@@ -59,4 +59,4 @@ end
 $$;
 
 comment on function pgconductor.setup_session(text, int) is
-'Engine. Gives a session of a master all its settings. role: writer, reader, listener, sleeper or control. timeout_ms: takeover timeout in milliseconds; the session of a master that stopped ends after it. PC009: unknown role, timeout below 100.';
+'Engine. Gives a session of a master all its settings. role: writer, reader, listener, sleeper, control or upkeep. timeout_ms: takeover timeout in milliseconds; the session of a master that stopped ends after it. PC009: unknown role, timeout below 100.';
