@@ -28,6 +28,7 @@ integration_tests = \
 	tests/integration/test_sql_settle.py \
 	tests/integration/test_sql_shards.py \
 	tests/integration/test_sql_tasks.py \
+	tests/integration/test_upgrade.py \
 	tests/integration/test_worker_faults.py \
 	tests/integration/test_worker_handlers.py \
 	tests/integration/test_worker_oneshot.py \
@@ -45,7 +46,7 @@ TESTS += $(source_checks) $(integration_tests)
 release_tests = $(source_checks) $(unit_tests) tests/integration/test_fixtures.py
 
 EXTRA_DIST += $(source_checks) $(integration_tests) \
-	tests/run-integration tests/pytest.ini tests/integration/conftest.py \
+	tests/run-integration tests/pytest.ini tests/integration/conftest.py tests/integration/schemas/1.sql \
 	tests/support/__init__.py tests/support/app.py tests/support/automake.py tests/support/cluster.py \
 	tests/support/engine.py \
 	tests/support/cutter.py tests/support/fault_handler.py tests/support/faults.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py \

@@ -11,11 +11,9 @@ app       a program with tasks for the engine's tests, which enters what it does
 wait_for  wait_for(condition, timeout)
 seed      a number for randomised tests: PGC_SEED, or a new one; it is shown when the test fails
 
-PGC_LONG=1 selects the long forms (fixture `scale`). PGC_SCHEMA=upgraded makes the template from the oldest recorded
-schema in tests/integration/schemas and upgrades it, instead of installing the newest.
+PGC_LONG=1 selects the long forms (fixture `scale`).
 """
 
-import glob
 import os
 import random
 import subprocess
@@ -62,18 +60,20 @@ def install(dsn):
     psql(dsn, subprocess.run([printer], stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
-@pytest.fixture(scope="session")
-def cluster():
+def start_cluster(before=None):
+    """A cluster with the template database; before(dsn) may put something into it that is then upgraded."""
     with Cluster(SETTINGS) as running:
         running.create_database("template_pgconductor")
         dsn = running.dsn("template_pgconductor")
-        if os.environ.get("PGC_SCHEMA") == "upgraded":
-            recorded = sorted(glob.glob(os.path.join(os.path.dirname(__file__), "schemas", "*.sql")))
-            assert recorded, "PGC_SCHEMA=upgraded: no recorded schema"
-            with open(recorded[0], encoding="utf-8") as file:
-                psql(dsn, file.read())
+        if before:
+            before(dsn)
         install(dsn)
         yield running
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    yield from start_cluster()
 
 
 @pytest.fixture
