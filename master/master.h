@@ -470,7 +470,7 @@ struct master {
 	pid_t			 relatives[RELATIVES_MAX];	/* children of this process that are none of the server's */
 	size_t			 relatives_n;
 	int64_t			 sweep_until_ms;
-	int			 moving;	/* re-homings of running rows on their way: no settling meanwhile */
+	int			 moving;	/* re-homings of running rows on their way: no settling, no polls meanwhile */
 	bool			 stopping;
 	int64_t			 stop_deadline_ms;
 	struct event		*stop_timer, *signals[5];

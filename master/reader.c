@@ -145,7 +145,7 @@ static void	polled(const struct db_answer *, void *);
 static bool
 reader_may_poll(const struct master *m)
 {
-	return m->reader.checked && node_may_write(m) && !m->stopping && db_ready(m->reader_db);
+	return m->reader.checked && node_may_write(m) && !m->stopping && m->moving == 0 && db_ready(m->reader_db);
 }
 
 void
@@ -476,6 +476,11 @@ polled(const struct db_answer *a, void *arg)
 		log_warnx("poll: %s", a->message);
 		free_lingering(m);
 		db_drop(m->reader_db, "a poll failed");
+		return;
+	}
+	if (m->moving != 0) {
+		/* It may show runs under the ready_xid that they are being given, which is not known here yet. */
+		free_lingering(m);
 		return;
 	}
 	read_answer(m, a);

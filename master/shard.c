@@ -495,6 +495,7 @@ moved(const struct db_answer *a, void *arg)
 	params_free(&mv->p);
 	free(mv);
 	settle_flush(m);
+	reader_poll(m);
 	release_idle(m);
 }
 
