@@ -399,8 +399,11 @@ void	wake_free(struct master *);
 void	wake_up(struct master *);
 /* A producer told: something is ready, or will be soon. */
 void	wake_notified(struct master *);
-/* A shard was taken: a producer may still have read its former owner. */
-void	wake_stay(struct master *, int ms);
+/*
+ * Shards were taken: a producer may still have read their former owner, so there is no sleep for a while; and what is
+ * due in them may lie before what was made ready last.
+ */
+void	wake_taken(struct master *, int ms);
 void	wake_polled(struct master *, size_t found);
 void	wake_sleeper_up(struct master *);
 void	wake_sleeper_down(struct master *);

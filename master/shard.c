@@ -187,8 +187,7 @@ taken(const struct db_answer *a, void *arg)
 	}
 	if (m->stopping)
 		shard_give_all(m);
-	wake_stay(m, STAY_AWAKE_MS);
-	wake_up(m);
+	wake_taken(m, STAY_AWAKE_MS);
 }
 
 static void

@@ -48,6 +48,7 @@ struct wake {
 	int64_t		 due_ms;	/* when the next delayed row is due; INT64_MAX: none known */
 	int64_t		 after;		/* the run_at up to which rows were promoted, as PostgreSQL counts */
 	bool		 after_known;
+	bool		 after_void;	/* shards were taken since promote was asked: they may have what is due before it */
 };
 
 static const struct db_stmt stmt_lock = { "sleep_lock",
@@ -197,7 +198,7 @@ promoted(const struct db_answer *a, void *arg)
 	}
 	if (a->rows == 0)
 		return;
-	w->after_known = !db_null(a, 0, 1);
+	w->after_known = !db_null(a, 0, 1) && !w->after_void;
 	if (w->after_known)
 		w->after = db_int8(a, 0, 1);
 	w->due_ms = db_null(a, 0, 2) ? INT64_MAX : clock_ms() + db_int8(a, 0, 2);
@@ -249,6 +250,7 @@ promote(struct master *m)
 	param_int4(&p, PROMOTE_MAX);
 	if (n != 0) {
 		w->promoting = true;
+		w->after_void = false;
 		w->promoted_ms = now;
 		db_call(m->writer, &stmt_promote, &p, promoted, m);
 	}
@@ -363,12 +365,16 @@ wake_notified(struct master *m)
 }
 
 void
-wake_stay(struct master *m, int ms)
+wake_taken(struct master *m, int ms)
 {
+	struct wake *w = m->wakes;
 	int64_t until = clock_ms() + ms;
 
-	if (until > m->wakes->stay_until_ms)
-		m->wakes->stay_until_ms = until;
+	if (until > w->stay_until_ms)
+		w->stay_until_ms = until;
+	w->after_known = false;
+	w->after_void = true;
+	wake_up(m);
 }
 
 static bool
