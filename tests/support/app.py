@@ -9,9 +9,10 @@ with the run's ready_xid and the payload:
 
 seen    returns null
 echo    returns its payload, byte for byte
-hold    waits for the file DIRECTORY/release or DIRECTORY/release-ID; then enters "end" and returns the attempt. When it
-        is told to stop it enters "stopped" and fails. {"deaf": true}: it is not told to stop.
+hold    waits for the file DIRECTORY/release, DIRECTORY/release-ID or DIRECTORY/release-ID-XID; then enters "end" and
+        returns the ready_xid. When it is told to stop it enters "stopped" and fails. {"deaf": true}: it does not listen.
 fail    fails with the fields of its payload
+raise   raises ValueError
 answer  returns the text in its payload, as it stands
 """
 
@@ -24,7 +25,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from support.ledger import append  # noqa: E402
 
-TASKS = ("seen", "echo", "hold", "fail", "answer")
+TASKS = ("seen", "echo", "hold", "fail", "raise", "answer")
 
 
 class App:
@@ -43,9 +44,9 @@ class App:
         return (f'{top}\nhandler "{name}" {{ command = "{self.command(*tasks, credit=credit)}" }}\n'
                 f'queue "default" {{ handler = "{name}" concurrency = {concurrency} {queue} }}\n{more}\n')
 
-    def release(self, execution=None):
-        """Let what holds go on: all of it, or one execution."""
-        name = "release" if execution is None else f"release-{execution}"
+    def release(self, *which):
+        """Let what holds go on: all of it, or one execution, or one run (its id and ready_xid)."""
+        name = "-".join(["release", *(str(w) for w in which)])
         open(os.path.join(self.directory, name), "w", encoding="ascii").close()
 
     def hold_again(self):
@@ -83,23 +84,27 @@ def main():
 
     def hold(run):
         deaf = isinstance(run.payload, dict) and run.payload.get("deaf")
-        files = [os.path.join(directory, name) for name in ("release", f"release-{run.id}")]
+        xid = run.fields["token"].split(".", 1)[0]
+        files = [os.path.join(directory, name) for name in ("release", f"release-{run.id}", f"release-{run.id}-{xid}")]
         while not any(os.path.exists(file) for file in files):
             if run.cancelled.is_set() and not deaf:
                 append(ledger, "stopped", run.id, run.attempt)
                 raise Fail("stopped", code="cancelled", retry=False)
             time.sleep(0.01)
         append(ledger, "end", run.id, run.attempt)
-        return run.attempt
+        return int(xid)
 
     def fail(run):
         fields = dict(run.payload)
         raise Fail(fields.pop("message", "no message"), **fields)
 
+    def raise_(run):
+        raise ValueError("what a pity")
+
     def answer(run):
         return RawJSON(run.payload)
 
-    functions = {"seen": seen, "echo": echo, "hold": hold, "fail": fail, "answer": answer}
+    functions = {"seen": seen, "echo": echo, "hold": hold, "fail": fail, "raise": raise_, "answer": answer}
 
     def noted(function):
         def call(run):
