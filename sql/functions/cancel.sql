@@ -24,8 +24,7 @@ begin
         extract(epoch from present - r.started_at) * 1000, coalesce(r.attempt, e.attempt), r.node,
         e.priority, 'cancelled', e.queue, e.task, e.payload, e.metadata, e.event,
         json_build_object('code', 'cancelled', 'message', coalesce(cancel.reason, 'cancelled'))
-    from pgconductor.tasks t
-    where t.name = e.task and (e.awaited or t.keep_fail is null or t.keep_fail <> '0')
+    where e.awaited or not exists (select from pgconductor.tasks t where t.name = e.task and t.keep_fail = '0')
     on conflict (id, finished_at) do update set state = excluded.state, error = excluded.error;
 
     -- Only a ready one can be in the hands of a node.

@@ -11,17 +11,18 @@ begin
         -- again: it stays, to be run later. wait: milliseconds until then.
         select e.id, e.ready_xid, r.outcome, r.result, r.error, r.took_ms,
             r.outcome = 'deferred'
-                or r.outcome = 'failed' and coalesce(r.retry, true) and e.attempt + 1 < t.max_attempts as again,
+                or r.outcome = 'failed' and coalesce(r.retry, true) and e.attempt + 1 < coalesce(t.max_attempts, 3) as again,
             -- A century at most, so that the time can be written.
             least(coalesce(r.after_ms, pgconductor.backoff(t.backoff_ms, t.backoff_factor, t.backoff_max_ms,
-                e.attempt + 1)), 3155760000000) as wait,
+                e.attempt + 1), 15000), 3155760000000) as wait,
             case r.outcome when 'completed' then t.keep_complete else t.keep_fail end as keep
         from unnest(settle_full.ids, settle_full.xids, settle_full.outcomes, settle_full.results, settle_full.errors,
             settle_full.retries, settle_full.after_ms, settle_full.took_ms)
             as r(id, xid, outcome, result, error, retry, after_ms, took_ms)
         -- Not "=", see settle_plain.
         join pgconductor.executions e on e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
-        join pgconductor.tasks t on t.name = e.task
+        -- Left: an execution ends even if somebody has removed its task by hand.
+        left join pgconductor.tasks t on t.name = e.task
     ), delayed as (
         update pgconductor.executions e
         set ready_xid = case when v.wait <= 0 then pg_current_xact_id() end,

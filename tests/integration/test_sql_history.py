@@ -245,3 +245,14 @@ def test_cancel_after_the_last_partition(db, node):
     assert history(db, made) == ["cancelled"]
     assert one(db, "select count(*) from pgconductor.finished_21990506") == (1,)
     db.execute("reset pgconductor.fake_now")
+
+
+def test_a_task_removed_by_hand(db, node):
+    """Its executions still come to an end."""
+    done, failed, cancelled = invoke(db), invoke(db), invoke(db)
+    runs = [r for r in node.ready() if r[0] != cancelled]
+    db.execute("delete from pgconductor.tasks")
+    assert node.settle([r for r in runs if r[0] == done]) == 1
+    assert node.settle([r for r in runs if r[0] == failed], "failed", retry=False) == 1
+    assert one(db, "select pgconductor.cancel(%s)", cancelled) == (True,)
+    assert [result(db, i)[0] for i in (done, failed, cancelled)] == ["completed", "failed", "cancelled"]

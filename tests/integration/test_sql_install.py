@@ -8,7 +8,6 @@ import psycopg
 import pytest
 
 from support import paths
-from support.cluster import bindir
 from support.sqlnode import declare, one
 
 CLIENT = {"invoke", "invoke_batch", "cancel", "retry", "result", "declare_task"}
@@ -20,7 +19,7 @@ def schema():
 
 
 def psql(dsn, text, check=True):
-    done = subprocess.run([f"{bindir()}/psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn], input=text, text=True,
+    done = subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn], input=text, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert not check or done.returncode == 0, done.stderr
     return done.stderr

@@ -177,6 +177,30 @@ def test_cost_of_a_poll_does_not_grow(db, connect, explained):
     assert buffers(plans) < 120
 
 
+def test_cost_of_a_promotion_does_not_grow(db, connect, explained):
+    """From the last promoted time on: what was promoted before has left dead entries in the index, for as long as an old
+    transaction keeps vacuum from them."""
+    declare(db)
+    node = Node(connect).serve("default/work")
+    node.settle_in()
+    old = connect(autocommit=False)
+    old.execute("set transaction isolation level repeatable read")
+    old.execute("select 1")
+    db.execute("insert into pgconductor.executions (ready_xid, created_at, run_at, shard, queue, task, payload)"
+               " select null, now(), now() - n * interval '1 ms', 1 + n %% 4, 'default', 'work', '{}'"
+               " from generate_series(1, 20000) n" .replace("%%", "%"))
+    plans = explained(node.writer)
+    promoted, upto, due = node.promote(None, 30000)
+    assert (promoted, due) == (20000, None)
+    plans.clear()
+    assert node.promote(upto)[0] == 0
+    late = buffers(plans)
+    plans.clear()
+    assert node.promote(None)[0] == 0
+    assert late < 100 < buffers(plans)
+    old.rollback()
+
+
 def test_only_the_indexes_that_earn_their_keep(db):
     assert db.execute("select indexname from pg_indexes where schemaname = 'pgconductor' and tablename = 'executions'"
                       " order by 1").fetchall() == [("executions_delayed",), ("executions_pkey",), ("executions_ready",)]

@@ -1,5 +1,6 @@
 """Ownership: nodes, locks, sharing, taking over, and dumps restored elsewhere."""
 
+import os
 import subprocess
 import time
 
@@ -320,8 +321,10 @@ def burn(db, n):
 
 
 def restore(source, target):
+    if not os.path.exists(f"{bindir()}/pg_dump"):
+        pytest.skip("no pg_dump of this version")
     dump = subprocess.run([f"{bindir()}/pg_dump", "-d", source], stdout=subprocess.PIPE, check=True)
-    subprocess.run([f"{bindir()}/psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", target], input=dump.stdout, check=True,
+    subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", target], input=dump.stdout, check=True,
                    stdout=subprocess.DEVNULL)
 
 
