@@ -144,7 +144,7 @@ struct shard {
 	uint64_t	 epoch;		/* 0: never owned */
 	uint32_t	 generation;	/* answers to questions of an older one are void */
 	uint64_t	 floor;		/* where the last taking began */
-	uint64_t	 note_below;	/* runs made ready before it are noted before they are dispatched */
+	uint64_t	 note_below;	/* runs made ready before it are noted before they are dispatched, as repetitions are */
 	size_t		 active;	/* runs in memory but for lingering ones */
 	int64_t		 deadline_ms;	/* of giving up, or of trying to lock again what was ours */
 };

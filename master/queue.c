@@ -306,7 +306,8 @@ queue_dispatch(struct master *m, struct queue *q)
 		queue_unbuffer(m, r);
 		q->outstanding++;
 		q->pools[r->pool].slots--;
-		if (r->xid < r->shard->note_below && !r->noted) {
+		/* What may have ended a node before is written down first, to be counted should it end this one. */
+		if (!r->noted && (r->xid < r->shard->note_below || r->attempt > 1)) {
 			run_set_state(r, RUN_NOTING);
 			note_run(m, r);
 		} else if (r->large) {
