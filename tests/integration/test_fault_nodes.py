@@ -22,9 +22,9 @@ class Nodes:
         self.up = {}
         self.names = iter(f"n{i}" for i in range(1000))
 
-    def join(self):
+    def join(self, wait=True):
         name = next(self.names)
-        self.up[name] = self.server(config=faults.configuration(self.ledger, name, **self.configuration))
+        self.up[name] = self.server(config=faults.configuration(self.ledger, name, **self.configuration), wait=wait)
         return name
 
     def wait_even(self, timeout=30):
@@ -134,7 +134,8 @@ def test_a_job_that_kills_its_node_ends(nodes, db, ledger, seed, ms, starts):
                     fault = Fault("master", node=name)
                     fault.begin = min(r.start for r in book.read().of[killer] if r.node == name)
                     killed.append(fault.done())
-                    group.join()
+                    # It may be the next victim before it is up.
+                    group.join(wait=False)
             return db.execute("select state, error->>'code', attempt from pgconductor.finished_executions where id = %s",
                               (killer,)).fetchone()
         assert wait_for(ended, 90, "it has failed") == ("failed", "crash", 3)

@@ -62,8 +62,14 @@ def kill_node(run):
 
 @handler.task("echo")
 def echo(run):
-    """The payload as the result, as it came; its bytes in a file too, when the metadata of the run name one."""
+    """The payload as the result, as it came."""
     return RawJSON(run.text)
+
+
+@handler.task("sized")
+def sized(run):
+    """A result of so many bytes."""
+    return RawJSON('"' + "x" * (run.payload - 2) + '"')
 
 
 handler.serve()

@@ -29,6 +29,7 @@ handler "fault" {{ command = {{ "{sys.executable}", "{HANDLER}" }} env = {{ {env
 task "work" {{ handler = "fault" max_attempts = 1000 backoff = "20ms" }}
 task "kill_node" {{ handler = "fault" max_attempts = 3 backoff = "20ms" }}
 task "echo" {{ handler = "fault" max_attempts = 1 }}
+task "sized" {{ handler = "fault" max_attempts = 3 backoff = "20ms" }}
 """
 
 
