@@ -303,6 +303,7 @@ listener_up(struct db *db, void *arg)
 	m->nodes->asked_ms = 0;
 	/* What was sent meanwhile went to nobody. */
 	task_load(m);
+	shard_unpark(m);
 	wake_up(m);
 }
 

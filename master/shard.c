@@ -19,6 +19,9 @@
 /* A producer that read the former owner does not know whom to wake. */
 #define STAY_AWAKE_MS	1000
 
+/* How many unpark() makes ready at a time. */
+#define UNPARK_MAX	10000
+
 static const char *const state_names[] = { "wanted", "locking", "taking", "owned", "giving", "releasing" };
 
 static const struct db_stmt stmt_lock = { "lock_shards", "select shard, locked from pgconductor.lock_shards($1::int[])" };
@@ -187,6 +190,8 @@ taken(const struct db_answer *a, void *arg)
 	}
 	if (m->stopping)
 		shard_give_all(m);
+	else
+		shard_unpark(m);
 	wake_taken(m, STAY_AWAKE_MS);
 }
 
@@ -569,7 +574,16 @@ shard_balance(struct master *m)
 	params_free(&p);
 }
 
-/* Somebody serves more than before: rows parked for want of that are looked at again. */
+static void
+unparked(const struct db_answer *a, void *arg)
+{
+	if (a->outcome == DB_ERROR)
+		log_warnx("making parked executions ready: %s", a->message);
+	if (a->outcome == DB_OK && a->rows == 1 && db_int4(a, 0, 0) >= UNPARK_MAX)
+		shard_unpark(arg);
+}
+
+/* Somebody serves more than before, or owns a shard: rows parked for want of that are looked at again. */
 void
 shard_unpark(struct master *m)
 {
@@ -588,7 +602,7 @@ shard_unpark(struct master *m)
 		n++;
 	}
 	if (n != 0)
-		db_call(m->writer, &stmt_unpark, &p, NULL, NULL);
+		db_call(m->writer, &stmt_unpark, &p, unparked, m);
 	params_free(&p);
 	wake_up(m);
 }

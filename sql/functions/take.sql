@@ -10,6 +10,7 @@ declare
     left_ids bigint[];
     left_xids xid8[];
     n int;
+    fresh boolean := false;
 begin
     -- Two nodes that take shards of one queue: the second one sees what the first one did, for refresh_routes.
     perform from pgconductor.queues q
@@ -36,6 +37,7 @@ begin
         shard := s.id;
         queue := s.queue;
         floor := s.floor;
+        fresh := fresh or not coalesce(s.kept, false);
         unclean := s.owner is not null and not coalesce(s.kept, false);
         epoch := case when s.kept then s.epoch
             else greatest(s.epoch + 1, (extract(epoch from clock_timestamp()) * 1000)::bigint) end;
@@ -81,6 +83,10 @@ begin
         return next;
     end loop;
     perform pgconductor.refresh_routes();
+    -- Whoever has runs that only this node serves can hand them over from now on.
+    if fresh then
+        perform pg_notify('pgconductor', 'nodes');
+    end if;
 end
 $$;
 
