@@ -386,9 +386,10 @@ new_lane(struct master *m, const struct db_answer *a, int row)
 	TAILQ_FOREACH(l, &s->queue->lanes, link)
 		if (l->shard == s && l->number == number)
 			return;
-	/* From the very beginning: a row may be older than the other lanes' cursors. Nothing of it was read yet. */
+	/* A row may be older than the other lanes' cursors, though not than the floor. Nothing of it was read yet. */
 	l = shard_lane(m, s, number);
-	l->xid = l->id = 0;
+	l->xid = s->floor;
+	l->id = 0;
 	m->reader.again = true;
 }
 
