@@ -37,6 +37,7 @@ sql_files = \
 	sql/functions/lock_shards.sql \
 	sql/functions/move_runs.sql \
 	sql/functions/note_running.sql \
+	sql/functions/notify_owner.sql \
 	sql/functions/now.sql \
 	sql/functions/park.sql \
 	sql/functions/partition_statements.sql \

@@ -1,12 +1,10 @@
--- An expression, so that it is inlined where it stands.
+-- An expression, so that it is inlined where it stands; the rare part of it is a call, as every part costs even unused.
 create or replace function pgconductor.awake(owner int)
 returns boolean
 language sql volatile
 as $$
-    select owner is null
-        or pg_catalog.pg_try_advisory_xact_lock_shared(1346847491, owner)
-        or pg_catalog.current_setting('pgconductor.notify', true) = 'off'
-        or pg_catalog.pg_notify('pgconductor_' || owner, '')::text is not null
+    select owner is null or pg_catalog.pg_try_advisory_xact_lock_shared(1346847491, owner)
+        or pgconductor.notify_owner(owner)
 $$;
 
 comment on function pgconductor.awake(int) is

@@ -326,7 +326,7 @@ def test_what_the_master_knows_of_tasks(db):
         ("a", "default", None, True), ("b", "q", 5000, False), ("c", "default", None, True)]
 
 
-@pytest.mark.parametrize("role", ["writer", "reader", "listener", "sleeper", "control"])
+@pytest.mark.parametrize("role", ["writer", "reader", "listener", "sleeper", "control", "upkeep"])
 def test_sessions(connect, role):
     conn = session(connect, role, 8000)
 
