@@ -250,8 +250,12 @@ void	queue_insert(struct master *, struct run *);
 void	queue_unbuffer(struct master *, struct run *);
 void	queue_dispatch(struct master *, struct queue *);
 void	queue_dispatch_all(struct master *);
-/* How many more rows a lane may read now. */
-int	queue_lane_room(const struct queue *, const struct lane *);
+/* What is buffered, or asked for, of lanes that matter as much or more. */
+struct room {
+	size_t	count, bytes;
+};
+/* How many more rows a lane may read now; to be asked of the queue's lanes in turn, beginning with nothing ahead. */
+int	queue_lane_room(const struct queue *, const struct lane *, struct room *ahead);
 /* Its lanes have room, and rows are known to wait. */
 bool	queue_hungry(const struct queue *);
 /* It is no longer with the worker: its place is free. */

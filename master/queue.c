@@ -194,38 +194,62 @@ queue_unbuffer(struct master *m, struct run *r)
 	q->bytes -= r->frame_len;
 }
 
-int
-queue_lane_room(const struct queue *q, const struct lane *l)
+/* What a lane may read of what is left of the buffer behind that. */
+static int
+lane_room(const struct queue *q, const struct lane *l, const struct room *ahead)
 {
-	size_t room, bytes;
+	size_t room, bytes, all = (size_t)q->fetch_batch * BUFFER_LANES;
 
-	if (!q->ready || l->count >= (size_t)q->fetch_batch || l->bytes >= BUFFER_BYTES / BUFFER_LANES)
+	if (!q->ready || l->count >= (size_t)q->fetch_batch || l->bytes >= BUFFER_BYTES / BUFFER_LANES ||
+	    ahead->count >= all || ahead->bytes >= BUFFER_BYTES)
 		return 0;
-	/* A full queue still reads lanes that matter more than what it holds; less important ones wait. */
-	if (q->count >= (size_t)q->fetch_batch * BUFFER_LANES || q->bytes >= BUFFER_BYTES) {
-		const struct lane *last = NULL, *i;
-
-		TAILQ_FOREACH(i, &q->lanes, link)
-			if (i->count != 0)
-				last = i;
-		if (last == NULL || last->number <= l->number)
-			return 0;
-	}
 	room = (size_t)q->fetch_batch - l->count;
+	if (room > all - ahead->count)
+		room = all - ahead->count;
 	bytes = BUFFER_BYTES / BUFFER_LANES - l->bytes;
+	if (bytes > BUFFER_BYTES - ahead->bytes)
+		bytes = BUFFER_BYTES - ahead->bytes;
 	if (l->row_bytes != 0 && room * l->row_bytes > bytes)
 		room = bytes / l->row_bytes + 1;
 	return (int)room;
 }
 
+/*
+ * Asked in the order of the lanes, so that what matters less is not read only to be evicted: a full queue still reads
+ * lanes that matter more than what it holds.
+ */
+int
+queue_lane_room(const struct queue *q, const struct lane *l, struct room *ahead)
+{
+	int room;
+
+	ahead->count += l->count;
+	ahead->bytes += l->bytes;
+	room = lane_room(q, l, ahead);
+	/* Nothing is known to wait in the other lanes. */
+	if (l->more) {
+		ahead->count += (size_t)room;
+		ahead->bytes += (size_t)room * l->row_bytes;
+	}
+	return room;
+}
+
 bool
 queue_hungry(const struct queue *q)
 {
+	struct room ahead = { 0, 0 };
 	const struct lane *l;
 
-	TAILQ_FOREACH(l, &q->lanes, link)
-		if (l->more && l->count < (size_t)q->fetch_batch / 2 && queue_lane_room(q, l) > 0)
+	TAILQ_FOREACH(l, &q->lanes, link) {
+		size_t most = BUFFER_BYTES / BUFFER_LANES / (l->row_bytes + 1) + 1;
+		size_t room = (size_t)queue_lane_room(q, l, &ahead);
+
+		/* Not for a few: each poll has its price. */
+		if (most > (size_t)q->fetch_batch)
+			most = (size_t)q->fetch_batch;
+		if (l->more && l->count <= (size_t)q->fetch_batch / 2 && room != 0 && room >= most / 4)
 			return true;
+	}
 	return false;
 }
 

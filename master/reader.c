@@ -122,18 +122,30 @@ add_entry(struct reader *rd, const struct lane *l, uint64_t xid, uint64_t id, ui
 	param_array_int4(p, P_LIMITS, limit);
 }
 
+/* One look before it is known to have ended saves a short transaction a whole poll. */
+static bool
+wants_look(const struct reader *rd, const struct late *late)
+{
+	return !late->probed || !in_progress(&rd->snapshot, late->xid);
+}
+
 static void
 add_lane(struct reader *rd, struct lane *l, int room)
 {
+	int n = 0;
+
 	/* A full lane is named too, or it would be reported as one that nobody reads. */
 	add_entry(rd, l, l->xid, l->id, UINT64_MAX, room, false);
 	if (room == 0)
 		return;
+	for (size_t i = 0; i < l->late_n; i++)
+		n += wants_look(rd, &l->late[i]);
+	/* They share the room, as each may have left more than fits. */
+	room = n != 0 && room > n ? room / n : 1;
 	for (size_t i = 0; i < l->late_n; i++) {
 		struct late *late = &l->late[i];
 
-		/* One look before it is known to have ended saves a short transaction a whole poll. */
-		if (late->probed && in_progress(&rd->snapshot, late->xid))
+		if (!wants_look(rd, late))
 			continue;
 		late->probed = true;
 		add_entry(rd, l, late->xid, late->last_id, late->xid, room, true);
@@ -174,10 +186,13 @@ reader_poll(struct master *m)
 	TAILQ_FOREACH(s, &m->shards, link)
 		if (shard_readable(m, s))
 			param_array_int4(&rd->params, P_OWNED, s->id);
-	TAILQ_FOREACH(q, &m->queues, link)
+	TAILQ_FOREACH(q, &m->queues, link) {
+		struct room ahead = { 0, 0 };
+
 		TAILQ_FOREACH(l, &q->lanes, link)
 			if (shard_readable(m, l->shard))
-				add_lane(rd, l, queue_lane_room(q, l));
+				add_lane(rd, l, queue_lane_room(q, l, &ahead));
+	}
 	if (rd->n == 0)
 		return;
 	rd->busy = true;
@@ -439,14 +454,17 @@ late_has_ended(struct master *m)
 	struct queue *q;
 	struct lane *l;
 
-	TAILQ_FOREACH(q, &m->queues, link)
+	TAILQ_FOREACH(q, &m->queues, link) {
+		struct room ahead = { 0, 0 };
+
 		TAILQ_FOREACH(l, &q->lanes, link) {
-			if (l->late_n == 0 || !shard_readable(m, l->shard) || queue_lane_room(q, l) == 0)
+			if (!shard_readable(m, l->shard) || queue_lane_room(q, l, &ahead) == 0)
 				continue;
 			for (size_t i = 0; i < l->late_n; i++)
 				if (!in_progress(&m->reader.snapshot, l->late[i].xid))
 					return true;
 		}
+	}
 	return false;
 }
 
