@@ -3,15 +3,15 @@ returns void
 language sql volatile
 as $$
     -- A row that a client's declare_task holds locked is left for the next time: nobody waits here.
-    with wrong as materialized (
+    with route as materialized (
+        select q.name as queue, q.shard_ids, array(
+            select s.owner from unnest(q.shard_ids) with ordinality u(id, n)
+            join pgconductor.shards s on s.id = u.id order by u.n) as owners
+        from pgconductor.queues q
+    ), wrong as materialized (
         select t.name, r.shard_ids, r.owners
-        from pgconductor.tasks t
-        join (
-            select q.name as queue, q.shard_ids, array(
-                    select s.owner from unnest(q.shard_ids) with ordinality u(id, n)
-                    join pgconductor.shards s on s.id = u.id order by u.n) as owners
-            from pgconductor.queues q
-        ) r on r.queue = t.queue
+        from route r
+        join pgconductor.tasks t on t.queue = r.queue
         where t.shard_ids <> r.shard_ids or t.owners <> r.owners
         for update of t skip locked
     )
