@@ -16,6 +16,7 @@ integration_tests = \
 	tests/integration/test_fault_kills.py \
 	tests/integration/test_fault_nodes.py \
 	tests/integration/test_fault_payloads.py \
+	tests/integration/test_fault_restore.py \
 	tests/integration/test_fault_stop.py \
 	tests/integration/test_fault_orphans.py \
 	tests/integration/test_engine_sleep.py \
