@@ -187,10 +187,55 @@ def test_full_buffer_gives_way_and_is_read_again(server, app, db, wait_for):
     assert set(order[4:34]) <= set(high)
 
 
+def test_less_important_lanes_are_not_read_to_be_evicted(server, app, db, wait_for):
+    """A backlog of several priorities is read about once. Fails when each lane reads a batch, whatever is buffered."""
+    server(config=app.config("seen"))
+
+    def entries_read():
+        return value(db, "select idx_tup_read from pg_stat_user_indexes where indexrelname = 'executions_ready'")
+
+    before = entries_read()
+    with db.transaction():
+        for priority in (0, 7, 9):
+            batch(db, "seen", 3000, '{"priority": %d}' % priority)
+    wait_empty(db, 30)
+    wait_for(lambda: entries_read() - before >= 9000)
+    assert entries_read() - before < 3 * 9000, entries_read() - before
+
+
+# So that a sleeping node has soon read what is there.
+OFTEN = 'poll_interval = "200ms"'
+SMALL_QUARANTINE = {"ASAN_OPTIONS": "detect_leaks=0:quarantine_size_mb=1"}
+
+
+def test_late_transactions_share_the_room(server, app, db, connect):
+    """Twelve that end at once bring 36 MB. Fails when each is asked for as much as the lane can take."""
+    one = server(config=app.config("seen", "hold", concurrency=1, queue="shards = 1", top=OFTEN), env=SMALL_QUARANTINE)
+    block = blocker(db, app)
+    opened = [connect(autocommit=False) for _ in range(12)]
+    for conn in opened:
+        batch(conn, "seen", 400, '{"payload": "' + "x" * 7600 + '"}')
+    invoke(db)
+    for _ in range(3):
+        has_polled(db)
+    before = processes.resident_kib(one.pid)[1]
+    one.pause()
+    for conn in opened:
+        conn.commit()
+    one.resume()
+    for _ in range(3):
+        has_polled(db)
+    grown = processes.resident_kib(one.pid)[1] - before
+    assert grown < 36 * 1024, f"{grown} KiB"
+    db.execute("delete from pgconductor.executions where id > %s", (block + 200,))
+    app.release(block)
+    wait_empty(db)
+
+
 def test_buffer_is_bounded_in_bytes(server, app, db, wait_for, cli):
     """60 MB of ready payloads do not come into memory at once."""
-    one = server(config=app.config("seen", "hold", concurrency=1, queue="fetch_batch = 10000"),
-                 env={"ASAN_OPTIONS": "detect_leaks=0:quarantine_size_mb=1"})
+    one = server(config=app.config("seen", "hold", concurrency=1, queue="fetch_batch = 10000", top=OFTEN),
+                 env=SMALL_QUARANTINE)
     block = blocker(db, app)
     for _ in range(8):
         batch(db, "seen", 1000, '{"payload": "' + "x" * 7600 + '"}')

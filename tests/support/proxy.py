@@ -5,6 +5,7 @@
         proxy.hold("reader")                      # its answers stay in the proxy
         wait_for(lambda: proxy.held("reader"))    # one has come
         proxy.let_go("reader")
+        proxy.hide_end("writer")                  # the server's end of the connection is kept from the client
 
 A link is known by the role that it tells setup_session: writer, reader, listener, sleeper, control. With pid_offset
 every session seems to have another backend than it has, as behind a pooler.
@@ -26,9 +27,10 @@ class Link:
         self.held = b""
         self.said = b""
         self.greeted = False
+        self.ended = False          # at the server's side, and hidden
 
     def sockets(self):
-        return (self.client, self.server)
+        return (self.client,) if self.ended else (self.client, self.server)
 
 
 class Proxy:
@@ -39,6 +41,7 @@ class Proxy:
         self.pid_offset = pid_offset
         self.links = []
         self.holding = set()
+        self.hiding = set()
         self.lock = threading.Lock()
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(f"{own_directory}/.s.PGSQL.{port}")
@@ -56,8 +59,8 @@ class Proxy:
         os.write(self.waker, b"x")
         self.thread.join()
         for link in self.links:
-            for s in link.sockets():
-                s.close()
+            link.client.close()
+            link.server.close()
         self.listener.close()
 
     def dsn(self, dbname):
@@ -68,6 +71,10 @@ class Proxy:
     def hold(self, role):
         with self.lock:
             self.holding.add(role)
+
+    def hide_end(self, role, on=True):
+        with self.lock:
+            (self.hiding.add if on else self.hiding.discard)(role)
 
     def held(self, role):
         """How many bytes are held back."""
@@ -125,6 +132,8 @@ class Proxy:
             found = link.role is None and re.search(rb"\0\0\0(.)(writer|reader|listener|sleeper|control)", data, re.S)
             if found and found[1][0] == len(found[2]):
                 link.role = found[2].decode()
+            if link.ended:
+                return True
             target = link.server
         else:
             if self.pid_offset and not link.greeted:
@@ -148,7 +157,12 @@ class Proxy:
                     if s is self.listener:
                         self._accept()
                     elif s in owners and owners[s] in self.links and not self._forward(owners[s], s):
-                        link = owners[s]
-                        self.links.remove(link)
-                        for end in link.sockets():
-                            end.close()
+                        self._end(owners[s], s)
+
+    def _end(self, link, side):
+        if side is link.server and link.role in self.hiding:
+            link.ended = True
+            return
+        self.links.remove(link)
+        link.client.close()
+        link.server.close()
