@@ -14,6 +14,7 @@ integration_tests = \
 	tests/integration/test_engine_reading.py \
 	tests/integration/test_fault_commit.py \
 	tests/integration/test_fault_kills.py \
+	tests/integration/test_fault_locks.py \
 	tests/integration/test_fault_nodes.py \
 	tests/integration/test_fault_payloads.py \
 	tests/integration/test_fault_restore.py \
