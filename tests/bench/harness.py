@@ -164,7 +164,7 @@ class Bench:
         """One figure: a ratio (or a value with its unit) against its target."""
         ok = ratio >= target if at_least else ratio <= target
         sign = "≥" if at_least else "≤"
-        print(f"{'ok  ' if ok else 'MISS'} {row:<9} {what:<58} {ratio:8.2f}{unit:<4} {sign} {target:g}{unit}   {detail}",
+        print(f"{'ok  ' if ok else 'MISS'} {row:<9} {what:<58} {ratio:8.2f}{unit:<4} {sign} {target:g}{unit:<4}   {detail}",
               flush=True)
         self.results.append((row, what, ratio, target, ok))
 

@@ -117,7 +117,7 @@ def count_queries(b, start):
         lines = [line for line in file if re.search(r"LOG:  (statement|execute \S*|fastpath function call):", line)]
     kinds = {}
     for line in lines:
-        what = re.sub(r"^.*?LOG:  (statement|execute (\S*)):\s*", "", line.strip())[:60]
+        what = re.sub(r"^.*?LOG:  (statement|execute (\S*)):\s*", "", line.strip())[:40]
         kinds[what] = kinds.get(what, 0) + 1
     return len(lines), kinds
 
@@ -166,5 +166,5 @@ def rest(b, rows):
     conn.close()
     for what, target, (queries, cpu, backends, kinds) in (("at rest", 2, idle), ("beside an open invoke", 10, beside)):
         b.report("rest", f"{what}: queries/s of the node", queries, target, False,
-                 ", ".join(f"{n}× {k}" for k, n in sorted(kinds.items(), key=lambda i: -i[1])[:3]))
+                 ", ".join(f"{n}× {k}" for k, n in sorted(kinds.items(), key=lambda i: -i[1])[:2]))
         b.report("rest", f"{what}: processor time of the node", cpu, 0.5, False, f"its backends {backends:.2f} %", " %")
