@@ -424,8 +424,8 @@ server_run(struct server_options *opt)
 
 	log_info("stopped");
 	m.stopping = true;
-	free_queues(&m);
 	shard_free_all(&m);
+	free_queues(&m);
 	node_free(&m);
 	reader_free(&m);
 	wake_free(&m);
