@@ -47,6 +47,8 @@ struct db {
 	enum db_state		 state;
 	bool			 dead;		/* freed while names are looked up */
 	bool			 reported;	/* the loss is in the log; say no more until it is back */
+	bool			 refused;	/* likewise what the owner was told of */
+	char			*last_words;	/* what the server said as it ended the connection */
 	PGconn			*conn;
 	int			 fd;
 	struct event		*ev_read, *ev_write, *ev_timer;
@@ -108,6 +110,8 @@ forget_connection(struct db *db)
 	if (db->conn != NULL)
 		PQfinish(db->conn);
 	db->conn = NULL;
+	free(db->last_words);
+	db->last_words = NULL;
 	db->fd = -1;
 	db->prepared_n = 0;
 	db->backend_pid = 0;
@@ -152,7 +156,7 @@ static void
 db_lost(struct db *db, const char *text)
 {
 	bool was_up = db->state == DB_UP;
-	char *why = one_line(text);
+	char *why = one_line(db->last_words != NULL ? db->last_words : text);
 
 	set_state(db, DB_DOWN);
 	forget_connection(db);
@@ -209,6 +213,43 @@ push_call(struct db *db, enum call_kind kind, db_answer_cb cb, void *arg)
 	return c;
 }
 
+/* An error that ends the session, whatever it was the answer to. */
+static bool
+is_fatal(const PGresult *res)
+{
+	const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
+
+	return severity != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
+}
+
+/* What the server says unasked; libpq would print it. */
+static void
+on_notice(void *arg, const PGresult *res)
+{
+	struct db *db = arg;
+	const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
+	const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+
+	if (severity == NULL || text == NULL)
+		return;
+	if (is_fatal(res)) {
+		free(db->last_words);
+		db->last_words = xstrdup(text);
+	} else if (strcmp(severity, "WARNING") == 0 && db->state == DB_UP) {
+		log_warnx("database: %s: %s", db->opt.role, text);
+	} else {
+		log_debug("database: %s: %s", db->opt.role, text);
+	}
+}
+
+static void
+refuse(struct db *db, const char *why)
+{
+	if (!db->refused && db->opt.owner->refuse != NULL)
+		db->opt.owner->refuse(db, why, db->opt.arg);
+	db->refused = true;
+}
+
 /* The first words on a new connection; also what finds a pooler out. */
 static void
 set_up_session(struct db *db)
@@ -251,7 +292,7 @@ now_up(struct db *db)
 	db->backoff_ms = BACKOFF_FIRST_MS;
 	if (db->reported)
 		log_info("database: %s connection is back", db->opt.role);
-	db->reported = false;
+	db->reported = db->refused = false;
 	if (db->opt.owner->up != NULL)
 		db->opt.owner->up(db, db->opt.arg);
 }
@@ -265,9 +306,8 @@ setup_answered(struct db *db, const PGresult *res, enum call_kind kind)
 		char *why = one_line(PQresultErrorMessage(res));
 
 		/* Schema or function missing: waiting does not help. */
-		if (state != NULL && (strcmp(state, "3F000") == 0 || strcmp(state, "42883") == 0 || strcmp(state, "42501") == 0) &&
-		    db->opt.owner->refuse != NULL)
-			db->opt.owner->refuse(db, why, db->opt.arg);
+		if (state != NULL && (strcmp(state, "3F000") == 0 || strcmp(state, "42883") == 0 || strcmp(state, "42501") == 0))
+			refuse(db, why);
 		db_lost(db, why);
 		free(why);
 		return false;
@@ -282,8 +322,7 @@ setup_answered(struct db *db, const PGresult *res, enum call_kind kind)
 			    "separate its locks from its writes; give `database` an address of PostgreSQL itself (programs that "
 			    "invoke tasks may use the pooler)";
 
-			if (db->opt.owner->refuse != NULL)
-				db->opt.owner->refuse(db, why, db->opt.arg);
+			refuse(db, why);
 			db_lost(db, why);
 			return false;
 		}
@@ -326,6 +365,10 @@ take_result(struct db *db, PGresult *res)
 
 	if (c == NULL)
 		return true;
+	if (is_fatal(res)) {
+		db_lost(db, PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
+		return false;
+	}
 	if (status == PGRES_PIPELINE_SYNC) {
 		enum call_kind kind = c->kind;
 
@@ -494,6 +537,7 @@ resolved(const char *const *keywords, const char *const *values, const char *err
 		db_lost(db, db->conn != NULL ? PQerrorMessage(db->conn) : "out of memory");
 		return;
 	}
+	PQsetNoticeReceiver(db->conn, on_notice, db);
 	set_state(db, DB_CONNECTING);
 	set_timer(db, CONNECT_TIMEOUT_MS);
 	watch(db, on_connecting, on_connecting);
