@@ -8,7 +8,7 @@
         proxy.hide_end("writer")                  # the server's end of the connection is kept from the client
 
 A link is known by the role that it tells setup_session: writer, reader, listener, sleeper, control. With pid_offset
-every session seems to have another backend than it has, as behind a pooler.
+every session seems to have another backend than it has, as behind a pooler. With tcp it listens on a port of 127.0.0.1.
 """
 
 import os
@@ -34,17 +34,23 @@ class Link:
 
 
 class Proxy:
-    def __init__(self, directory, own_directory, port=5432, pid_offset=0):
+    def __init__(self, directory, own_directory, port=5432, pid_offset=0, tcp=False):
         self.upstream = f"{directory}/.s.PGSQL.{port}"
         self.dir = own_directory
         self.port = port
         self.pid_offset = pid_offset
         self.links = []
+        self.accepted = 0
         self.holding = set()
         self.hiding = set()
         self.lock = threading.Lock()
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(f"{own_directory}/.s.PGSQL.{port}")
+        if tcp:
+            self.listener = socket.socket()
+            self.listener.bind(("127.0.0.1", 0))
+            self.port = self.listener.getsockname()[1]
+        else:
+            self.listener = socket.socket(socket.AF_UNIX)
+            self.listener.bind(f"{own_directory}/.s.PGSQL.{port}")
         self.listener.listen(64)
         self.waker, self.woken = os.pipe()[::-1]
         self.ended = False
@@ -93,6 +99,7 @@ class Proxy:
 
     def _accept(self):
         client, _ = self.listener.accept()
+        self.accepted += 1
         server = socket.socket(socket.AF_UNIX)
         try:
             server.connect(self.upstream)
