@@ -35,7 +35,7 @@ class Pair:
     def invoke(self, number):
         ids = self.db.execute("""
             select pgconductor.invoke_batch('work', json_agg(json_build_object('payload',
-                json_build_object('ms', floor(random() * 100), 'mark', %s::int, 'fill', %s::int, 'pad', repeat('x', %s)))))
+                json_build_object('ms', 200 + floor(random() * 400), 'mark', %s::int, 'fill', %s::int, 'pad', repeat('x', %s)))))
             from generate_series(1, %s)""", (next(self.marks), MIB, MIB, number)).fetchone()[0]
         self.load.ids.update(ids)
         return set(ids)
@@ -118,7 +118,7 @@ def test_a_stopped_master_is_replaced_and_refused(pair, seed, scale, capsys):
 def test_a_short_stop_is_nothing(pair, scale):
     """Shorter than the timeout: it goes on as if nothing had been, and nothing is run twice."""
     for _ in range(scale(1, 5)):
-        pair.invoke_and_wait(20, pair.dice.randint(3, 10))
+        pair.invoke_and_wait(30, pair.dice.randint(3, 10))
         pair.a.pause()
         time.sleep(TIMEOUT / 4)  # the length of the stop is what is tested
         pair.a.resume()
