@@ -147,6 +147,8 @@ struct shard {
 	uint64_t	 note_below;	/* runs made ready before it are noted before they are dispatched, as repetitions are */
 	size_t		 active;	/* runs in memory but for lingering ones */
 	int64_t		 deadline_ms;	/* of giving up, or of trying to lock again what was ours */
+	int64_t		 keep_until_ms;	/* it is not given up before */
+	bool		 moved;		/* what runs of it was taken along, as far as that was possible */
 };
 
 TAILQ_HEAD(shardlist, shard);

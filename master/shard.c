@@ -18,6 +18,10 @@
 #define RELOCK_MS	5000
 /* A producer that read the former owner does not know whom to wake. */
 #define STAY_AWAKE_MS	1000
+/* What runs in a shard that is given up may end for so long; then it is taken along. Nobody reads the shard meanwhile. */
+#define GIVE_GRACE_MS	2000
+/* A shard that could not be given up is kept for so long before it is tried again. */
+#define KEEP_MS		30000
 
 /* How many unpark() makes ready at a time. */
 #define UNPARK_MAX	10000
@@ -420,6 +424,12 @@ release_idle(struct master *m)
 	params_free(&ids);
 }
 
+static int64_t
+give_grace(const struct master *m)
+{
+	return m->conf->shutdown_timeout < GIVE_GRACE_MS ? m->conf->shutdown_timeout : GIVE_GRACE_MS;
+}
+
 static void
 shard_give(struct master *m, struct shard *s)
 {
@@ -427,11 +437,22 @@ shard_give(struct master *m, struct shard *s)
 		shard_free(m, s);
 		return;
 	}
-	if (s->state != SHARD_OWNED)
+	if (s->state != SHARD_OWNED || (clock_ms() < s->keep_until_ms && !m->stopping && !s->queue->retiring))
 		return;
 	set_state(s, SHARD_GIVING);
-	s->deadline_ms = clock_ms() + m->conf->shutdown_timeout;
+	s->deadline_ms = clock_ms() + give_grace(m);
+	s->moved = false;
 	shard_forget_buffered(m, s);
+}
+
+/* Something of it can be neither waited for nor moved; what is ready in it must not wait for that. */
+static void
+shard_keep(struct master *m, struct shard *s)
+{
+	log_debug("shard %d of %s is kept for now", s->id, s->queue->name);
+	set_state(s, SHARD_OWNED);
+	s->keep_until_ms = clock_ms() + KEEP_MS;
+	wake_up(m);
 }
 
 void
@@ -503,7 +524,8 @@ moved(const struct db_answer *a, void *arg)
 	release_idle(m);
 }
 
-static void
+/* Returns false when there is nothing that could be moved, or nowhere to move it. */
+static bool
 rehome_running(struct master *m, struct shard *s)
 {
 	struct shard *keep;
@@ -512,9 +534,8 @@ rehome_running(struct master *m, struct shard *s)
 	TAILQ_FOREACH(keep, &m->shards, link)
 		if (keep->queue == s->queue && keep->state == SHARD_OWNED)
 			break;
-	/* None is kept: the shard goes when its last run ends. */
 	if (keep == NULL || !node_may_write(m))
-		return;
+		return false;
 	mv = xcalloc(1, sizeof(*mv));
 	mv->master = m;
 	mv->from = s->id;
@@ -527,10 +548,11 @@ rehome_running(struct master *m, struct shard *s)
 		/* What ends meanwhile is settled under its new ready_xid. */
 		m->moving++;
 		db_call(m->writer, &stmt_rehome_to, &mv->p, moved, mv);
-		return;
+		return true;
 	}
 	params_free(&mv->p);
 	free(mv);
+	return false;
 }
 
 /* ---- the shares of the nodes ---- */
@@ -619,8 +641,11 @@ shard_tick(struct master *m)
 		if (s->state == SHARD_WANTED && s->epoch != 0 && node_may_write(m) && now > s->deadline_ms) {
 			shard_lose(m, s);
 		} else if (s->state == SHARD_GIVING && s->active != 0 && now > s->deadline_ms && !m->stopping) {
-			s->deadline_ms = now + m->conf->shutdown_timeout;
-			rehome_running(m, s);
+			s->deadline_ms = now + give_grace(m);
+			if (!s->moved && rehome_running(m, s))
+				s->moved = true;
+			else if (!s->queue->retiring)
+				shard_keep(m, s);
 		}
 	}
 	shard_lock_wanted(m);
