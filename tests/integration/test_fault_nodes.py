@@ -113,6 +113,31 @@ def test_what_runs_long_goes_on_beside_a_new_node(nodes, db, ledger, seed, scale
     faults.say(capsys, seed, f"shared after {took:.1f} s")
 
 
+def test_the_only_shard_of_a_queue_is_not_held_up(nodes, db, ledger):
+    """It should be another node's, and one of its executions runs long: there is nowhere to take that along to. The
+    shard stays where it is, and what is ready in it does not wait for the long one."""
+    group = nodes(shards=1)
+    book = Book(ledger)
+    # Of nodes 3 and 4 this queue prefers the latter.
+    db.execute("select setval(pg_get_serial_sequence('pgconductor.nodes', 'id'), 2)")
+    first = group.join()
+    group.wait_even()
+    long = db.execute("select pgconductor.invoke('work', '{\"ms\":6000}')").fetchone()[0]
+    wait_for(lambda: [r for r in book.live() if r.id == long], 10, "it runs")
+    node = faults.node_id(db, group.up[first].pid)
+    group.join()
+    assert db.execute("select action from pgconductor.balance(%s, 10000, true)", (node,)).fetchall() == [("give",)]
+    waited = []
+    while [r for r in book.live() if r.id == long]:
+        began = time.monotonic()
+        short = db.execute("select pgconductor.invoke('work', '{}')").fetchone()[0]
+        wait_for(lambda: short in book.read().of, 15, "a short one has run")
+        waited.append(time.monotonic() - began)
+    faults.wait_finished(db)
+    assert max(waited) < 5, waited
+    assert all(len(runs) == 1 for runs in book.of.values())
+
+
 @pytest.mark.parametrize("ms, starts", [(0, (3, 4)), (1500, (3, 3))])
 def test_a_job_that_kills_its_node_ends(nodes, db, ledger, seed, ms, starts):
     """Three attempts and it has failed; the first is counted only if it had been running for a second. What was running
