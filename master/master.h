@@ -483,7 +483,7 @@ struct master {
 	bool			 stopping;
 	int64_t			 stop_deadline_ms;
 	struct event		*stop_timer, *signals[5];
-	uint64_t		 failed;	/* attempts */
+	bool			 judging;	/* drained; whether something failed is being asked */
 	bool			 balanced;	/* the shares of the nodes have been asked for once */
 	int			 status;
 };

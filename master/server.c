@@ -25,6 +25,8 @@
 /* After the deadline of a stop: time for workers to end handlers, and for the last outcomes to be written. */
 #define STOP_SLACK_MS	5000
 
+static const struct db_stmt stmt_failed = { "has_failed", "select pgconductor.has_failed($1::int)" };
+
 static void
 loop_exit(struct master *m)
 {
@@ -199,6 +201,35 @@ drained(const struct master *m)
 	return queues != 0 && shard_settled(m) && settle_idle(m) && wake_quiet(m);
 }
 
+/* The exit status of --drain. */
+static void
+judged(const struct db_answer *a, void *arg)
+{
+	struct master *m = arg;
+
+	m->judging = false;
+	if (a->outcome == DB_LOST || m->stopping || !drained(m))
+		return;
+	if (a->outcome == DB_ERROR)
+		log_warnx("asking what has failed: %s", a->message);
+	m->status = a->outcome == DB_OK && db_bool(a, 0, 0) ? 1 : 0;
+	stop(m);
+}
+
+static void
+judge(struct master *m)
+{
+	struct params p;
+
+	if (m->judging || !db_ready(m->control))
+		return;
+	m->judging = true;
+	params_init(&p);
+	param_int4(&p, m->node);
+	db_call(m->control, &stmt_failed, &p, judged, m);
+	params_free(&p);
+}
+
 void
 server_progress(struct master *m)
 {
@@ -207,10 +238,8 @@ server_progress(struct master *m)
 			loop_exit(m);
 		return;
 	}
-	if (m->opt->drain && drained(m)) {
-		m->status = m->failed != 0 ? 1 : 0;
-		stop(m);
-	}
+	if (m->opt->drain && drained(m))
+		judge(m);
 }
 
 void

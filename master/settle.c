@@ -560,7 +560,6 @@ settle_add(struct master *m, struct run *r, enum outcome_kind kind, const char *
 	struct outcome o = { .run = r, .kind = kind, .retry = retry, .after_ms = after_ms,
 	    .took_ms = took > INT32_MAX ? INT32_MAX : (int32_t)took };
 
-	m->failed += kind == OUTCOME_FAILED;
 	run_set_state(r, RUN_SETTLING);
 	free(r->frame);
 	r->frame = NULL;
