@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from support import processes
-from support.engine import (asleep, batch, blocker, has_polled, invoke, result, unfinished, value, wait_empty, wait_finished)
+from support.engine import (asleep, backend, batch, blocker, has_polled, invoke, result, unfinished, value, wait_empty, wait_finished)
 from support.proxy import Proxy
 
 
@@ -348,3 +348,7 @@ def test_partitions_are_kept_by_the_server(server, app, db, connect, wait_for):
     reader.rollback()
     wait_for(lambda: set(range(0, 8)) <= set(days()), 15)
     wait_for(lambda: value(db, "select count(*) from pgconductor.finished_executions where id < 0") == 0, 25)
+    # With the control connection anew, upkeep is done again.
+    wait_for(lambda: backend(db, "upkeep") is None, 15)
+    db.execute("select pg_terminate_backend(%s)", (backend(db, "control"),))
+    wait_for(lambda: min(days()) >= -1, 15)
