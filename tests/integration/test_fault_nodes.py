@@ -95,7 +95,7 @@ def test_what_runs_long_goes_on_beside_a_new_node(nodes, db, ledger, seed, scale
     first = group.join()
     group.wait_even()
     for _ in range(scale(1, 10)):
-        text = json.dumps([{"payload": {"ms": 6000}}] * 16)
+        text = json.dumps([{"payload": {"ms": 4000}}] * 16)
         long = set(db.execute("select pgconductor.invoke_batch('work', %s)", (text,)).fetchone()[0])
         with Load(db.info.dsn, book, f"{seed} {_}", ms=50) as load:
             wait_for(lambda: {r.id for r in book.live()} >= long, 20, "all of them run")
@@ -139,9 +139,11 @@ def test_the_only_shard_of_a_queue_is_not_held_up(nodes, db, ledger):
 
 
 @pytest.mark.parametrize("ms, starts", [(0, (3, 4)), (1500, (3, 3))])
-def test_a_job_that_kills_its_node_ends(nodes, db, ledger, seed, ms, starts):
+def test_a_job_that_kills_its_node_ends(nodes, db, ledger, seed, scale, ms, starts):
     """Three attempts and it has failed; the first is counted only if it had been running for a second. What was running
     beside it goes on elsewhere."""
+    if ms not in scale([0], [0, 1500]):
+        pytest.skip("in make check-long")
     group = nodes()
     book = Book(ledger)
     for _ in "ab":

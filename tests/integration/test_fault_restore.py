@@ -68,7 +68,7 @@ def test_a_restored_dump_goes_on(own_cluster, server, short_tmp, seed, before, a
             conn.execute("select pg_current_xact_id()")
     with Load(origin.dsn("test"), book, seed, ms=100):
         # Of each kind something: running long enough to be noted, delayed, and served by nobody.
-        long = conn.execute("select pgconductor.invoke('work', '{\"ms\":5000}')").fetchone()[0]
+        long = conn.execute("select pgconductor.invoke('work', '{\"ms\":2500}')").fetchone()[0]
         delayed = conn.execute("select pgconductor.invoke('work', '{}', delay => '1 minute')").fetchone()[0]
         soon = conn.execute("select pgconductor.invoke('work', '{}', delay => '4 s')").fetchone()[0]
         parked = conn.execute("select pgconductor.invoke('later', '{}')").fetchone()[0]
