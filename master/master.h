@@ -420,6 +420,8 @@ bool	wake_quiet(const struct master *);
 /* node.c */
 void	node_start(struct master *);
 void	node_free(struct master *);
+/* The configuration is another one. */
+void	node_reloaded(struct master *);
 /* One more connection as this node; listen may be NULL. */
 struct db *node_connection(struct master *, const char *role, const char *listen, const struct db_owner *);
 /* The writer is attached as this node. */

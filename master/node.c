@@ -83,8 +83,12 @@ checked(const struct db_answer *a, void *arg)
 {
 	struct master *m = arg;
 
-	if (a->outcome != DB_OK)
+	if (a->outcome == DB_LOST)
 		return;
+	if (a->outcome == DB_ERROR) {
+		db_drop(m->reader_db, a->message);
+		return;
+	}
 	if (!db_bool(a, 0, 0)) {
 		/* The server has restarted between the two, though one of them has not noticed yet. */
 		db_drop(m->writer, "the server was restarted");
@@ -166,6 +170,16 @@ store_settings(struct master *m)
 		db_call(m->writer, &stmt_setting, &p, NULL, NULL);
 		params_free(&p);
 	}
+}
+
+void
+node_reloaded(struct master *m)
+{
+	m->poll_interval_ms = (int)m->conf->poll_interval;
+	if (node_may_write(m))
+		store_settings(m);
+	/* Asleep, it waits for the former one. */
+	wake_up(m);
 }
 
 static void

@@ -336,6 +336,7 @@ on_reload(evutil_socket_t sig, short what, void *arg)
 			q->asked = fresh->command;
 	}
 	log_init("master", (enum log_level)fresh->log_level, (enum log_format)fresh->log_format);
+	node_reloaded(m);
 	retire_missing(m);
 	serve_configured(m);
 	task_declare_all(m);
