@@ -30,11 +30,13 @@ def test_invalid_configuration_changes_nothing(server, app, db):
 
 
 def test_valid_configuration_applies(server, app, db):
-    """New tasks, other settings of a task, another concurrency; a queue more and a queue less."""
-    one = server(config=app.config("seen", "fail", concurrency=1, more='task "fail" { handler = "app" max_attempts = 1 }'))
+    """New tasks, other settings of a task, another concurrency; a queue more and a queue less; another poll_interval,
+    which invoke must know of too."""
+    one = server(config=app.config("seen", "fail", concurrency=1, top='poll_interval = "1h"', more='task "fail" { handler = "app" max_attempts = 1 }'))
     wait_finished(db, invoke(db, "fail", '{"after_ms": 0}'), "failed")
     assert value(db, "select max_attempts from pgconductor.tasks where name = 'fail'") == 1
-    one.set_config(app.config("seen", "fail", "hold", "echo", concurrency=3,
+    asleep(db)
+    one.set_config(app.config("seen", "fail", "hold", "echo", concurrency=3, top='poll_interval = "300ms"',
                               more=f'task "fail" {{ handler = "app" max_attempts = 2 }}\n'
                                    f'queue "more" {{ handler = "more" }} handler "more" {{ command = "{app.command("answer")}" }}\n'
                                    f'task "stamp" {{ queue = "third" exec = "cat" }}'))
@@ -45,8 +47,14 @@ def test_valid_configuration_applies(server, app, db):
     i = invoke(db, "fail", '{"after_ms": 0}')
     wait_finished(db, i, "failed")
     assert len(app.runs(i)) == 2
+    assert value(db, "select value from pgconductor.settings where name = 'poll_interval_ms'") == "300"
+    asleep(db)
+    with db.transaction():
+        db.execute("set local pgconductor.notify = off")
+        i = invoke(db)
+    wait_finished(db, i, timeout=2)
     held = [invoke(db, "hold") for _ in range(4)]
-    wait_for(lambda: len(app.ledger.entries("run")) == 6)
+    wait_for(lambda: len(app.ledger.entries("run")) == 7)
     assert wait_finished(db, invoke(db, "stamp", "[1]"))[1] == [1]
     app.release()
     wait_empty(db)
@@ -58,7 +66,7 @@ def test_valid_configuration_applies(server, app, db):
     i = invoke(db, "stamp", "[2]")
     wait_finished(db, invoke(db))
     assert result(db, i)[0] == "ready" and unfinished(db) == 1
-    assert len(app.runs()) == 2 + 1 + 4 + 1 and held
+    assert len(app.runs()) == 1 + 2 + 1 + 4 + 1 and held
 
 
 def test_handlers_are_replaced_the_new_ones_first(server, app, db):
