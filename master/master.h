@@ -94,6 +94,8 @@ void	run_free_all(struct master *);
 typedef void (*run_each_cb)(struct master *, struct run *, void *);
 /* The callback may free the run it is given, no other. */
 void	run_each(struct master *, run_each_cb, void *);
+/* Its row is gone. */
+void	run_cancelled(struct master *, struct run *);
 /* It did not run and costs nothing: back into its lane's buffer, or gone if its shard is. */
 void	run_put_back(struct master *, struct run *);
 void	run_frame(struct master *, struct run *, const char *payload, size_t payload_len, const char *event,
@@ -395,6 +397,8 @@ void	note_flush(struct master *);
 /* Notes what was started a while ago. */
 void	note_old(struct master *);
 void	note_forget(struct master *, struct run *);
+/* Stops what was cancelled without this node having heard of it. */
+void	note_check(struct master *);
 
 /* ---- waking ---- */
 

@@ -27,6 +27,7 @@
 #define PROBE_MS	10000
 #define PROBE_LIMIT_MS	25000
 #define TASKS_MS	30000
+#define CHECK_MS	10000
 #define UPKEEP_MS	3600000
 /* After a reconnect other nodes may be about to come back too; their shards are left alone for so long. */
 #define SETTLED_MS	2000
@@ -36,7 +37,7 @@ struct node {
 	bool		 attached, attaching;
 	bool		 ever;
 	int64_t		 attached_ms;
-	int64_t		 balance_ms, floors_ms, beat_ms, probe_ms, heard_ms, tasks_ms, upkeep_ms;
+	int64_t		 balance_ms, floors_ms, beat_ms, probe_ms, heard_ms, tasks_ms, check_ms, upkeep_ms;
 	int64_t		 probe;
 	int64_t		 asked_ms;	/* when the first probe was sent that has not arrived; 0: none is on its way */
 	char		 host[256];
@@ -263,22 +264,8 @@ cancelled(struct master *m, const char *text)
 	r = run_find(m, id, xid);
 	if (r == NULL)
 		reader_cancelled(m, id, xid);
-	if (r == NULL || r->shard == NULL)
-		return;
-	/* Should it come back from where it is, it is not started. */
-	r->dropped = true;
-	switch (r->state) {
-	case RUN_BUFFERED:
-		queue_unbuffer(m, r);
-		run_free(m, r);
-		break;
-	case RUN_SENT:
-		worker_cancel(m, r, "cancelled");
-		break;
-	default:
-		/* Its row is gone: whatever comes of it finds none. */
-		break;
-	}
+	else if (r->shard != NULL)
+		run_cancelled(m, r);
 }
 
 static void
@@ -316,6 +303,7 @@ listener_up(struct db *db, void *arg)
 	m->nodes->heard_ms = clock_ms() - PROBE_LIMIT_MS;
 	m->nodes->asked_ms = 0;
 	/* What was sent meanwhile went to nobody. */
+	m->nodes->check_ms = 0;
 	task_load(m);
 	shard_unpark(m);
 	wake_up(m);
@@ -441,6 +429,8 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 			probe(m);
 		if (due(&n->tasks_ms, now, TASKS_MS))
 			task_load(m);
+		if (due(&n->check_ms, now, CHECK_MS))
+			note_check(m);
 		if (due(&n->upkeep_ms, now, UPKEEP_MS))
 			upkeep_run(m);
 	}

@@ -18,6 +18,9 @@ static const struct db_stmt stmt_note = { "note_running",
 static const struct db_stmt stmt_forget = { "forget_running",
 	"select pgconductor.forget_running($1::bigint[], $2::xid8[])" };
 
+static const struct db_stmt stmt_gone = { "gone",
+	"select pos from pgconductor.gone($1::bigint[], $2::xid8[]) pos" };
+
 struct notes {
 	struct params	 note, forget;
 	uint64_t	*execs;		/* of the runs in note */
@@ -153,4 +156,69 @@ note_forget(struct master *m, struct run *r)
 	db_call(m->writer, &stmt_forget, p, NULL, NULL);
 	params_reset(p);
 	r->noted = false;
+}
+
+/* ---- those that were cancelled unheard ---- */
+
+struct asked {
+	struct master	*master;
+	size_t		 n;
+	struct {
+		uint64_t exec, xid;
+	} run[];
+};
+
+static void
+gone(const struct db_answer *a, void *arg)
+{
+	struct asked *asked = arg;
+	struct master *m = asked->master;
+
+	if (a->outcome == DB_ERROR)
+		log_warnx("looking after what is running: %s", a->message);
+	for (int i = 0; a->outcome == DB_OK && i < a->rows; i++) {
+		size_t at = (size_t)db_int4(a, i, 0) - 1;
+		struct run *r = at < asked->n ? run_by_exec(m, asked->run[at].exec) : NULL;
+
+		/* It may have been moved since. */
+		if (r != NULL && r->state == RUN_SENT && r->xid == asked->run[at].xid)
+			run_cancelled(m, r);
+	}
+	free(asked);
+}
+
+/*
+ * A notification is lost with the connection that listens, and a client may have chosen to send none: what has been
+ * running for a while is looked up now and then.
+ */
+void
+note_check(struct master *m)
+{
+	struct asked *asked;
+	struct params p;
+	struct queue *q;
+	struct run *r;
+	size_t n = 0;
+
+	TAILQ_FOREACH(q, &m->queues, link)
+		TAILQ_FOREACH(r, &q->sent, link)
+			n += r->noted && !r->dropped;
+	if (n == 0 || m->moving != 0)
+		return;
+	asked = xcalloc(1, sizeof(*asked) + n * sizeof(asked->run[0]));
+	asked->master = m;
+	params_init(&p);
+	param_array(&p, PARAM_INT8);
+	param_array(&p, PARAM_XID8);
+	TAILQ_FOREACH(q, &m->queues, link)
+		TAILQ_FOREACH(r, &q->sent, link) {
+			if (!r->noted || r->dropped)
+				continue;
+			param_array_int8(&p, 0, (int64_t)r->id);
+			param_array_xid8(&p, 1, r->xid);
+			asked->run[asked->n].exec = r->exec;
+			asked->run[asked->n++].xid = r->xid;
+		}
+	db_call(m->control, &stmt_gone, &p, gone, asked);
+	params_free(&p);
 }

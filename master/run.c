@@ -182,6 +182,25 @@ run_each(struct master *m, run_each_cb cb, void *arg)
 }
 
 void
+run_cancelled(struct master *m, struct run *r)
+{
+	/* Should it come back from where it is, it is not started. */
+	r->dropped = true;
+	switch (r->state) {
+	case RUN_BUFFERED:
+		queue_unbuffer(m, r);
+		run_free(m, r);
+		break;
+	case RUN_SENT:
+		worker_cancel(m, r, "cancelled");
+		break;
+	default:
+		/* Whatever comes of it finds no row. */
+		break;
+	}
+}
+
+void
 run_put_back(struct master *m, struct run *r)
 {
 	if (r->noted)

@@ -22,6 +22,7 @@ sql_files = \
 	sql/functions/find_home.sql \
 	sql/functions/forget_running.sql \
 	sql/functions/free_mark.sql \
+	sql/functions/gone.sql \
 	sql/functions/has_failed.sql \
 	sql/functions/hide_escapes.sql \
 	sql/functions/invoke.sql \
