@@ -164,6 +164,30 @@ def test_cancel_that_overtakes_a_large_payload(server, app, cluster, db, short_t
         app.assert_once([block, last])
 
 
+def test_cancel_that_was_not_heard(server, app, cluster, db, scale, wait_for):
+    """Sent while nobody listened, or (which takes ten seconds) not sent at all: found out all the same, and nothing else
+    is stopped."""
+    server(config=app.config("seen", "hold"))
+    unheard, silent, other = [invoke(db, "hold") for _ in range(3)]
+    wait_for(lambda: value(db, "select count(*) from pgconductor.running") == 3)
+    admin = cluster.connect()
+    admin.execute(f'alter database "{db.info.dbname}" allow_connections false')
+    pid = backend(db, "listener")
+    db.execute("select pg_terminate_backend(%s)", (pid,))
+    wait_for(lambda: backend(db, "listener") is None)
+    assert value(db, "select pgconductor.cancel(%s)", unheard) is True
+    admin.execute(f'alter database "{db.info.dbname}" allow_connections true')
+    wait_for(lambda: app.ledger.entries("stopped", unheard), 8)
+    if scale(False, True):
+        db.execute("set pgconductor.notify = off")
+        assert value(db, "select pgconductor.cancel(%s)", silent) is True
+        wait_for(lambda: app.ledger.entries("stopped", silent), 15)
+    app.release()
+    wait_finished(db, other)
+    assert not app.ledger.entries("stopped", other)
+    admin.close()
+
+
 def test_late_cancel_does_not_hit_the_new_run(server, app, db, scale, wait_for):
     """Cancelled and retried at once: the former run is stopped, the new one is not. Fails when a cancel, or an outcome,
     is about an execution instead of a run."""
