@@ -8,9 +8,10 @@ CLEANFILES += proto/messages.c proto/messages.h
 EXTRA_DIST += proto/messages.def proto/gen-messages.awk proto/check-docs.sh \
 	proto/vectors/bad.jsonl proto/vectors/frames.jsonl proto/vectors/make.py
 
-# Its tables come from messages.def, too.
+# Its tables come from messages.def, too, and the constants of the libraries in other languages.
 dist_doc_DATA += docs/protocol.md
-TESTS += proto/check-docs.sh
+TESTS += proto/check-docs.sh proto/check-generated.sh
+EXTRA_DIST += proto/check-generated.sh proto/python/pgconductor/_messages.py proto/node/src/messages.js
 
 gen_messages = $(AWK) -f $(srcdir)/proto/gen-messages.awk
 message_sources = $(srcdir)/proto/messages.def $(srcdir)/proto/gen-messages.awk
