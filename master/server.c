@@ -424,6 +424,20 @@ open_self(void)
 	return fd;
 }
 
+/* libevent's usual clock counts in steps of 4 ms, more than the shortest ticks of wake.c. */
+static struct event_base *
+new_base(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base;
+
+	if (config == NULL || event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER) == -1 ||
+	    (base = event_base_new_with_config(config)) == NULL)
+		fatalx("libevent could not be set up");
+	event_config_free(config);
+	return base;
+}
+
 int
 server_run(struct server_options *opt)
 {
@@ -438,9 +452,9 @@ server_run(struct server_options *opt)
 	m.exe = open_self();
 	if (!drop_privileges(m.conf))
 		return EX_NOPERM;
-	m.base = event_base_new();
+	m.base = new_base();
 	m.dns = evdns_base_new(m.base, EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-	if (m.base == NULL || m.dns == NULL)
+	if (m.dns == NULL)
 		fatalx("libevent could not be set up");
 	m.stop_timer = evtimer_new(m.base, on_stop_timer, &m);
 	catch_signals(&m);

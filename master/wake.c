@@ -20,6 +20,8 @@
 
 #define TICK_MIN_MS	1
 #define TICK_BACKLOG_MS	20
+/* While it must not sleep, which is never for long. */
+#define TICK_STAY_MS	2
 /* Nodding: transactions that are still open may yet commit work without telling. */
 #define TICK_NODDING_MS	250
 /* Where sleeping is impossible. */
@@ -390,6 +392,12 @@ backlog(const struct master *m)
 	return false;
 }
 
+static void
+back_off(struct wake *w, int most)
+{
+	w->tick_ms = w->tick_ms * 2 < most ? w->tick_ms * 2 : most;
+}
+
 /* A poll was answered. */
 void
 wake_polled(struct master *m, size_t found)
@@ -407,10 +415,11 @@ wake_polled(struct master *m, size_t found)
 	}
 	switch (w->state) {
 	case AWAKE:
-		w->tick_ms = w->tick_ms * 2 < TICK_SLEEPLESS_MS ? w->tick_ms * 2 : TICK_SLEEPLESS_MS;
+		/* In the second after a taking nobody tells it of work, and it is not to sleep either. */
+		back_off(w, clock_ms() < w->stay_until_ms ? TICK_STAY_MS : TICK_SLEEPLESS_MS);
 		break;
 	case NODDING:
-		w->tick_ms = w->tick_ms * 2 < TICK_NODDING_MS ? w->tick_ms * 2 : TICK_NODDING_MS;
+		back_off(w, TICK_NODDING_MS);
 		break;
 	case LAST_LOOK:
 		/* The poll that was under way when the lock was granted does not count. */
