@@ -23,6 +23,9 @@
 #define BACKLOG_MAX	20000
 #define BACKLOG_BYTES	((size_t)24 << 20)
 #define IN_FLIGHT_MAX	2
+/* So many wait for more, for so long since the last were sent. */
+#define FEW		64
+#define FEW_MS		3
 #define LOCKED_RETRY_MS	200
 #define BROKEN_RETRY_MS	1000
 
@@ -61,6 +64,8 @@ struct settle {
 	struct batchlist sent;
 	size_t		 backlog, backlog_bytes;
 	int		 in_flight;
+	int64_t		 gathered_ms;	/* when outcomes that had gathered were last sent */
+	struct event	*few;		/* sends few outcomes */
 	struct event	*retry;
 	struct params	 params;
 	struct batch	*spare;
@@ -122,7 +127,7 @@ text_of(struct batch *b, const struct outcome *o)
 }
 
 static void
-on_retry(evutil_socket_t fd, short what, void *arg)
+on_time(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
@@ -136,7 +141,8 @@ settle_init(struct master *m)
 
 	TAILQ_INIT(&st->waiting);
 	TAILQ_INIT(&st->sent);
-	st->retry = evtimer_new(m->base, on_retry, m);
+	st->few = evtimer_new(m->base, on_time, m);
+	st->retry = evtimer_new(m->base, on_time, m);
 	m->settle = st;
 	st->gathering = batch_new(m);
 }
@@ -166,6 +172,7 @@ settle_free(struct master *m)
 	batch_list_free(&st->waiting);
 	batch_list_free(&st->sent);
 	params_free(&st->params);
+	event_free(st->few);
 	event_free(st->retry);
 	free(st);
 }
@@ -389,19 +396,39 @@ all_owned(const struct batch *b)
 	return true;
 }
 
+/*
+ * What has gathered joins those to be sent. A commit costs much more than a row: a few outcomes that follow others
+ * closely wait for more of them, and the first after a pause does not. Returns how long to wait, or 0.
+ */
+static int64_t
+stop_gathering(struct master *m, int64_t now)
+{
+	struct settle *st = m->settle;
+
+	if (st->gathering->n == 0 || st->in_flight >= IN_FLIGHT_MAX)
+		return 0;
+	if (st->gathering->n < FEW && now - st->gathered_ms < FEW_MS && !m->stopping)
+		return FEW_MS - (now - st->gathered_ms);
+	TAILQ_INSERT_TAIL(&st->waiting, st->gathering, link);
+	st->gathering = batch_new(m);
+	st->gathered_ms = now;
+	return 0;
+}
+
 void
 settle_flush(struct master *m)
 {
 	struct settle *st = m->settle;
 	struct batch *b, *next;
-	int64_t now = clock_ms();
+	int64_t now = clock_ms(), wait;
 	bool later = false;
 
 	if (!node_may_write(m) || m->moving != 0)
 		return;
-	if (st->gathering->n != 0 && st->in_flight < IN_FLIGHT_MAX) {
-		TAILQ_INSERT_TAIL(&st->waiting, st->gathering, link);
-		st->gathering = batch_new(m);
+	if ((wait = stop_gathering(m, now)) != 0) {
+		struct timeval tv = { 0, wait * 1000 };
+
+		event_add(st->few, &tv);
 	}
 	for (b = TAILQ_FIRST(&st->waiting); b != NULL && st->in_flight < IN_FLIGHT_MAX; b = next) {
 		next = TAILQ_NEXT(b, link);
