@@ -2,6 +2,7 @@
 # proves that none is missing.
 sql_files = \
 	sql/migrations/0001_tables.sql \
+	sql/migrations/0002_logs.sql \
 	sql/functions/attach_node.sql \
 	sql/functions/awake.sql \
 	sql/functions/backoff.sql \
@@ -16,6 +17,7 @@ sql_files = \
 	sql/functions/duration_ms.sql \
 	sql/functions/ensure_partition.sql \
 	sql/functions/ensure_queue.sql \
+	sql/functions/execution_logs.sql \
 	sql/functions/executions_all.sql \
 	sql/functions/expire.sql \
 	sql/functions/fetch.sql \
@@ -43,6 +45,7 @@ sql_files = \
 	sql/functions/now.sql \
 	sql/functions/park.sql \
 	sql/functions/partition_statements.sql \
+	sql/functions/partitioned.sql \
 	sql/functions/poll.sql \
 	sql/functions/poll_interval.sql \
 	sql/functions/probe.sql \
@@ -73,6 +76,7 @@ sql_files = \
 	sql/functions/upkeep.sql \
 	sql/functions/use_lane.sql \
 	sql/functions/wake.sql \
+	sql/functions/write_logs.sql \
 	sql/finish.sql
 
 noinst_LTLIBRARIES += libsql.la

@@ -30,6 +30,7 @@ integration_tests = \
 	tests/integration/test_sql_batch.py \
 	tests/integration/test_sql_history.py \
 	tests/integration/test_sql_invoke.py \
+	tests/integration/test_sql_logs.py \
 	tests/integration/test_sql_plans.py \
 	tests/integration/test_sql_upkeep.py \
 	tests/integration/test_sql_install.py \

@@ -10,7 +10,7 @@ import pytest
 from support import paths
 from support.sqlnode import declare, one
 
-CLIENT = {"invoke", "invoke_batch", "cancel", "retry", "result", "declare_task"}
+CLIENT = {"invoke", "invoke_batch", "cancel", "retry", "result", "declare_task", "execution_logs"}
 SQL = os.path.join(paths.SRC, "sql")
 
 
@@ -189,7 +189,7 @@ def test_in_a_schema_that_an_administrator_made(own_cluster):
 
 def test_settings(db):
     assert dict(db.execute("select name, value from pgconductor.settings where name not like '%digest%'").fetchall()) == {
-        "max_payload": "16777216", "poll_interval_ms": "5000", "schema_version": str(len(sql_files("migrations")))}
+        "keep_logs_ms": "604800000", "max_payload": "16777216", "poll_interval_ms": "5000", "schema_version": str(len(sql_files("migrations")))}
     with pytest.raises(psycopg.errors.UniqueViolation):
         db.execute("insert into pgconductor.settings values ('max_payload', '1')")
 

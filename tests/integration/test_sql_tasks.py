@@ -237,7 +237,8 @@ def test_number_of_shards(db):
 
 
 @pytest.mark.parametrize("name,value", [("max_payload", "1023"), ("max_payload", "x"), ("max_payload", "2000000000"),
-                                        ("poll_interval_ms", "0"), ("poll_interval_ms", "-1"), ("other", "1")])
+                                        ("poll_interval_ms", "0"), ("poll_interval_ms", "-1"), ("keep_logs_ms", "-1"),
+                                        ("keep_logs_ms", "1d"), ("other", "1")])
 def test_bad_settings(db, name, value):
     with pytest.raises(psycopg.Error) as caught:
         db.execute("select pgconductor.set_setting(%s, %s)", (name, value))

@@ -15,10 +15,10 @@ def at(conn, moment):
     conn.execute("select set_config('pgconductor.fake_now', %s, false)", (str(moment),))
 
 
-def days(db):
+def days(db, table="finished_executions"):
     return [r[0] for r in db.execute(
         "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid"
-        " where i.inhparent = 'pgconductor.finished_executions'::regclass order by 1").fetchall()]
+        " where i.inhparent = ('pgconductor.' || %s)::regclass order by 1", (table,)).fetchall()]
 
 
 def run_upkeep(conn, force=False, skip=()):
@@ -52,8 +52,8 @@ def node(db, connect, control):
     return made
 
 
-def day(offset):
-    return "finished_" + (NOW + datetime.timedelta(days=offset)).strftime("%Y%m%d")
+def day(offset, stem="finished"):
+    return f"{stem}_" + (NOW + datetime.timedelta(days=offset)).strftime("%Y%m%d")
 
 
 def finish(db, node, moment, outcome="completed", task="work", n=1):
@@ -75,6 +75,7 @@ def kept(db):
 def test_installed_a_week_ahead(db):
     today = one(db, "select (now() at time zone 'UTC')::date")[0]
     assert days(db) == [f"finished_{today + datetime.timedelta(days=n):%Y%m%d}" for n in range(-1, 8)]
+    assert days(db, "logs") == [f"logs_{today + datetime.timedelta(days=n):%Y%m%d}" for n in range(-1, 8)]
     assert run_upkeep(db)[0].startswith("select")
 
 
@@ -90,7 +91,7 @@ def test_a_week_ahead_by_utc_day(db, connect):
     # The parts have what the whole has.
     assert one(db, "select count(*) from pg_index where indrelid = %s::regclass", "pgconductor." + day(0)) == (2,)
     at(conn, "2031-03-16 00:00:00+00")
-    assert len([s for s in run_upkeep(conn) if s.startswith("create")]) == 1
+    assert len([s for s in run_upkeep(conn) if s.startswith("create")]) == 2
 
 
 def test_one_node_at_a_time(db, connect, control):
@@ -117,7 +118,7 @@ def test_settling_goes_on_beside_an_open_reader(db, connect, node, control):
     writer_reader.execute("select count(*) from pgconductor.finished_executions")
     at(control, NOW + datetime.timedelta(days=5))
     statements = [r[0] for r in control.execute("select pgconductor.upkeep()").fetchall()]
-    assert len([s for s in statements if "attach" in s]) == 5
+    assert len([s for s in statements if "attach" in s]) == 10
     for statement in statements:
         if "attach" in statement or statement.startswith("create"):
             control.execute(statement)
