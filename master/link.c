@@ -168,6 +168,19 @@ on_returned(struct master *m, struct queue *q)
 }
 
 static void
+on_log(struct master *m, struct queue *q)
+{
+	struct run *r = sent_run(m, q, msg.exec);
+	struct msg_log line;
+	const char *why;
+
+	if (msg_log_decode(&msg, &line, &why) == -1)
+		protocol_error(q, why);
+	else if (r != NULL)
+		lines_add(m, r, &line);
+}
+
+static void
 on_slots(struct master *m, struct queue *q)
 {
 	struct msg_slots slots;
@@ -244,6 +257,9 @@ on_frame(struct peer *peer, const uint8_t *body, size_t len, void *arg)
 		break;
 	case MSG_FAIL:
 		on_fail(m, q);
+		break;
+	case MSG_LOG:
+		on_log(m, q);
 		break;
 	case MSG_SLOTS:
 		on_slots(m, q);

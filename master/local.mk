@@ -4,6 +4,7 @@ libmaster_la_SOURCES = \
 	master/clock.h \
 	master/db.c master/db.h \
 	master/lane.c \
+	master/lines.c \
 	master/link.c \
 	master/master.h \
 	master/node.c \

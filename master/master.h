@@ -8,7 +8,7 @@
  *	reader.c	reading ready runs: cursors, late lists
  *	run.c		the runs in memory, found by exec and by (id, ready_xid)
  *	queue.c		buffers and dispatch
- *	settle.c	writing outcomes;  note.c  the table `running`
+ *	settle.c	writing outcomes;  note.c  the table `running`;  lines.c  what executions print
  *	wake.c		when to poll, and going to sleep
  *	task.c		what the tasks table says; declaring and serving
  *	worker.c	worker processes;  link.c  their messages
@@ -62,7 +62,10 @@ struct run {
 	bool		 noted;		/* stands in `running` */
 	bool		 dropped;	/* its row is not ours any more: the outcome is ignored */
 	bool		 large;		/* its payload is fetched when it is dispatched */
+	bool		 gap;		/* the last line it gave was dropped */
 	uint32_t	 attempt;	/* of this run: 1 for the first */
+	uint32_t	 lines;		/* taken of it */
+	uint64_t	 lot;		/* of lines, that the last one is in */
 	int		 pool;
 	int64_t		 sent_ms;
 	pid_t		 pid;		/* of its handler, once started */
@@ -400,6 +403,20 @@ void	note_forget(struct master *, struct run *);
 /* Stops what was cancelled without this node having heard of it. */
 void	note_check(struct master *);
 
+/* ---- what executions print ---- */
+
+/* lines.c */
+void	lines_init(struct master *);
+void	lines_free(struct master *);
+struct msg_log;
+void	lines_add(struct master *, struct run *, const struct msg_log *);
+/* Something waits to be written; of this run. */
+bool	lines_waiting(const struct master *);
+bool	lines_wait_of(const struct master *, const struct run *);
+/* Sends what waits, on the writer. */
+void	lines_flush(struct master *);
+bool	lines_idle(const struct master *);
+
 /* ---- waking ---- */
 
 /* wake.c */
@@ -454,6 +471,7 @@ void	server_worker_ended(struct master *, struct queue *);
 
 struct settle;
 struct notes;
+struct lines;
 struct wake;
 struct node;
 struct upkeep;
@@ -478,6 +496,7 @@ struct master {
 	struct reader		 reader;
 	struct settle		*settle;
 	struct notes		*notes;
+	struct lines		*lines;
 	struct wake		*wakes;
 	struct node		*nodes;
 	struct upkeep		*upkeep;	/* while it runs */

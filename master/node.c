@@ -158,10 +158,11 @@ store_settings(struct master *m)
 	const struct { const char *name; int64_t value; } settings[] = {
 		{ "max_payload", m->conf->max_payload },
 		{ "poll_interval_ms", m->conf->poll_interval },
+		{ "keep_logs_ms", m->conf->keep_logs },
 	};
 	struct params p;
 
-	for (int i = 0; m->conf->path != NULL && i < 2; i++) {
+	for (int i = 0; m->conf->path != NULL && i < 3; i++) {
 		char text[24];
 
 		snprintf(text, sizeof(text), "%lld", (long long)settings[i].value);

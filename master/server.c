@@ -234,7 +234,8 @@ void
 server_progress(struct master *m)
 {
 	if (m->stopping) {
-		if (workers_ended(m) && settle_idle(m) && (TAILQ_EMPTY(&m->shards) || !node_may_write(m)))
+		lines_flush(m);
+		if (workers_ended(m) && settle_idle(m) && (lines_idle(m) || !node_may_write(m)) && (TAILQ_EMPTY(&m->shards) || !node_may_write(m)))
 			loop_exit(m);
 		return;
 	}
@@ -433,7 +434,7 @@ new_base(void)
 
 	if (config == NULL || event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER) == -1 ||
 	    (base = event_base_new_with_config(config)) == NULL)
-		fatalx("libevent could not be set up");
+		fatalx("no event loop");
 	event_config_free(config);
 	return base;
 }
@@ -454,13 +455,14 @@ server_run(struct server_options *opt)
 		return EX_NOPERM;
 	m.base = new_base();
 	m.dns = evdns_base_new(m.base, EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-	if (m.dns == NULL)
+	if (m.base == NULL || m.dns == NULL)
 		fatalx("libevent could not be set up");
 	m.stop_timer = evtimer_new(m.base, on_stop_timer, &m);
 	catch_signals(&m);
 	worker_sweep_init(&m);
 	settle_init(&m);
 	note_init(&m);
+	lines_init(&m);
 	wake_init(&m);
 	reader_init(&m);
 	start(&m);
@@ -475,6 +477,7 @@ server_run(struct server_options *opt)
 	wake_free(&m);
 	settle_free(&m);
 	note_free(&m);
+	lines_free(&m);
 	run_free_all(&m);
 	task_free_all(&m);
 	for (size_t i = 0; i < 4; i++)

@@ -350,6 +350,10 @@ batch_send(struct master *m, struct batch *b)
 	TAILQ_INSERT_TAIL(&st->sent, b, link);
 	st->in_flight++;
 	b->failed = b->plain_done = b->full_done = false;
+	/* What a run has said goes ahead of its outcome. */
+	for (size_t i = 0; lines_waiting(m) && i < b->n; i++)
+		if (lines_wait_of(m, b->v[i].run))
+			lines_flush(m);
 	/* Which way each goes is fixed now: a note may be written or lost before the answer. */
 	for (size_t i = 0; i < b->n; i++)
 		b->v[i].careful = !is_plain(&b->v[i]);

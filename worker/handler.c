@@ -256,7 +256,7 @@ handler_stop_execution(struct handler *h, struct execution *x, struct pstr reaso
 	peer_flush(h->peer);
 }
 
-const char *
+const struct execution *
 handler_only_execution(const struct handler *h)
 {
 	const struct execution *x;
@@ -265,7 +265,7 @@ handler_only_execution(const struct handler *h)
 		return NULL;
 	TAILQ_FOREACH(x, &h->outstanding, entry)
 		if (x->state != EXEC_SENT)
-			return x->id;
+			return x;
 	return NULL;
 }
 

@@ -39,6 +39,7 @@
 #define EXEC_ID_BYTES		24
 #define PROCESS_MARK		"PGCONDUCTOR_PROCESS="	/* and a number, in the environment of each process */
 
+struct execution;
 struct handler;
 struct oneshot;
 struct pool;
@@ -133,18 +134,19 @@ void	sweep_orphans(struct worker *);
 /* Kills every child, started by us or not, and waits for them. */
 void	sweep_everything(struct worker *);
 
-/* ---- stream.c: what programs print, line by line into the log ---- */
+/* ---- stream.c: what programs print, line by line into the log and to the master ---- */
 
 struct meter {				/* the allowance of one process */
 	struct worker		*w;
 	const char		*program;
 	pid_t			 pid;
-	const char		*exec_id;	/* of a one-shot */
+	const struct execution	*execution;	/* of a one-shot, else NULL */
 	const struct handler	*handler;	/* else NULL */
 	uint64_t		 second;
 	size_t			 lines, bytes;	/* logged in that second */
 	size_t			 taken;		/* bytes read in that second */
 	uint64_t		 dropped;	/* lines, since that was last reported */
+	uint64_t		 unstored;	/* likewise: logged here, and not passed on */
 	struct event		 next;		/* the next second, when something waits for it */
 	bool			 next_set;
 	struct stream		*stream;
@@ -155,6 +157,7 @@ struct stream {
 	struct event		 ev;
 	int			 fd;		/* -1: closed */
 	bool			 paused;
+	bool			 talks;		/* something has come, or may */
 	bool			 cutting;	/* the rest of a line that was too long is being dropped */
 	struct buf		 line;		/* the beginning of one */
 	struct buf		*tail;		/* keeps the end of all of it too, when not NULL */
@@ -163,10 +166,13 @@ struct stream {
 #define STREAM_TAIL 4096
 
 void	meter_open(struct meter *, struct worker *, const char *program, pid_t);
-/* A LOG message; id: the execution's, or NULL. */
-void	meter_log(struct meter *, const struct msg_log *, const char *id);
+/* A LOG message, of that execution if it is not NULL. */
+void	meter_log(struct meter *, const struct msg_log *, const struct execution *);
 void	meter_close(struct meter *);
 void	stream_open(struct stream *, struct meter *, int fd, struct buf *tail);
+/* From now on it is looked at by stream_catch_up, which reads what is there now. */
+void	stream_listen(struct stream *);
+void	stream_catch_up(struct stream *);
 /* Reads what is there without waiting for more, then closes. */
 void	stream_finish(struct stream *);
 
@@ -240,6 +246,8 @@ void	link_started(struct worker *, const struct pool *, pid_t, uint64_t *execs, 
 void	link_slots(struct worker *, unsigned pool, int64_t slots);
 void	link_announce(struct worker *, const struct msg_announce *);
 void	link_broken(struct worker *, const struct pool *, const char *reason);
+/* False when it was not sent: the master has enough to read. */
+bool	link_log(struct worker *, uint64_t exec, const struct msg_log *);
 void	link_bye(struct worker *);
 void	link_check_choked(struct worker *);
 
@@ -309,8 +317,8 @@ void	handler_run(struct handler *, struct execution *, const uint8_t *frame, siz
 void	handler_tell_started(struct handler *);
 void	handler_answered(struct handler *, struct execution *);
 void	handler_stop_execution(struct handler *, struct execution *, struct pstr reason);
-/* The id of what is running there if that is one execution, else NULL. */
-const char *handler_only_execution(const struct handler *);
+/* What is running there if that is one execution, else NULL. */
+const struct execution *handler_only_execution(const struct handler *);
 /* deadline_ms 0: none. */
 void	handler_drain(struct handler *, uint64_t deadline_ms);
 void	handler_finish(struct handler *);

@@ -15,6 +15,7 @@
 #include "worker/internal.h"
 
 #define PENDING_HIGH	(8u << 20)	/* bytes for the master before handlers are held up */
+#define LOG_PENDING	(2u << 20)	/* bytes for the master before log lines are dropped */
 #define MESSAGE_BYTES	2048
 
 static void
@@ -290,6 +291,16 @@ link_broken(struct worker *w, const struct pool *pool, const char *reason)
 	msg_broken_encode(out(w), 0, &m);
 	flush(w);
 	buf_free(&text);
+}
+
+bool
+link_log(struct worker *w, uint64_t exec, const struct msg_log *line)
+{
+	if (w->master == NULL || peer_pending(w->master) > LOG_PENDING)
+		return false;
+	msg_log_encode(out(w), exec, line);
+	flush(w);
+	return true;
 }
 
 void

@@ -223,7 +223,7 @@ open_streams(struct oneshot *o, const struct ends *e)
 	event_assign(&o->out_ev, o->w->base, o->out_fd, EV_READ | EV_PERSIST, on_out, o);
 	event_add(&o->out_ev, NULL);
 	meter_open(&o->meter, o->w, o->program->name, o->proc.pid);
-	o->meter.exec_id = o->x->id;
+	o->meter.execution = o->x;
 	stream_open(&o->err, &o->meter, e->err[0], &o->tail);
 }
 

@@ -219,8 +219,12 @@ own_execution(struct handler *h, const struct msg *frame)
 {
 	struct execution *x = exec_find(h->w, frame->exec);
 
-	if (x != NULL && x->handler == h)
+	if (x != NULL && x->handler == h) {
+		/* What it has printed so far is this one's, as long as it is alone. */
+		if (h->outstanding_n == 1)
+			stream_catch_up(&h->log);
 		return x;
+	}
 	/* It ended while CANCEL was on its way, and then answered that. */
 	if (x == NULL && h->strays > 0) {
 		h->strays--;
@@ -310,7 +314,10 @@ on_log(struct handler *h, struct msg *frame)
 		handler_fault(h, "protocol error: %s", why);
 		return;
 	}
-	meter_log(&h->meter, &m, x != NULL && x->handler == h ? x->id : NULL);
+	/* What it has printed before stands before this. */
+	stream_listen(&h->log);
+	stream_catch_up(&h->log);
+	meter_log(&h->meter, &m, x != NULL && x->handler == h ? x : NULL);
 }
 
 static void

@@ -1,5 +1,5 @@
 /*
- * What programs print, line by line into the log. Worker.
+ * What programs print, line by line into the log, and to the master if it is known which execution printed it. Worker.
  *
  * Lines are bounded in length, and a process in lines and bytes per second: what is beyond that is dropped and
  * counted. One that writes faster still is not read for the rest of the second, so that it waits and not we.
@@ -12,15 +12,21 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/json.h"
 #include "common/log.h"
+#include "common/utf8.h"
 #include "worker/internal.h"
 
 #define LINE_BYTES	4096			/* longest line */
+#define FIELDS_BYTES	(16u << 10)		/* longest fields of a LOG message */
 #define METER_LINES	1000			/* logged per second */
 #define METER_BYTES	(512u << 10)		/* logged per second */
 #define METER_TAKEN	(16u << 20)		/* read per second */
 #define READ_BYTES	(16u << 10)
+#define PIPE_BYTES	(64u << 10)		/* what a pipe holds */
 #define FINISH_BYTES	(1u << 20)		/* read of a process that has ended */
+#define FIRST		0			/* priorities: ahead of all else in a pass, or in its turn */
+#define IN_TURN		1
 
 static const char *
 text_of(const struct buf *b)
@@ -41,32 +47,63 @@ write_terminal(const struct meter *m, const struct buf *text)
 	(void)written;
 }
 
-static void
-write_line(const struct meter *m, const char *line, size_t len)
+/* The one that prints, as far as that is known. */
+static const struct execution *
+execution_of(const struct meter *m)
 {
+	return m->handler != NULL ? handler_only_execution(m->handler) : m->execution;
+}
+
+/* To the master, which stores it. */
+static void
+pass_on(struct meter *m, const struct execution *x, enum log_level level, struct pstr message, struct pstr fields)
+{
+	struct msg_log line = { .level = pstr(log_level_name(level)), .message = message, .fields = fields };
+
+	if (x != NULL && !link_log(m->w, x->exec, &line))
+		m->unstored++;
+}
+
+static void
+write_line(struct meter *m, const char *line, size_t len)
+{
+	const struct execution *x = execution_of(m);
 	struct worker *w = m->w;
 	struct buf *text = &w->text;
-	const char *id;
 
 	buf_reset(text, LINE_BYTES * 2);
 	text_clean(text, line, len, LINE_BYTES);
-	if (w->terminal) {
+	if (w->terminal)
 		write_terminal(m, text);
-		return;
-	}
-	id = m->handler != NULL ? handler_only_execution(m->handler) : m->exec_id;
-	log_info("queue=%s program=%s pid=%d%s%s: %.*s", w->queue, m->program, (int)m->pid,
-	    id != NULL ? " execution=" : "", id != NULL ? id : "", (int)text->len, text_of(text));
+	else
+		log_info("queue=%s program=%s pid=%d%s%s: %.*s", w->queue, m->program, (int)m->pid,
+		    x != NULL ? " execution=" : "", x != NULL ? x->id : "", (int)text->len, text_of(text));
+	pass_on(m, x, LOG_LEVEL_INFO, (struct pstr){ text_of(text), text->len }, (struct pstr){ NULL, 0 });
+}
+
+static void
+report(struct meter *m, const char *text)
+{
+	log_warnx("queue=%s program=%s pid=%d: %s", m->w->queue, m->program, (int)m->pid, text);
+	pass_on(m, execution_of(m), LOG_LEVEL_WARN, pstr(text), (struct pstr){ NULL, 0 });
 }
 
 static void
 report_dropped(struct meter *m)
 {
-	if (m->dropped > 0)
-		log_warnx("queue=%s program=%s pid=%d: %llu lines dropped: more than %d lines or %u KiB in a second",
-		    m->w->queue, m->program, (int)m->pid, (unsigned long long)m->dropped, METER_LINES,
-		    METER_BYTES >> 10);
-	m->dropped = 0;
+	char text[128];
+
+	if (m->dropped > 0) {
+		snprintf(text, sizeof(text), "%llu lines dropped: more than %d lines or %u KiB in a second",
+		    (unsigned long long)m->dropped, METER_LINES, METER_BYTES >> 10);
+		report(m, text);
+	}
+	if (m->unstored > 0) {
+		snprintf(text, sizeof(text), "%llu lines not stored: the server could not take more",
+		    (unsigned long long)m->unstored);
+		report(m, text);
+	}
+	m->dropped = m->unstored = 0;
 }
 
 static void
@@ -151,19 +188,46 @@ level_of(struct pstr s)
 	return LOG_LEVEL_ERROR;
 }
 
-void
-meter_log(struct meter *m, const struct msg_log *msg, const char *id)
+static struct pstr
+cut(struct pstr s)
 {
-	enum log_level level = level_of(msg->level);
+	return (struct pstr){ s.p, s.len > LINE_BYTES ? utf8_span(s.p, LINE_BYTES) : s.len };
+}
+
+/* What is not JSON, or too long, cannot be stored with the line. */
+static struct pstr
+storable(struct pstr fields)
+{
+	const char *why;
+	size_t at;
+
+	if (fields.len > FIELDS_BYTES || json_check(fields.p, fields.len, &at, &why) == -1)
+		return (struct pstr){ NULL, 0 };
+	return fields;
+}
+
+static void
+write_log(const struct meter *m, enum log_level level, struct pstr message, struct pstr fields, const struct execution *x)
+{
 	void (*const put[])(const char *, ...) = { log_debug, log_info, log_warnx, log_error };
 
-	if (!log_enabled(level) || !admit(m, msg->message.len + msg->fields.len))
-		return;
 	put[level]("queue=%s program=%s pid=%d%s%s: %.*s%s%.*s", m->w->queue, m->program, (int)m->pid,
-	    id != NULL ? " execution=" : "", id != NULL ? id : "",
-	    (int)(msg->message.len < LINE_BYTES ? msg->message.len : LINE_BYTES), msg->message.p,
-	    msg->fields.len > 0 ? " " : "", (int)(msg->fields.len < LINE_BYTES ? msg->fields.len : LINE_BYTES),
-	    msg->fields.len > 0 ? msg->fields.p : "");
+	    x != NULL ? " execution=" : "", x != NULL ? x->id : "", (int)message.len, message.p,
+	    fields.len > 0 ? " " : "", (int)fields.len, fields.len > 0 ? fields.p : "");
+}
+
+void
+meter_log(struct meter *m, const struct msg_log *msg, const struct execution *x)
+{
+	enum log_level level = level_of(msg->level);
+	bool logged = log_enabled(level), stored = x != NULL && (logged || level >= LOG_LEVEL_INFO);
+
+	if ((!logged && !stored) || !admit(m, msg->message.len + msg->fields.len))
+		return;
+	if (logged)
+		write_log(m, level, cut(msg->message), cut(msg->fields), x);
+	if (stored)
+		pass_on(m, x, level, cut(msg->message), msg->fields.p != NULL ? storable(msg->fields) : msg->fields);
 }
 
 void
@@ -249,6 +313,14 @@ stream_close(struct stream *s)
 	buf_free(&s->line);
 }
 
+/* An event that waits to be run keeps its priority, and comes here itself. */
+void
+stream_listen(struct stream *s)
+{
+	if (!s->talks && event_priority_set(&s->ev, IN_TURN) == 0)
+		s->talks = true;
+}
+
 /* How many bytes came; 0 when there are no more now, -1 at the end. */
 static ssize_t
 read_some(struct stream *s)
@@ -260,29 +332,51 @@ read_some(struct stream *s)
 		return errno == EAGAIN || errno == EINTR ? 0 : -1;
 	if (n == 0)
 		return -1;
+	stream_listen(s);
 	take(s, chunk, (size_t)n);
+	return n;
+}
+
+static ssize_t
+read_metered(struct stream *s)
+{
+	ssize_t n = read_some(s);
+
+	if (n == -1) {
+		stream_close(s);
+		return -1;
+	}
+	s->meter->taken += (size_t)n;
+	if (s->meter->taken < METER_TAKEN)
+		return n;
+	/* meter_line resets this at a new second; a stream without lines is reset by the timer. */
+	s->paused = true;
+	event_del(&s->ev);
+	wait_next(s->meter);
 	return n;
 }
 
 static void
 on_readable(evutil_socket_t fd, short what, void *arg)
 {
-	struct stream *s = arg;
-	ssize_t n = read_some(s);
-
 	(void)fd;
 	(void)what;
-	if (n == -1) {
-		stream_close(s);
-		return;
-	}
-	s->meter->taken += (size_t)n;
-	if (s->meter->taken < METER_TAKEN)
-		return;
-	/* meter_line resets this at a new second; a stream without lines is reset by the timer. */
-	s->paused = true;
-	event_del(&s->ev);
-	wait_next(s->meter);
+	read_metered(arg);
+}
+
+/*
+ * What a program printed before it sent a frame stands in its pipe when the frame is read. Looking costs a system call,
+ * so only those that have printed or logged something before are looked at; and lest their first lines be missed, these
+ * are read ahead of everything that came in the same pass.
+ */
+void
+stream_catch_up(struct stream *s)
+{
+	size_t total = 0;
+	ssize_t n;
+
+	while (s->talks && s->fd != -1 && !s->paused && total < PIPE_BYTES && (n = read_metered(s)) > 0)
+		total += (size_t)n;
 }
 
 void
@@ -290,12 +384,13 @@ stream_open(struct stream *s, struct meter *m, int fd, struct buf *tail)
 {
 	s->meter = m;
 	s->fd = fd;
-	s->paused = s->cutting = false;
+	s->paused = s->talks = s->cutting = false;
 	s->tail = tail;
 	buf_init(&s->line);
 	m->stream = s;
 	fcntl(fd, F_SETFL, O_NONBLOCK);
 	event_assign(&s->ev, m->w->base, fd, EV_READ | EV_PERSIST, on_readable, s);
+	event_priority_set(&s->ev, FIRST);
 	event_add(&s->ev, NULL);
 }
 

@@ -441,6 +441,8 @@ init(struct worker *w, const char *queue)
 	buf_init(&w->text);
 	if ((w->base = event_base_new()) == NULL)
 		fatalx("event_base_new");
+	/* The first is for streams, see there; all else has the second. */
+	event_base_priority_init(w->base, 2);
 	event_assign(&w->pass, w->base, -1, 0, on_pass, w);
 	event_assign(&w->tick, w->base, -1, EV_PERSIST, on_tick, w);
 	evtimer_assign(&w->deadline, w->base, on_deadline, w);

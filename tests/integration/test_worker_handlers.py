@@ -342,6 +342,86 @@ def test_credit_log_and_what_is_unknown():
         m.wait_slots(0)
 
 
+def log_of(m, execution):
+    """(level, message, fields) of the LOG frames that came for an execution, in order."""
+    return [(f["level"], f["message"], f.get("fields")) for n, x, f in m.frames if n == "LOG" and x == execution]
+
+
+LOGS = """
+h = Handler(credit=3, concurrency=2, tasks=[{"name": "log"}, {"name": "print"}, {"name": "wait"}], capabilities=["log"])
+@h.task("log")
+def log(run):
+    for level, message, fields in run.payload:
+        h.send("LOG", run.exec, {"level": level, "message": message} | ({"fields": fields} if fields else {}))
+    h.send("LOG", 0, {"level": "error", "message": "of the process"})
+    h.send("LOG", run.exec + 1000, {"level": "error", "message": "of nobody"})
+@h.task("print")
+def say(run): os.write(1, run.payload.encode())
+@h.task("wait")
+def wait(run):
+    while not os.path.exists(run.payload): time.sleep(0.01)
+h.serve()
+"""
+
+
+def test_log_messages_go_to_the_master():
+    with FakeMaster(level="warn") as m:
+        m.setup(m.program("app", LOGS))
+        m.ready(3)
+        long = "x" * 4095 + "é"
+        m.run(7, "log", json.dumps([("info", "one", None), ("warn", "", '{"a": [1.50,  2]}'), ("debug", "no", None),
+                                    ("error", long, "{not json}"), ("strange", "two\nlines", '"' + "y" * (16 << 10) + '"')]))
+        m.done(7)
+        # Before the final frame, what cannot be kept left out, and nothing that is nobody's.
+        assert log_of(m, 7) == [("info", "one", None), ("warn", "", '{"a": [1.50,  2]}'), ("error", "x" * 4095, None),
+                                ("error", "two\nlines", None)]
+        assert {x for n, x, _ in m.frames if n == "LOG"} == {7}
+        m.logged("of the process")
+    with FakeMaster(level="debug") as m:
+        m.setup(m.program("app", LOGS))
+        m.ready(3)
+        m.run(7, "log", json.dumps([("debug", "yes", None)]))
+        m.done(7)
+        assert log_of(m, 7) == [("debug", "yes", None)]
+
+
+def test_what_is_printed_goes_to_the_master():
+    with FakeMaster(level="error", terminal=True) as m:
+        m.setup(m.program("app", LOGS))
+        m.ready(3)
+        for x in range(1, 50):
+            m.run(x, "print", json.dumps(f"printed by {x}\nbad \x00 \x1b[0m\nand no end"))
+            m.done(x)
+            start = "and no end" if x > 1 else ""
+            assert log_of(m, x) == [("info", f"{start}printed by {x}", None), ("info", "bad \ufffd \x1b[0m", None)]
+        # Another one runs there: nobody knows whose it is.
+        flag = m.directory + "/flag"
+        m.run(100, "wait", json.dumps(flag))
+        m.run(101, "print", '"whose?\\n"')
+        m.done(101)
+        m.logged("whose?")
+        open(flag, "w").close()
+        m.done(100)
+        assert log_of(m, 100) == log_of(m, 101) == []
+
+
+def test_last_words_belong_to_the_execution():
+    source = """
+h = Handler(tasks=[{"name": "die"}])
+@h.task("die")
+def die(run):
+    os.write(2, b"Traceback\\nout of luck\\n")
+    os._exit(3)
+h.serve()
+"""
+    with FakeMaster() as m:
+        m.setup(m.program("app", source))
+        m.ready(1)
+        m.run(1, "die")
+        m.failed(1, "crash")
+        assert [message for _, message, _ in log_of(m, 1)] == ["Traceback", "out of luck"]
+
+
 WINDOW = """
 h = Handler(credit=10, concurrency=10, window=5000, tasks=[{"name": "big"}])
 h.say_hello()

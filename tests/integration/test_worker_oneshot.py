@@ -271,6 +271,16 @@ def test_flood_of_stderr_is_dropped_and_counted():
         assert name == "FAIL"
         log = m.log()
         assert log.count("a line that is written") < 20000 and "lines dropped" in log
+        stored = [f for n, x, f in m.frames if n == "LOG"]
+        assert len(stored) < 20000 and stored[-1]["level"] == "warn" and "lines dropped" in stored[-1]["message"]
+
+
+def test_stderr_goes_to_the_master_before_the_final_frame():
+    with FakeMaster(level="error") as m:
+        name, _ = one(m, "echo result; echo one >&2; echo >&2; printf 'two and \\377' >&2; exit 1")
+        assert name == "FAIL"
+        assert [(x, f) for n, x, f in m.frames if n == "LOG"] == [
+            (1, {"level": "info", "message": text}) for text in ("one", "", "two and \ufffd")]
 
 
 def test_drain_lets_commands_finish():

@@ -322,6 +322,26 @@ h.serve()
         m.wait_slots(60)
 
 
+def test_log_lines_for_a_master_that_does_not_read():
+    """They are dropped, and neither the outcomes nor memory suffer."""
+    with FakeMaster(level="error", concurrency=20) as m:
+        m.setup(m.command("job", f"yes \"$(printf '%2000s' x)\" | head -n 1000 >&2; echo 1; touch {m.directory}/$PGCONDUCTOR_ID.end"))
+        m.ready(20)
+        for x in range(1, 21):
+            m.run(x, "job")
+        wait_for(lambda: sum(name.endswith(".end") for name in os.listdir(m.directory)) == 20 and not m.children(), 20,
+                 "all have ended")
+        with open(f"/proc/{m.process.pid}/statm", encoding="ascii") as file:
+            assert int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") < 60 << 20
+        for x in range(1, 21):
+            assert m.done(x) == "1"
+        lines = [f["message"] for n, _, f in m.frames if n == "LOG"]
+        assert sum(len(line) for line in lines) < 3 << 20
+        m.run(50, "job")
+        m.done(50)
+        assert [x for n, x, f in m.frames if n == "LOG"][-1] == 50
+
+
 def test_more_than_was_offered_comes_back_once():
     """A master that counts a slot too many is not offered it again and again."""
     with FakeMaster() as m:

@@ -241,6 +241,9 @@ START_TEST(directions)
 	ck_assert(msg_allowed(MSG_RUN, MSG_MASTER_TO_WORKER));
 	ck_assert(!msg_allowed(MSG_RUN, MSG_HANDLER_TO_WORKER));
 	ck_assert(!msg_allowed(MSG_SETUP, MSG_WORKER_TO_HANDLER));
+	ck_assert(msg_allowed(MSG_LOG, MSG_HANDLER_TO_WORKER));
+	ck_assert(msg_allowed(MSG_LOG, MSG_WORKER_TO_MASTER));
+	ck_assert(!msg_allowed(MSG_LOG, MSG_MASTER_TO_WORKER));
 	ck_assert(!msg_allowed(0, MSG_WORKER_TO_HANDLER));
 	ck_assert(!msg_allowed(100000, MSG_WORKER_TO_HANDLER));
 	ck_assert_str_eq(msg_name(MSG_HELLO), "HELLO");
