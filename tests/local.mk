@@ -12,6 +12,7 @@ integration_tests = \
 	tests/integration/test_cli_dev.py \
 	tests/integration/test_cli_executions.py \
 	tests/integration/test_engine_reading.py \
+	tests/integration/test_fault_chaos.py \
 	tests/integration/test_fault_commit.py \
 	tests/integration/test_fault_kills.py \
 	tests/integration/test_fault_locks.py \

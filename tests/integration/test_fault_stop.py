@@ -51,6 +51,11 @@ class Pair:
         wait_for(far_enough, 30, f"{ended} of {number} jobs have ended", poll=0.001)
         return ids
 
+    def backend(self):
+        """The backend of the first node's writer."""
+        row = self.db.execute("select pid from pgconductor.live_nodes() where node = %s", (self.a_id,)).fetchone()
+        return row and row[0]
+
     def backends(self):
         """What the stopped node's backends are doing."""
         rows = self.db.execute("""
@@ -88,7 +93,7 @@ def cutter(cluster, short_tmp, seed):
 
 def test_a_stopped_master_is_replaced_and_refused(pair, seed, scale, capsys):
     stops, times, backends, refused = [], [], [], 0
-    for _ in range(scale(1, 20)):
+    for _ in range(scale(1, 10)):
         ids = pair.invoke_and_wait(40, pair.dice.randint(5, 20))
         fault = Fault("stop", alive=True, node="a")
         pair.a.pause()
@@ -150,3 +155,26 @@ def test_a_stop_in_the_middle_of_a_write(cutter, db, server, ledger, seed, scale
     faults.say(capsys, seed, f"taken over after {times[0]:.1f} s of {TIMEOUT:g} s; the writer was {states};"
                              f" runs again {dict(again)}")
     assert times[0] <= 2 * TIMEOUT
+
+
+def test_a_stalled_connection(cutter, db, server, ledger, seed, capsys):
+    """The master runs, its writer's connection stands still: it starts nothing more after half the timeout, and lets go
+    after all of it. Whoever has the shards then, the rest of what it was writing comes too late."""
+    pair = Pair(db, server, ledger, seed, dsn=cutter.dsn(db.info.dbname))
+    # More than can be done until then, so that it would go on if it could.
+    pair.invoke_and_wait(80, 5)
+    fault = Fault("stall", alive=True, node="a")
+    cutter.stall("unsynced")
+    stalled = wait_for(lambda: cutter.stalled and time.time_ns(), 10, "a write is held back", poll=0.001)
+    former = pair.backend()
+    wait_for(lambda: former != pair.backend(), 5 * TIMEOUT, "the node's writer is another session, or none", poll=0.01)
+    took = (time.time_ns() - stalled) / 1e9
+    # What it had sent to its handlers before may begin a little later.
+    limit = stalled + int((TIMEOUT / 2 + 0.5) * 1e9)
+    late = [r for r in pair.book.since(limit, node="a") if r.start < stalled + took * 1e9]
+    assert not late, late
+    cutter.go_on()
+    faults.wait_finished(db)
+    again = faults.check(db, pair.book, pair.load, [fault.done()])
+    faults.say(capsys, seed, f"the session was given up after {took:.1f} s of {TIMEOUT:g} s; runs again {dict(again)}")
+    assert took <= 2 * TIMEOUT
