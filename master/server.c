@@ -235,7 +235,7 @@ server_progress(struct master *m)
 {
 	if (m->stopping) {
 		lines_flush(m);
-		if (workers_ended(m) && settle_idle(m) && (lines_idle(m) || !node_may_write(m)) && (TAILQ_EMPTY(&m->shards) || !node_may_write(m)))
+		if (workers_ended(m) && settle_idle(m) && ((TAILQ_EMPTY(&m->shards) && lines_idle(m)) || !node_may_write(m)))
 			loop_exit(m);
 		return;
 	}
@@ -434,7 +434,7 @@ new_base(void)
 
 	if (config == NULL || event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER) == -1 ||
 	    (base = event_base_new_with_config(config)) == NULL)
-		fatalx("no event loop");
+		fatalx("libevent could not be set up");
 	event_config_free(config);
 	return base;
 }
@@ -455,7 +455,7 @@ server_run(struct server_options *opt)
 		return EX_NOPERM;
 	m.base = new_base();
 	m.dns = evdns_base_new(m.base, EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-	if (m.base == NULL || m.dns == NULL)
+	if (m.dns == NULL)
 		fatalx("libevent could not be set up");
 	m.stop_timer = evtimer_new(m.base, on_stop_timer, &m);
 	catch_signals(&m);
