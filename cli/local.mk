@@ -11,6 +11,7 @@ libcli_la_SOURCES = \
 	cli/error.c \
 	cli/filter.c cli/filter.h \
 	cli/invoke.c \
+	cli/logs.c \
 	cli/migrate.c cli/migrate.h \
 	cli/options.c \
 	cli/overview.c \

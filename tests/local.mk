@@ -28,6 +28,7 @@ integration_tests = \
 	tests/integration/test_engine_connect.py \
 	tests/integration/test_engine_server.py \
 	tests/integration/test_fixtures.py \
+	tests/integration/test_logs.py \
 	tests/integration/test_sql_batch.py \
 	tests/integration/test_sql_history.py \
 	tests/integration/test_sql_invoke.py \
