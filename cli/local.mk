@@ -4,6 +4,14 @@ libcli_la_SOURCES = \
 	cli/cli.h \
 	cli/cmd_migrate.c \
 	cli/config.c \
+	cli/conform.c cli/conform.h \
+	cli/conform_flow.c \
+	cli/conform_json.c \
+	cli/conform_process.c \
+	cli/conform_raw.c \
+	cli/conform_run.c \
+	cli/conform_session.c \
+	cli/conform_start.c \
 	cli/connect.c \
 	cli/devdb.c cli/devdb.h \
 	cli/devpg.c \

@@ -14,7 +14,7 @@
 
 static const struct cli_command *const commands[] = {
 	&cmd_dev, &cmd_run, &cmd_check, &cmd_migrate, &cmd_register, &cmd_invoke, &cmd_cancel, &cmd_retry, &cmd_show, &cmd_logs,
-	&cmd_list, &cmd_ps, &cmd_queues, &cmd_tasks, &cmd_nodes,
+	&cmd_list, &cmd_ps, &cmd_queues, &cmd_tasks, &cmd_nodes, &cmd_conform,
 };
 
 #define COMMANDS_N (sizeof(commands) / sizeof(commands[0]))

@@ -1,4 +1,4 @@
 # The manual and the documents.
 dist_man_MANS += docs/pgconductor.1
-dist_doc_DATA += docs/architecture.md docs/configuration.md docs/pgconductor.conf.sample
+dist_doc_DATA += docs/architecture.md docs/configuration.md docs/conform.md docs/pgconductor.conf.sample
 EXTRA_DIST += docs/hacking.md

@@ -71,4 +71,12 @@ while read -r command; do
 done < "$tmp/commands" | sort -u > "$tmp/options"
 grep -o 'Fl -[a-z][a-z-]*' "$srcdir/docs/pgconductor.1" | sed 's/Fl -//' | sort -u > "$tmp/manual-options"
 same options manual-options "the manual's options differ from those of --help" program manual
+# The cases of conform.
+{
+	echo "| case | |"
+	echo "|---|---|"
+	$program conform --list | sed 's/^\([^ ]*\)  *\(.*\)/| `\1` | \2 |/'
+} > "$tmp/cases"
+sed -n '/^<!-- cases/,/^<!-- end/ { /^<!--/d; p; }' "$srcdir/docs/conform.md" > "$tmp/document-cases"
+same cases document-cases "docs/conform.md differs from pgconductor conform --list" program document
 exit $bad

@@ -11,7 +11,7 @@ from support import paths
 from support.server import clean_environment, run_cli
 
 COMMANDS = ["dev", "run", "check", "migrate", "register", "invoke", "cancel", "retry", "show", "list", "ps", "queues",
-            "tasks", "nodes"]
+            "tasks", "nodes", "conform"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,0 +1,678 @@
+/*
+ * Playing the worker to one process of a handler, for conform. The cli process only; blocking, with one poll(2) in which
+ * both directions of the socket go on, so that a handler which writes before it reads on blocks nobody.
+ *
+ * Every frame that comes is held against the protocol here: what breaks it fails the case that runs.
+ */
+#include "config.h"
+
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/conform.h"
+#include "common/duration.h"
+#include "common/json.h"
+#include "common/xmalloc.h"
+
+#define READ_BYTES	(256u << 10)
+#define EXIT_MS		500		/* from the end of its socket until its exit status says more */
+#define TEXT_MAX	300
+#define LOG_KEEP	(1u << 20)
+
+static const char *const capabilities[] = { "cancel", "credit", "drain", "log" };
+
+#define CAPABILITIES_N	(sizeof(capabilities) / sizeof(capabilities[0]))
+
+int64_t
+session_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int64_t
+session_due(void)
+{
+	return session_now() + conform_timeout_ms;
+}
+
+const char *
+session_patience(void)
+{
+	static char text[8 + DURATION_STRLEN];
+	char duration[DURATION_STRLEN];
+
+	snprintf(text, sizeof(text), "within %s", duration_format(conform_timeout_ms, duration, sizeof(duration)));
+	return text;
+}
+
+void
+session_init(struct session *s)
+{
+	memset(s, 0, sizeof(*s));
+	s->pidfd = s->fd = s->output = -1;
+	s->next_exec = 1;
+	s->max_payload = CONFORM_MAX_PAYLOAD;
+	s->max_frame = CONFORM_MAX_PAYLOAD + CONFORM_FRAME_ROOM;
+	msg_init(&s->msg);
+	msg_init(&s->hello_frame);
+}
+
+/* Waiting */
+
+static void
+read_socket(struct session *s)
+{
+	size_t room = s->sip != 0 ? s->sip : READ_BYTES;
+	ssize_t n = recv(s->fd, buf_reserve(&s->in, room), room, 0);
+
+	if (n > 0)
+		buf_grew(&s->in, (size_t)n);
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		s->eof = true;
+}
+
+static void
+write_socket(struct session *s)
+{
+	ssize_t n = send(s->fd, buf_ptr(&s->out), s->out.len, MSG_NOSIGNAL);
+
+	if (n > 0)
+		buf_drain(&s->out, (size_t)n);
+	else if (n == -1 && errno != EAGAIN && errno != EINTR)
+		buf_reset(&s->out, 0);	/* it has gone: reading says so */
+}
+
+static void
+read_output(struct session *s)
+{
+	ssize_t n = read(s->output, buf_reserve(&s->log, READ_BYTES), READ_BYTES);
+
+	if (n > 0) {
+		buf_grew(&s->log, (size_t)n);
+	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+		close(s->output);
+		s->output = -1;
+	}
+	if (s->log.len > LOG_KEEP)
+		buf_drain(&s->log, s->log.len - LOG_KEEP);
+}
+
+bool
+session_pump(struct session *s, int64_t until)
+{
+	int64_t left = until - session_now();
+	struct pollfd p[3] = {
+		{ .fd = s->fd, .events = (short)((s->eof || s->deaf ? 0 : POLLIN) | (s->out.len > 0 ? POLLOUT : 0)) },
+		{ .fd = s->output, .events = POLLIN },
+		{ .fd = s->exited ? -1 : s->pidfd, .events = POLLIN },
+	};
+
+	/* A socket that has ended would be ready for ever. */
+	if (p[0].events == 0)
+		p[0].fd = -1;
+	if (poll(p, 3, left > 0 ? (int)left : 0) == -1 && errno != EINTR)
+		return false;
+	if (s->out.len > 0 && p[0].fd != -1 && p[0].revents != 0)
+		write_socket(s);
+	if (!s->deaf && !s->eof && p[0].fd != -1 && (p[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
+		read_socket(s);
+	if (s->output != -1 && p[1].revents != 0)
+		read_output(s);
+	if (p[2].fd != -1 && p[2].revents != 0)
+		process_look(s);
+	return left > 0;
+}
+
+void
+session_pause(struct session *s, int64_t ms)
+{
+	int64_t until = session_now() + ms;
+
+	while (session_pump(s, until))
+		continue;
+}
+
+/* Also with a moment for it to begin with what it has read. */
+void
+session_settle(struct session *s)
+{
+	int64_t until = session_due(), step;
+	int unread = 1;
+
+	do {
+		step = session_now() + 5;
+		while (session_pump(s, step))
+			continue;
+		if (s->out.len == 0 && ioctl(s->fd, SIOCOUTQ, &unread) == 0 && unread == 0)
+			break;
+	} while (!s->eof && !s->exited && session_now() < until);
+	session_pause(s, 100);
+}
+
+const char *
+session_fate(struct session *s)
+{
+	static char text[160];
+	int64_t until = session_now() + EXIT_MS;
+
+	if (s->eof)
+		while (!s->exited && session_pump(s, until))
+			continue;
+	if (s->exited)
+		snprintf(text, sizeof(text), "%s", process_fate(s));
+	else if (s->eof)
+		snprintf(text, sizeof(text), "it closed its socket");
+	else
+		snprintf(text, sizeof(text), "nothing came %s", session_patience());
+	return text;
+}
+
+/* Frames that came */
+
+const char *
+session_text(const struct frame *f)
+{
+	static char text[TEXT_MAX + 200];
+	int max = TEXT_MAX / 2;
+
+	if (f->type == MSG_DONE)
+		snprintf(text, sizeof(text), "DONE of execution %" PRIu64 " with the result %.*s%s", f->exec,
+		    f->done.result.p == NULL ? 4 : f->done.result.len < TEXT_MAX ? (int)f->done.result.len : TEXT_MAX,
+		    f->done.result.p != NULL ? f->done.result.p : "null", f->done.result.len > TEXT_MAX ? "…" : "");
+	else if (f->type == MSG_FAIL)
+		snprintf(text, sizeof(text), "FAIL of execution %" PRIu64 " with code %.*s: %.*s", f->exec,
+		    (int)(f->fail.code.len < 40 ? f->fail.code.len : 40), f->fail.code.p,
+		    f->fail.message.len < (size_t)max ? (int)f->fail.message.len : max, f->fail.message.p);
+	else
+		snprintf(text, sizeof(text), "%s", msg_name(f->type));
+	return text;
+}
+
+/* The next whole frame of what was read, borrowed until the next call; NULL. */
+static const uint8_t *
+next_body(struct session *s, size_t *len)
+{
+	buf_drain(&s->in, s->taken);
+	s->taken = 0;
+	if (s->in.len < MSG_HEAD)
+		return NULL;
+	*len = msg_length(buf_ptr(&s->in));
+	if (*len > s->max_frame)
+		conform_differs(s, "no frame longer than max_frame", "one of %zu bytes; max_frame is %" PRIu64, *len,
+		    s->max_frame);
+	if (s->in.len < MSG_HEAD + *len)
+		return NULL;
+	s->taken = MSG_HEAD + *len;
+	return buf_ptr(&s->in) + MSG_HEAD;
+}
+
+static void
+breach(struct session *s, const char *why)
+{
+	conform_fail(s, "frames as docs/protocol.md describes them", why);
+}
+
+static bool
+is_json(struct pstr text)
+{
+	return json_check(text.p, text.len, NULL, NULL) == 0;
+}
+
+static void
+take_credit(struct session *s)
+{
+	struct msg_credit m;
+	const char *why;
+
+	if (msg_credit_decode(&s->msg, &m, &why) == -1)
+		breach(s, why);
+	s->credit = m.credit;
+}
+
+static void
+take_log(struct session *s)
+{
+	static const char *const levels[] = { "debug", "info", "warn", "error" };
+	struct msg_log m;
+	const char *why;
+	bool known = false;
+
+	if (msg_log_decode(&s->msg, &m, &why) == -1)
+		breach(s, why);
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+		known |= m.level.len == strlen(levels[i]) && memcmp(m.level.p, levels[i], m.level.len) == 0;
+	if (!known)
+		breach(s, "LOG.level: none of debug, info, warn, error");
+	if (m.fields.p != NULL && (!is_json(m.fields) || m.fields.p[strspn(m.fields.p, " \t\r\n")] != '{'))
+		breach(s, "LOG.fields: not a JSON object");
+	free(s->last_log.level);
+	free(s->last_log.message);
+	s->last_log.exec = s->msg.exec;
+	s->last_log.level = xstrndup(m.level.p, m.level.len);
+	s->last_log.message = xstrndup(m.message.p, m.message.len);
+}
+
+static void
+answered(struct session *s, uint64_t exec)
+{
+	for (size_t i = 0; i < s->given_n; i++) {
+		if (s->given[i].exec != exec)
+			continue;
+		s->given_bytes -= s->given[i].bytes;
+		memmove(&s->given[i], &s->given[i + 1], (s->given_n - i - 1) * sizeof(s->given[0]));
+		s->given_n--;
+		return;
+	}
+	conform_differs(s, "one answer to each execution it was given, with the number of its RUN", "%s, which it does not have",
+	    session_text(&s->frame));
+}
+
+static const struct frame *
+take_final(struct session *s)
+{
+	struct frame *f = &s->frame;
+	const char *why;
+	int rc;
+
+	if (f->type == MSG_DONE)
+		rc = msg_done_decode(&s->msg, &f->done, &why);
+	else
+		rc = msg_fail_decode(&s->msg, &f->fail, &why);
+	if (rc == -1)
+		breach(s, why);
+	if (f->type == MSG_DONE && f->done.result.p != NULL && !is_json(f->done.result))
+		conform_differs(s, "a result that is JSON", "%s", session_text(f));
+	if (f->type == MSG_DONE && f->done.result.len > s->max_payload)
+		conform_differs(s, "no result longer than max_payload", "one of %zu bytes; max_payload is %" PRIu64,
+		    f->done.result.len, s->max_payload);
+	if (f->type == MSG_FAIL && f->fail.data.p != NULL && !is_json(f->fail.data))
+		breach(s, "FAIL.data: not JSON");
+	answered(s, f->exec);
+	return f;
+}
+
+/* A frame after WELCOME; NULL: it was the session's own business. */
+static const struct frame *
+inspect(struct session *s, const uint8_t *body, size_t len)
+{
+	struct msg_bye bye;
+	const char *why;
+	char type[64];
+
+	if (msg_open(&s->msg, body, len, &why) == -1)
+		breach(s, why);
+	memset(&s->frame, 0, sizeof(s->frame));
+	s->frame.type = s->msg.type;
+	s->frame.exec = s->msg.exec;
+	if (s->said_bye && s->after_bye[0] == '\0')
+		snprintf(s->after_bye, sizeof(s->after_bye), "type %u (%s)", s->msg.type, msg_name(s->msg.type));
+	if (!msg_known(s->msg.type) && msg_ignorable(s->msg.type))
+		return NULL;
+	if (!msg_allowed(s->msg.type, MSG_HANDLER_TO_WORKER)) {
+		snprintf(type, sizeof(type), "type %u, which a handler does not send", s->msg.type);
+		conform_fail(s, "messages of a handler", type);
+	}
+	switch (s->msg.type) {
+	case MSG_HELLO:
+		s->hellos++;		/* the case hello-once is about this one */
+		return NULL;
+	case MSG_CREDIT:
+		take_credit(s);
+		return NULL;
+	case MSG_LOG:
+		take_log(s);
+		return NULL;
+	case MSG_BYE:
+		if (msg_bye_decode(&s->msg, &bye, &why) == -1)
+			breach(s, why);
+		s->said_bye = true;
+		return &s->frame;
+	default:
+		return take_final(s);
+	}
+}
+
+const struct frame *
+session_try(struct session *s, int64_t until)
+{
+	const struct frame *f;
+	const uint8_t *body;
+	bool more = true;
+	size_t len;
+
+	for (;;) {
+		while ((body = next_body(s, &len)) != NULL)
+			if ((f = inspect(s, body, len)) != NULL)
+				return f;
+		if (!more || s->eof)
+			return NULL;
+		more = session_pump(s, until);
+	}
+}
+
+const struct frame *
+session_final(struct session *s, const char *expected)
+{
+	const struct frame *f = session_try(s, session_due());
+
+	if (f == NULL)
+		conform_fail(s, expected, session_fate(s));
+	if (f->type == MSG_BYE)
+		conform_fail(s, expected, "BYE");
+	return f;
+}
+
+/* Beginning */
+
+static bool
+has(const struct msg_hello *m, const char *capability)
+{
+	for (size_t i = 0; i < m->capabilities_n; i++)
+		if (m->capabilities[i].len == strlen(capability) &&
+		    memcmp(m->capabilities[i].p, capability, m->capabilities[i].len) == 0)
+			return true;
+	return false;
+}
+
+/* What it says about itself, with what stands for what it leaves out. */
+static void
+take_hello(struct session *s)
+{
+	const struct msg_hello *m = &s->hello;
+	uint64_t concurrency = m->has_concurrency ? m->concurrency : 0;
+
+	s->credit = m->has_credit ? m->credit : concurrency != 0 ? concurrency : 1;
+	s->concurrency = concurrency != 0 ? concurrency : s->credit != 0 ? s->credit : 1;
+	s->window = m->has_window ? m->window : 0;
+	s->can_cancel = has(m, "cancel");
+	s->can_drain = has(m, "drain");
+	s->can_log = has(m, "log");
+}
+
+/* True when this frame is HELLO, or one that cannot be read at all. */
+static bool
+is_hello(struct session *s, const uint8_t *body, size_t len)
+{
+	const char *why;
+
+	s->hello_body = xmemdup(body, len);
+	if (msg_open(&s->hello_frame, s->hello_body, len, &why) == -1) {
+		s->hello_wrong = xstrdup(why);
+		return true;
+	}
+	if (s->hello_frame.type == MSG_HELLO) {
+		s->hellos = 1;
+		if (msg_hello_decode(&s->hello_frame, &s->hello, &why) == -1)
+			s->hello_wrong = xstrdup(why);
+		else
+			take_hello(s);
+		return true;
+	}
+	if (s->before_hello == NULL)
+		s->before_hello = xasprintf("type %u (%s)", s->hello_frame.type, msg_name(s->hello_frame.type));
+	free(s->hello_body);
+	s->hello_body = NULL;
+	return false;
+}
+
+bool
+session_listen(struct session *s, const char *queue)
+{
+	int64_t until;
+	const uint8_t *body;
+	bool more = true;
+	size_t len;
+
+	process_start(s, queue);
+	until = session_due();
+	for (;;) {
+		while ((body = next_body(s, &len)) != NULL)
+			if (is_hello(s, body, len))
+				return true;
+		if (!more || s->eof)
+			return false;
+		more = session_pump(s, until);
+	}
+}
+
+void
+session_begin(struct session *s, const char *queue)
+{
+	if (!session_listen(s, queue))
+		conform_fail(s, "HELLO", session_fate(s));
+	if (s->hello_wrong != NULL)
+		conform_fail(s, "a HELLO as docs/protocol.md describes it", s->hello_wrong);
+}
+
+void
+session_fill_welcome(struct session *s, const char *queue, struct msg_welcome *m, struct pstr *shared)
+{
+	*m = (struct msg_welcome){
+		.protocol = 1, .queue = pstr(queue), .max_frame = s->max_frame, .max_payload = s->max_payload,
+		.capabilities = shared,
+	};
+	for (size_t i = 0; i < CAPABILITIES_N; i++)
+		if (has(&s->hello, capabilities[i]))
+			shared[m->capabilities_n++] = pstr(capabilities[i]);
+	s->open = true;
+}
+
+void
+session_welcome(struct session *s, const char *queue)
+{
+	struct pstr shared[CAPABILITIES_N];
+	struct msg_welcome m;
+
+	session_fill_welcome(s, queue, &m, shared);
+	msg_welcome_encode(&s->out, 0, &m);
+}
+
+void
+session_open(struct session *s)
+{
+	if (s->open)
+		return;
+	session_begin(s, CONFORM_QUEUE);
+	session_welcome(s, CONFORM_QUEUE);
+}
+
+bool
+session_announced(const struct session *s, const char *task)
+{
+	for (size_t i = 0; i < s->hello.tasks_n; i++)
+		if (s->hello.tasks[i].name.len == strlen(task) &&
+		    memcmp(s->hello.tasks[i].name.p, task, s->hello.tasks[i].name.len) == 0)
+			return true;
+	return false;
+}
+
+/* Saying something */
+
+void
+session_send(struct session *s, struct buf *b)
+{
+	buf_add(&s->out, buf_ptr(b), b->len);
+	buf_free(b);
+}
+
+/* How many executions of so many bytes it can be given at once: as its credit and its window allow. */
+size_t
+session_room(const struct session *s, size_t most, size_t bytes)
+{
+	uint64_t n = s->credit < most ? s->credit : most;
+
+	bytes += 512;		/* what a RUN has beside its payload, amply */
+	if (s->window != 0 && n * bytes > s->window)
+		n = s->window / bytes;
+	return n > 1 ? (size_t)n : 1;
+}
+
+/* A handler may have begun with a credit of 0. */
+static void
+await_credit(struct session *s)
+{
+	int64_t until = session_due();
+	const struct frame *f = NULL;
+
+	while (f == NULL && s->credit <= s->given_n && !s->eof && session_now() < until)
+		f = session_try(s, session_now() + 10);
+	if (f != NULL || s->credit <= s->given_n)
+		conform_differs(s, "CREDIT, as it has none left", "%s", f != NULL ? session_text(f) : session_fate(s));
+}
+
+void
+session_give_as(struct session *s, uint64_t exec, size_t bytes)
+{
+	await_credit(s);
+	if (s->given_n == s->given_cap) {
+		s->given_cap = s->given_cap != 0 ? s->given_cap * 2 : 16;
+		s->given = xreallocarray(s->given, s->given_cap, sizeof(*s->given));
+	}
+	s->given[s->given_n++] = (struct given){ .exec = exec, .bytes = bytes };
+	s->given_bytes += bytes;
+}
+
+uint64_t
+session_give(struct session *s, size_t bytes)
+{
+	session_give_as(s, s->next_exec, bytes);
+	return s->next_exec++;
+}
+
+uint64_t
+session_run_as(struct session *s, const char *task, const char *payload, struct msg_run *m)
+{
+	uint64_t exec = session_give(s, strlen(payload));
+	char id[24], token[48];
+
+	snprintf(id, sizeof(id), "%" PRIu64, 1000 + exec);
+	snprintf(token, sizeof(token), "%" PRIu64 ".1763712345678.7212345678901234567", 731 + exec);
+	if (m->id.p == NULL)
+		m->id = pstr(id);
+	if (m->token.p == NULL)
+		m->token = pstr(token);
+	if (m->event.name.p == NULL)
+		m->event.name = pstr("pgconductor.invoke");
+	if (m->attempt == 0)
+		m->attempt = 1;
+	m->task = pstr(task);
+	m->event.payload = pstr(payload);
+	msg_run_encode(&s->out, exec, m);
+	return exec;
+}
+
+uint64_t
+session_run(struct session *s, const char *task, const char *payload)
+{
+	struct msg_run m = { 0 };
+
+	return session_run_as(s, task, payload, &m);
+}
+
+void
+session_cancel(struct session *s, uint64_t exec)
+{
+	struct msg_cancel m = { .reason = pstr("cancelled"), .grace_ms = (uint64_t)conform_timeout_ms };
+
+	msg_cancel_encode(&s->out, exec, &m);
+}
+
+void
+session_drain(struct session *s)
+{
+	struct msg_drain m = { .deadline_ms = (uint64_t)conform_timeout_ms };
+
+	msg_drain_encode(&s->out, 0, &m);
+}
+
+/* What is still to be written goes first. */
+static void
+write_all(struct session *s)
+{
+	int64_t until = session_due();
+
+	while (s->out.len > 0 && !s->eof && session_pump(s, until))
+		continue;
+}
+
+void
+session_shut(struct session *s)
+{
+	write_all(s);
+	shutdown(s->fd, SHUT_WR);
+}
+
+void
+session_close(struct session *s)
+{
+	write_all(s);
+	close(s->fd);
+	s->fd = -1;
+}
+
+/* Expecting something */
+
+void
+session_expect(struct session *s, uint64_t exec, const char *json)
+{
+	char *expected, *got;
+	const struct frame *f;
+
+	expected = xasprintf("DONE of execution %" PRIu64 " with the result %.*s%s", exec, TEXT_MAX, json,
+	    strlen(json) > TEXT_MAX ? "…" : "");
+	f = session_final(s, expected);
+	if (f->type != MSG_DONE || f->exec != exec)
+		conform_fail(s, expected, session_text(f));
+	got = f->done.result.p != NULL ? xstrndup(f->done.result.p, f->done.result.len) : xstrdup("null");
+	if (!conform_same_json(json, got))
+		conform_differs(s, expected, "%s%s", session_text(f),
+		    strlen(got) > TEXT_MAX && strlen(got) != strlen(json) ? " (of another length)" : "");
+	free(got);
+	free(expected);
+}
+
+const struct msg_fail *
+session_expect_fail(struct session *s, uint64_t exec)
+{
+	char expected[64];
+	const struct frame *f;
+
+	snprintf(expected, sizeof(expected), "FAIL of execution %" PRIu64, exec);
+	f = session_final(s, expected);
+	if (f->type != MSG_FAIL || f->exec != exec)
+		conform_fail(s, expected, session_text(f));
+	return &f->fail;
+}
+
+void
+session_echo(struct session *s, const char *json)
+{
+	session_expect(s, session_run(s, "conform.echo", json), json);
+}
+
+void
+session_expect_exit(struct session *s, const char *expected)
+{
+	int64_t until = session_due();
+
+	while (!s->exited && session_pump(s, until)) {
+		/* What it still says is of no interest, and must not keep it from its end. */
+		buf_reset(&s->in, READ_BYTES);
+		s->taken = 0;
+	}
+	if (!s->exited)
+		conform_differs(s, expected, "it still runs %s", session_patience());
+}
