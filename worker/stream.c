@@ -390,7 +390,8 @@ stream_open(struct stream *s, struct meter *m, int fd, struct buf *tail)
 	m->stream = s;
 	fcntl(fd, F_SETFL, O_NONBLOCK);
 	event_assign(&s->ev, m->w->base, fd, EV_READ | EV_PERSIST, on_readable, s);
-	event_priority_set(&s->ev, FIRST);
+	if (m->handler != NULL)
+		event_priority_set(&s->ev, FIRST);
 	event_add(&s->ev, NULL);
 }
 
