@@ -11,7 +11,7 @@ EXTRA_DIST += proto/messages.def proto/gen-messages.awk proto/check-docs.sh \
 # Its tables come from messages.def, too, and the constants of the libraries in other languages.
 dist_doc_DATA += docs/protocol.md
 TESTS += proto/check-docs.sh proto/check-generated.sh
-EXTRA_DIST += proto/check-generated.sh proto/python/pgconductor/_messages.py proto/node/src/messages.js
+EXTRA_DIST += proto/check-generated.sh proto/node/src/messages.js
 
 gen_messages = $(AWK) -f $(srcdir)/proto/gen-messages.awk
 message_sources = $(srcdir)/proto/messages.def $(srcdir)/proto/gen-messages.awk
@@ -43,3 +43,23 @@ libpgconductor_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
 libpgconductor_la_LDFLAGS = $(AM_LDFLAGS) -no-undefined -version-info 0:0:0
 include_HEADERS += proto/c/pgconductor.h
 pkgconfig_DATA += proto/c/pgconductor.pc
+
+# The library for Python: installed with pip from here, not by make.
+EXTRA_DIST += proto/python/README.md proto/python/pyproject.toml \
+	proto/python/pgconductor/__init__.py \
+	proto/python/pgconductor/_calls.py \
+	proto/python/pgconductor/_client.py \
+	proto/python/pgconductor/_context.py \
+	proto/python/pgconductor/_duration.py \
+	proto/python/pgconductor/_failure.py \
+	proto/python/pgconductor/_json.py \
+	proto/python/pgconductor/_logging.py \
+	proto/python/pgconductor/_messages.py \
+	proto/python/pgconductor/_runners.py \
+	proto/python/pgconductor/_serve.py \
+	proto/python/pgconductor/_session.py \
+	proto/python/pgconductor/_task.py \
+	proto/python/pgconductor/_version.py \
+	proto/python/pgconductor/_wire.py \
+	proto/python/pgconductor/errors.py \
+	proto/python/pgconductor/py.typed

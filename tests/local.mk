@@ -60,7 +60,7 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/run-integration tests/pytest.ini tests/integration/conftest.py tests/integration/schemas/1.sql \
 	tests/support/__init__.py tests/support/app.py tests/support/automake.py tests/support/cluster.py \
 	tests/support/engine.py \
-	tests/support/cutter.py tests/support/fault_handler.py tests/support/faults.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py \
+	tests/support/conform_python.py tests/support/cutter.py tests/support/fault_handler.py tests/support/faults.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py \
 	tests/support/ledger.py tests/support/paths.py tests/support/processes.py tests/support/server.py tests/support/sqlnode.py \
 	tests/support/wait.py \
 	scripts/build scripts/deps scripts/quickstart scripts/test .ci/run

@@ -1,0 +1,151 @@
+"""The client's calls as SQL: what is sent, and what the answer means. Both clients are made of these."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Union
+
+from . import errors
+from ._duration import Duration, seconds
+from ._json import RawJSON, dumps
+from ._task import P, Task
+
+T = TypeVar("T")
+Id = Union[str, int]
+
+
+class Item(TypedDict, Generic[P], total=False):
+    """One of invoke_batch: its payload, and what invoke() takes besides."""
+
+    payload: P
+    queue: str
+    priority: int
+    run_at: datetime
+    delay: Duration
+    metadata: Any
+
+
+@dataclass(frozen=True)
+class Result:
+    """What has become of an execution."""
+
+    id: str
+    state: str
+    """ready, delayed, running, completed, failed or cancelled."""
+    value: Any = None
+    """What the function returned, once it is completed."""
+    error: Mapping[str, Any] | None = None
+    """code, message and, where there are, type, stack and data of the last attempt that failed."""
+
+    @property
+    def finished(self) -> bool:
+        return self.state in ("completed", "failed", "cancelled")
+
+
+class Call(NamedTuple, Generic[T]):
+    """A statement, its parameters, and what makes the answer's first row, if there is one, what the caller gets."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+    answer: Callable[[tuple[Any, ...] | None], T]
+
+
+# ---- the calls
+
+_CASTS = {"queue": "text", "priority": "int", "run_at": "timestamptz", "delay": "interval", "dedupe_key": "text",
+          "dedupe_for": "interval", "throttle": "interval", "debounce": "interval", "max_wait": "interval", "metadata": "json"}
+
+
+def invoke(task: Task[Any, Any] | str, payload: Any, options: Mapping[str, Any]) -> Call[str]:
+    given = {key: value for key, value in options.items() if value is not None}
+    named = "".join(f", {key} => %s::{_CASTS[key]}" for key in given)
+    return Call(f"select pgconductor.invoke(%s::text, %s::text{named})",
+                (name_of(task), dumps(payload), *(_option(key, value) for key, value in given.items())),
+                lambda row: str(_only(row)))
+
+
+def invoke_batch(task: Task[Any, Any] | str, items: Iterable[Mapping[str, Any]]) -> Call[list[str]]:
+    text = ", ".join(_item(item) for item in items)
+    return Call("select pgconductor.invoke_batch(%s::text, %s::json)", (name_of(task), f"[{text}]"),
+                lambda row: [str(made) for made in _only(row)])
+
+
+def cancel(id: Id, reason: str | None) -> Call[bool]:
+    return Call("select pgconductor.cancel(%s::bigint, %s::text)", (str(id), reason), lambda row: bool(_only(row)))
+
+
+def retry(id: Id) -> Call[bool]:
+    return Call("select pgconductor.retry(%s::bigint)", (str(id),), lambda row: bool(_only(row)))
+
+
+def result(id: Id) -> Call[Result | None]:
+    return Call("select state, result, error from pgconductor.result(%s::bigint)", (str(id),),
+                lambda row: Result(str(id), *row) if row is not None else None)
+
+
+def declare(task: Task[Any, Any]) -> Call[None]:
+    return Call("select pgconductor.declare_task(%s::text, %s::text, %s::json)",
+                (task.name, task.queue, dumps(task.options)), lambda row: None)
+
+
+def value_of(id: Id, found: Result | None) -> Any:
+    """What wait() returns for a finished execution, or raises."""
+    if found is None:
+        raise errors.UnknownExecution(f"no execution {id}, or it has finished and its history is gone")
+    if found.state != "completed":
+        raise errors.ExecutionFailed(found)
+    return found.value
+
+
+def name_of(task: Task[Any, Any] | str) -> str:
+    return task.name if isinstance(task, Task) else task
+
+
+def _only(row: tuple[Any, ...] | None) -> Any:
+    return row[0] if row is not None else None
+
+
+def _option(key: str, value: Any) -> Any:
+    """As psycopg takes it."""
+    if key == "metadata":
+        return dumps(value)
+    if _CASTS[key] == "interval":
+        return timedelta(seconds=seconds(value))
+    return value
+
+
+def _item(item: Mapping[str, Any]) -> str:
+    """As JSON; the server says what is wrong with keys it does not know."""
+    pairs = []
+    for key, value in item.items():
+        if key == "run_at" and isinstance(value, datetime):
+            value = value.isoformat()
+        elif key == "delay" and value is not None:
+            value = f"{seconds(value)!r} seconds"
+        pairs.append(f"{dumps(str(key))}: {dumps(value)}")
+    return "{" + ", ".join(pairs) + "}"
+
+
+# ---- errors
+
+_BY_SQLSTATE = {cls.sqlstate: cls for cls in (
+    errors.UndeclaredTask, errors.BadPayload, errors.PayloadTooLarge, errors.BadQueue, errors.BadTime,
+    errors.NotAvailable, errors.BadTask, errors.BadArgument)}
+_MISSING = {"3F000", "42883", "42P01"}  # schema, function, table
+
+
+def translated(error: Any) -> errors.ClientError | None:
+    """Our exception for one of psycopg's; None if it is none of ours."""
+    state, diag = error.sqlstate, error.diag
+    if state in _MISSING and re.search(r"pgconductor", diag.message_primary or ""):
+        return errors.NotInstalled(f"{diag.message_primary}: run `pgconductor migrate` for this database")
+    cls = _BY_SQLSTATE.get(state)
+    if cls is None:
+        return None
+    return cls("; ".join(part for part in (diag.message_primary, diag.message_detail, diag.message_hint) if part))
+
+
+__all__ = ["Call", "Id", "Item", "RawJSON", "Result"]

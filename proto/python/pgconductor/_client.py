@@ -1,0 +1,270 @@
+"""The client: work from a program of its own, in the caller's own transaction. Needs psycopg 3."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, Union, overload
+
+from . import _calls
+from ._calls import Call, Id, Item, Result
+from ._duration import Duration, seconds
+from ._task import P, Task
+
+if TYPE_CHECKING:
+    import psycopg
+
+T = TypeVar("T")
+# A payload of type P, to be inferred from the task alone: the second half, which nobody uses, makes type checkers look at
+# this argument last, when they know that {"name": "Ann"} is to be the TypedDict which the task takes.
+_Payload = Union[P, Callable[[P], NoReturn]]
+FIRST_LOOK, LONGEST_PAUSE = 0.01, 0.5
+
+
+class Client:
+    """Calls on a psycopg connection, or on one of its own to a URL.
+
+        with psycopg.connect(url) as conn:
+            user = conn.execute("insert into users …")
+            Client(conn).invoke(send_mail, {"to": "ann"})      # commits, or not, with the insert
+
+        with Client("postgres://localhost/app") as client:    # its own connection; each call is a transaction
+            id = client.invoke(send_mail, {"to": "ann"})
+            client.wait(id, timeout=10)
+
+    On a connection that it was given it never commits or rolls back. Without either it connects to DATABASE_URL, else by
+    the PG* variables.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any] | str | None = None) -> None:
+        self._own = connection is None or isinstance(connection, str)
+        self._url = _url(connection) if self._own else ""
+        self._conn: Any = None if self._own else connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its own connection; one that it was given is left alone."""
+        if self._own and self._conn is not None:
+            self._conn.close()
+            self._conn = None
+
+    # ---- executions
+
+    @overload
+    def invoke(self, task: Task[P, Any], payload: _Payload[P], *,
+               queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
+               delay: Duration | None = None, metadata: Any = None, dedupe_key: str | None = None,
+               dedupe_for: Duration | None = None, throttle: Duration | None = None,
+               debounce: Duration | None = None, max_wait: Duration | None = None) -> str: ...
+    @overload
+    def invoke(self, task: Task[None, Any] | str, payload: Any = None, *,
+               queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
+               delay: Duration | None = None, metadata: Any = None, dedupe_key: str | None = None,
+               dedupe_for: Duration | None = None, throttle: Duration | None = None,
+               debounce: Duration | None = None, max_wait: Duration | None = None) -> str: ...
+    def invoke(self, task: Task[Any, Any] | str, payload: Any = None, **options: Any) -> str:
+        """Create an execution of a task; its id. It runs once the transaction has committed.
+
+        queue     instead of the task's own
+        priority  higher first
+        run_at    not before; or delay: a duration from now
+        metadata  anything, as JSON; ctx.metadata in the function
+
+        The others are refused by servers that do not have them yet.
+        """
+        return self._do(_calls.invoke(task, payload, options))
+
+    @overload
+    def invoke_batch(self, task: Task[P, Any], items: Iterable[Item[P]]) -> list[str]: ...
+    @overload
+    def invoke_batch(self, task: str, items: Iterable[Item[Any]]) -> list[str]: ...
+    def invoke_batch(self, task: Task[Any, Any] | str, items: Iterable[Any]) -> list[str]:
+        """Create many executions at once, all or none: {"payload": …} each, with the options of invoke if need be.
+        Their ids, in the same order."""
+        return self._do(_calls.invoke_batch(task, items))
+
+    def cancel(self, id: Id, reason: str | None = None) -> bool:
+        """Cancel an execution, and stop it if it is running. False if it has finished, or there is none."""
+        return self._do(_calls.cancel(id, reason))
+
+    def retry(self, id: Id) -> bool:
+        """Run a finished execution again. False if it has not finished, or there is none."""
+        return self._do(_calls.retry(id))
+
+    def result(self, id: Id) -> Result | None:
+        """What has become of an execution so far; None if there is none."""
+        return self._do(_calls.result(id))
+
+    def wait(self, id: Id, timeout: Duration | None = None) -> Any:
+        """Wait for an execution's end: its value. ExecutionFailed if it failed or was cancelled; TimeoutError."""
+        if not self._own:
+            _refuse_to_wait(self._conn)
+        for pause in _pauses(id, timeout):
+            # A look of its own: a transaction that stayed open would see nothing new, and hold up vacuum.
+            with self._connection().transaction():
+                found = self.result(id)
+            if found is None or found.finished:
+                break
+            time.sleep(pause)
+        return _calls.value_of(id, found)
+
+    # ---- tasks
+
+    def declare(self, *tasks: Task[Any, Any]) -> None:
+        """Make tasks known, so that they can be invoked before a program that serves them was ever started."""
+        for task in tasks:
+            self._do(_calls.declare(task))
+
+    # ----
+
+    def _connection(self) -> psycopg.Connection[Any]:
+        if self._own and (self._conn is None or self._conn.closed):
+            self._conn = _psycopg().connect(self._url, autocommit=True, application_name="pgconductor client")
+        conn: psycopg.Connection[Any] = self._conn
+        return conn
+
+    def _do(self, call: Call[T]) -> T:
+        conn = self._connection()
+        with _errors(), conn.cursor(row_factory=_psycopg().rows.tuple_row) as cursor:
+            return call.answer(cursor.execute(call.sql, call.parameters).fetchone())
+
+
+class AsyncClient:
+    """The same for asyncio, on a psycopg.AsyncConnection or a URL. See Client."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any] | str | None = None) -> None:
+        self._own = connection is None or isinstance(connection, str)
+        self._url = _url(connection) if self._own else ""
+        self._conn: Any = None if self._own else connection
+        self._connecting = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                        trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self._own and self._conn is not None:
+            await self._conn.close()
+            self._conn = None
+
+    @overload
+    async def invoke(self, task: Task[P, Any], payload: _Payload[P], *,
+                     queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
+                     delay: Duration | None = None, metadata: Any = None, dedupe_key: str | None = None,
+                     dedupe_for: Duration | None = None, throttle: Duration | None = None,
+                     debounce: Duration | None = None, max_wait: Duration | None = None) -> str: ...
+    @overload
+    async def invoke(self, task: Task[None, Any] | str, payload: Any = None, *,
+                     queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
+                     delay: Duration | None = None, metadata: Any = None, dedupe_key: str | None = None,
+                     dedupe_for: Duration | None = None, throttle: Duration | None = None,
+                     debounce: Duration | None = None, max_wait: Duration | None = None) -> str: ...
+    async def invoke(self, task: Task[Any, Any] | str, payload: Any = None, **options: Any) -> str:
+        return await self._do(_calls.invoke(task, payload, options))
+
+    @overload
+    async def invoke_batch(self, task: Task[P, Any], items: Iterable[Item[P]]) -> list[str]: ...
+    @overload
+    async def invoke_batch(self, task: str, items: Iterable[Item[Any]]) -> list[str]: ...
+    async def invoke_batch(self, task: Task[Any, Any] | str, items: Iterable[Any]) -> list[str]:
+        return await self._do(_calls.invoke_batch(task, items))
+
+    async def cancel(self, id: Id, reason: str | None = None) -> bool:
+        return await self._do(_calls.cancel(id, reason))
+
+    async def retry(self, id: Id) -> bool:
+        return await self._do(_calls.retry(id))
+
+    async def result(self, id: Id) -> Result | None:
+        return await self._do(_calls.result(id))
+
+    async def wait(self, id: Id, timeout: Duration | None = None) -> Any:
+        if not self._own:
+            _refuse_to_wait(self._conn)
+        for pause in _pauses(id, timeout):
+            async with (await self._connection()).transaction():
+                found = await self.result(id)
+            if found is None or found.finished:
+                break
+            await asyncio.sleep(pause)
+        return _calls.value_of(id, found)
+
+    async def declare(self, *tasks: Task[Any, Any]) -> None:
+        for task in tasks:
+            await self._do(_calls.declare(task))
+
+    async def _connection(self) -> psycopg.AsyncConnection[Any]:
+        async with self._connecting:
+            if self._own and (self._conn is None or self._conn.closed):
+                self._conn = await _psycopg().AsyncConnection.connect(
+                    self._url, autocommit=True, application_name="pgconductor client")
+        conn: psycopg.AsyncConnection[Any] = self._conn
+        return conn
+
+    async def _do(self, call: Call[T]) -> T:
+        conn = await self._connection()
+        with _errors():
+            async with conn.cursor(row_factory=_psycopg().rows.tuple_row) as cursor:
+                await cursor.execute(call.sql, call.parameters)
+                return call.answer(await cursor.fetchone())
+
+
+# ---- for both
+
+
+def _psycopg() -> Any:
+    """A program that only serves tasks need not have it."""
+    try:
+        import psycopg
+        import psycopg.rows
+    except ImportError as error:
+        raise ImportError("the client needs psycopg 3: pip install 'pgconductor[client]'") from error
+    return psycopg
+
+
+def _url(given: Any) -> str:
+    return str(given) if given is not None else os.environ.get("DATABASE_URL", "")
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """PostgreSQL's errors as ours."""
+    try:
+        yield
+    except _psycopg().Error as error:
+        ours = _calls.translated(error)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _refuse_to_wait(conn: Any) -> None:
+    if conn.info.transaction_status != _psycopg().pq.TransactionStatus.IDLE:
+        raise RuntimeError("wait: the connection is in a transaction; commit first, what it invoked cannot run before")
+
+
+def _pauses(id: Id, timeout: Duration | None) -> Iterator[float]:
+    """How long to sleep after each look. TimeoutError when time is up."""
+    limit = seconds(timeout) if timeout is not None else float("inf")
+    until = time.monotonic() + limit
+    pause = FIRST_LOOK
+    while True:
+        left = until - time.monotonic()
+        yield max(0.0, min(pause, left))
+        if left <= 0:
+            raise TimeoutError(f"execution {id} has not finished within {limit:g} s")
+        pause = min(pause * 1.5, LONGEST_PAUSE)
+

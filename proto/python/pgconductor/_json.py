@@ -1,0 +1,65 @@
+"""JSON as it stands in PostgreSQL: text in, text out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+# What is beyond ASCII stays readable in the database. NaN and infinity are no JSON, and are refused.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_encode_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode
+_encode_loosely = json.JSONEncoder(ensure_ascii=True, allow_nan=True, skipkeys=True, default=repr).encode
+
+_decode = json.JSONDecoder().raw_decode
+
+
+class RawJSON(str):
+    """Text that is JSON already. A task may return it, and the client takes it as a payload; it stays as it is."""
+
+
+def loads(text: str) -> Any:
+    """ValueError or RecursionError for what Python cannot hold."""
+    try:
+        value, end = _decode(text)
+        if end == len(text):
+            return value
+    except ValueError:
+        pass
+    # White space around it, or an error to be told in full.
+    return json.loads(text)
+
+
+def dumps(value: Any) -> str:
+    """Text that can be written as UTF-8. TypeError, ValueError or RecursionError when it cannot be JSON."""
+    if type(value) is RawJSON:
+        return _checked(value)
+    text = _encode(value)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            # Half a surrogate pair, which only an escape can say.
+            return _encode_ascii(value)
+    return text
+
+
+def dumps_loosely(value: Any) -> str | None:
+    """For logs and errors, which must not fail: what is not JSON appears as its repr. None if even that is impossible."""
+    try:
+        text = _encode_loosely(value)
+        json.loads(text, parse_constant=_refuse)
+        return text
+    except Exception:  # a repr that raises, a circle, not a number
+        return None
+
+
+def _checked(text: str) -> str:
+    # Whether it is JSON the other side will say; these two would not even arrive.
+    if "\0" in text:
+        raise ValueError("a NUL character")
+    text.encode()
+    return text
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)

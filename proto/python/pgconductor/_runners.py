@@ -1,0 +1,163 @@
+"""Where functions run: sync ones in threads, async ones on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Sequence
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from ._context import Context, current_context
+from ._failure import done, failure
+
+if TYPE_CHECKING:
+    from ._session import Session
+    from ._task import Task
+
+
+class Threads:
+    """Runs sync functions one after the other in each thread that calls work(): the main one, or several."""
+
+    def __init__(self, session: Session, threads: int) -> None:
+        self._session = session
+        self._threads = threads
+        self._queue: SimpleQueue[Context | None] = SimpleQueue()
+
+    def start(self) -> None:
+        """Several threads."""
+        for number in range(1, self._threads + 1):
+            threading.Thread(target=self.work, name=f"task-{number}", daemon=True).start()
+
+    def work(self) -> None:
+        """Runs what comes, until the session ends."""
+        session, queue = self._session, self._queue
+        while (ctx := queue.get()) is not None:
+            if session.claim(ctx):
+                current_context.set(ctx)
+                try:
+                    result = ctx._function.fn(*ctx._arguments())
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:
+                    number, fields = failure(error, ctx._reason, session.max_payload)
+                else:
+                    number, fields = done(result, session.max_payload)
+                    result = None
+                session.finish(ctx, number, fields)
+            if queue.empty():
+                session.flush()
+
+    # ---- called by the reading thread
+
+    def submit(self, arrived: Sequence[Context]) -> None:
+        for ctx in arrived:
+            self._queue.put(ctx)
+
+    def cancel(self, ctx: Context) -> None:
+        """A function in a thread has to ask for itself."""
+
+    def stop(self) -> None:
+        for _ in range(max(1, self._threads)):
+            self._queue.put(None)
+
+
+class Loop:
+    """Runs async functions on an asyncio loop, up to so many at once."""
+
+    def __init__(self, session: Session, limit: int) -> None:
+        self._session = session
+        self._limit = limit
+        self._arrived: deque[Context] = deque()
+        self._tasks: dict[asyncio.Task[Any], Context] = {}
+        self._flush_due = False
+        self._ended = False
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop
+        self._end: asyncio.Event
+
+    def start(self) -> None:
+        """In a thread of its own."""
+        threading.Thread(target=self.work, name="asyncio", daemon=True).start()
+
+    def work(self) -> None:
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._end = asyncio.Event()
+        self._ready.set()
+        await self._end.wait()
+
+    # ---- called by the reading thread
+
+    def submit(self, arrived: Sequence[Context]) -> None:
+        self._arrived.extend(arrived)
+        self._call(self._begin)
+
+    def cancel(self, ctx: Context) -> None:
+        self._call(self._cancel, ctx)
+
+    def stop(self) -> None:
+        self._call(lambda: self._end.set())
+
+    def _call(self, function: Any, *args: Any) -> None:
+        self._ready.wait()
+        try:
+            self._loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            pass  # the loop has ended, and the program is about to
+
+    # ---- called on the loop
+
+    def _begin(self) -> None:
+        while self._arrived and len(self._tasks) < self._limit:
+            ctx = self._arrived.popleft()
+            if not self._session.claim(ctx):
+                continue
+            try:
+                arguments = ctx._arguments()
+            except Exception as error:
+                self._finish(ctx, *failure(error, None, self._session.max_payload))
+                continue
+            current_context.set(ctx)  # the task takes a copy of it
+            task = self._loop.create_task(_guarded(ctx._function, arguments), name=f"{ctx.task} {ctx.id}")
+            self._tasks[task] = ctx
+            task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        ctx = self._tasks.pop(task)
+        # Not in the coroutine: one that is cancelled before its first step never runs.
+        error = asyncio.CancelledError("cancelled") if task.cancelled() else task.exception()
+        if error is None:
+            self._finish(ctx, *done(task.result(), self._session.max_payload))
+        else:
+            self._finish(ctx, *failure(error, ctx._reason, self._session.max_payload))
+        if self._arrived:
+            self._begin()
+
+    def _finish(self, ctx: Context, number: int, fields: dict[str, Any]) -> None:
+        """What ends in one turn of the loop is written together."""
+        self._session.finish(ctx, number, fields, gather=True)
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        self._session.flush()
+
+    def _cancel(self, ctx: Context) -> None:
+        for task, other in self._tasks.items():
+            if other is ctx:
+                task.cancel()
+                return
+
+
+async def _guarded(function: Task[Any, Any], arguments: tuple[Any, ...]) -> Any:
+    try:
+        return await function.fn(*arguments)
+    except SystemExit as error:
+        # asyncio would end the whole program.
+        raise RuntimeError(f"SystemExit: {error.code}") from error

@@ -1,0 +1,122 @@
+"""serve(): the program as a handler. Started by pgconductor it serves; by hand, it becomes pgconductor around itself."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from . import _session
+from ._runners import Loop, Threads
+from ._session import Session
+from ._task import Task, defined
+
+EX_UNAVAILABLE = 69
+EX_USAGE = 64
+
+NOT_FOUND = """\
+pgconductor: this program serves tasks and is run by pgconductor, but {binary} was not found.
+Install it from its source (./configure && make && make install), add the directory it is in to PATH, or name it in the
+environment variable PGCONDUCTOR; then start this program again.
+"""
+
+
+def serve(*tasks: Task[Any, Any], concurrency: int = 100, threads: int = 0, credit: int | None = None) -> None:
+    """Serve these tasks, or all that this program has defined. Returns when the worker has had enough of it.
+
+    Sync functions run in the main thread, one at a time; with ``threads`` so many of them at once, each in a thread.
+    Async functions run on an asyncio loop, up to ``concurrency`` of them at once. ``credit`` is how many executions the
+    worker may hand over, those that wait here for their turn included; as many as run at once unless given. More
+    keep a busy program from waiting for the next one.
+
+    Started by hand, the program is replaced by ``pgconductor run -- <this program>``.
+    """
+    if concurrency < 1 or threads < 0 or (credit is not None and credit < 1):
+        raise ValueError("serve: concurrency and credit are at least 1, threads at least 0")
+    served = list(tasks) or list(defined())
+    if not served:
+        raise ValueError("serve: no tasks; define one with @task, in a module that is imported here")
+    if _session.serving() is not None:
+        raise RuntimeError("serve: called already")
+    if "PGCONDUCTOR_FD" not in os.environ:
+        _launch()
+    _print_by_line()
+    _run(_inherited(), _of_this_queue(served), concurrency, threads, credit)
+
+
+def stop() -> None:
+    """Ask for no more executions; what was handed over is finished, then serve() returns. From any thread or task."""
+    session = _session.serving()
+    if session is not None:
+        session.stop()
+
+
+def _of_this_queue(tasks: Sequence[Task[Any, Any]]) -> list[Task[Any, Any]]:
+    """Those to announce: of the queue served, or all if the program is only asked which it has."""
+    queue = os.environ.get("PGCONDUCTOR_QUEUE")
+    return [task for task in tasks if queue is None or task.home == queue]
+
+
+def _inherited() -> socket.socket:
+    """The socket to the worker. Programs that this one starts must not take it, or the variable, for theirs."""
+    given = os.environ.pop("PGCONDUCTOR_FD")
+    try:
+        return socket.socket(fileno=int(given))
+    except (ValueError, OSError) as error:
+        sys.exit(f"pgconductor: PGCONDUCTOR_FD={given}: {error}")
+
+
+def _print_by_line() -> None:
+    """stdout is a pipe to the log: lines are to come as they are printed, and none may raise for a character in it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+
+
+def _run(sock: socket.socket, tasks: Sequence[Task[Any, Any]], concurrency: int, threads: int, credit: int | None) -> None:
+    any_async = any(task.is_async for task in tasks)
+    any_sync = not all(task.is_async for task in tasks)
+    at_once = (concurrency if any_async else 0) + (max(1, threads) if any_sync else 0)
+    session = Session(sock, tasks, concurrency=max(1, at_once), credit=credit or max(1, at_once))
+    sync = Threads(session, threads) if any_sync else None
+    loop = Loop(session, concurrency) if any_async else None
+    session.start(sync, loop)
+    # The main thread is for whom it matters most: sync functions, else the loop.
+    if sync is not None and not threads:
+        if loop is not None:
+            loop.start()
+        sync.work()
+    else:
+        if sync is not None:
+            sync.start()
+        if loop is not None:
+            loop.work()
+    session.join()
+    if session.error is not None:
+        sys.exit(f"pgconductor: {session.error}")
+
+
+# ---- started by hand
+
+
+def _launch() -> NoReturn:
+    """Become ``pgconductor run`` around this very program."""
+    words = sys.orig_argv[1:]
+    if not words or sys.argv[:1] in ([], [""], ["-"]):
+        raise RuntimeError("serve: this program was not started from a file, so it cannot be started again")
+    binary = os.environ.get("PGCONDUCTOR") or "pgconductor"
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    # Python ignores these, and what it ignores would stay ignored.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvp(binary, [binary, "run", "--", sys.executable, *words])
+    except FileNotFoundError:
+        sys.stderr.write(NOT_FOUND.format(binary=binary))
+    except OSError as error:
+        sys.stderr.write(f"pgconductor: {binary}: {error.strerror}\n")
+    sys.exit(EX_UNAVAILABLE)

@@ -1,0 +1,223 @@
+"""Tasks: functions with a name, a queue and options, and the list of those that a program has."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Union, overload
+
+from ._duration import Duration, milliseconds
+from ._json import dumps
+
+if TYPE_CHECKING:
+    from ._context import Context
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+_TASK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
+_QUEUE_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,62}")
+DEFAULT_QUEUE = "default"
+
+
+class _Exponential(TypedDict):
+    initial: Duration
+
+
+class Exponential(_Exponential, total=False):
+    """A backoff that grows: the first wait, what it is multiplied by each time (2), and the longest wait."""
+
+    factor: float
+    max: Duration
+
+
+Backoff = Union[Duration, Sequence[Duration], Exponential]
+Keep = Union[Duration, Literal[False]]
+
+
+class Task(Generic[P, R]):
+    """What ``@task`` makes of a function that takes a payload P and returns R. It can still be called as a function."""
+
+    def __init__(self, fn: Callable[..., Any], name: str | None, queue: str | None, options: dict[str, Any]) -> None:
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.name: str = name if name is not None else getattr(fn, "__name__", "")
+        self.queue = queue
+        self.options = options
+        if not _TASK_NAME.fullmatch(self.name):
+            raise ValueError(f"not a task's name: {self.name!r} (letters, digits and _ . : - , 128 at most)")
+        if queue is not None and not _QUEUE_NAME.fullmatch(queue):
+            raise ValueError(f"{self.name}: not a queue's name: {queue!r} (small letters, digits and _ . - , 63 at most)")
+        self.parameters = _count_parameters(self.name, fn)
+        self.is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.fn(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    @property
+    def home(self) -> str:
+        """The queue whose workers run it."""
+        return self.queue if self.queue is not None else DEFAULT_QUEUE
+
+    def announcement(self) -> dict[str, str]:
+        """As it stands in HELLO."""
+        said = {"name": self.name}
+        if self.queue is not None:
+            said["queue"] = self.queue
+        if self.options:
+            said["options"] = dumps(self.options)
+        return said
+
+
+def _count_parameters(name: str, fn: Callable[..., Any]) -> int:
+    """How many of payload and context the function takes: 0, 1 or 2."""
+    n = 0
+    for parameter in inspect.signature(fn).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return 2
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            n += 1
+        elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            raise TypeError(f"{name}: nobody would give it its parameter {parameter.name!r}")
+        if n > 2 and parameter.default is parameter.empty:
+            raise TypeError(f"{name}: a task takes (), (payload) or (payload, ctx)")
+    return min(n, 2)
+
+
+# ---- options
+
+
+def _options(max_attempts: int | None, backoff: Backoff | None, timeout: Duration | None,
+             remove_on_complete: Keep | None, remove_on_fail: Keep | None) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if max_attempts is not None:
+        if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 1:
+            raise ValueError(f"max_attempts: not a whole number from 1 on: {max_attempts!r}")
+        options["max_attempts"] = max_attempts
+    if backoff is not None:
+        options["backoff"] = _backoff(backoff)
+    if timeout is not None:
+        options["timeout"] = _span("timeout", timeout)
+        if options["timeout"] == 0:
+            raise ValueError("timeout: 0 is no time at all")
+    for key, keep in (("remove_on_complete", remove_on_complete), ("remove_on_fail", remove_on_fail)):
+        if keep is not None:
+            options[key] = False if keep is False else _span(key, keep)
+    return options
+
+
+def _backoff(backoff: Backoff) -> Any:
+    if isinstance(backoff, Mapping):
+        unknown = backoff.keys() - {"initial", "factor", "max"}
+        if unknown or "initial" not in backoff:
+            raise ValueError('backoff: an exponential one is {"initial": "1s", "factor": 2, "max": "1h"}')
+        return {key: value if key == "factor" else _span("backoff", value) for key, value in backoff.items()}
+    if isinstance(backoff, Sequence) and not isinstance(backoff, str):
+        if not backoff:
+            raise ValueError("backoff: an empty list")
+        return [_span("backoff", wait) for wait in backoff]
+    return _span("backoff", backoff)
+
+
+def _span(key: str, value: Any) -> str | int:
+    """A duration as the server takes it: text as it stands, everything else in milliseconds."""
+    try:
+        ms = milliseconds(value)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
+    return value if isinstance(value, str) else ms
+
+
+# ---- the decorator
+
+
+class _Decorator:
+    """``@task(...)`` before it is given its function."""
+
+    def __init__(self, name: str | None, queue: str | None, options: dict[str, Any]) -> None:
+        self._given = (name, queue, options)
+
+    @overload
+    def __call__(self, fn: Callable[[], Coroutine[Any, Any, R]], /) -> Task[None, R]: ...
+    @overload
+    def __call__(self, fn: Callable[[P], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[[P, Context], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[[], R], /) -> Task[None, R]: ...
+    @overload
+    def __call__(self, fn: Callable[[P], R], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[[P, Context], R], /) -> Task[P, R]: ...
+    def __call__(self, fn: Callable[..., Any], /) -> Task[Any, Any]:
+        return _define(Task(fn, *self._given))
+
+
+@overload
+def task(fn: Callable[[], Coroutine[Any, Any, R]], /) -> Task[None, R]: ...
+@overload
+def task(fn: Callable[[P], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+@overload
+def task(fn: Callable[[P, Context], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+@overload
+def task(fn: Callable[[], R], /) -> Task[None, R]: ...
+@overload
+def task(fn: Callable[[P], R], /) -> Task[P, R]: ...
+@overload
+def task(fn: Callable[[P, Context], R], /) -> Task[P, R]: ...
+@overload
+def task(name: str | None = None, *, queue: str | None = None, max_attempts: int | None = None,
+         backoff: Backoff | None = None, timeout: Duration | None = None, remove_on_complete: Keep | None = None,
+         remove_on_fail: Keep | None = None) -> _Decorator: ...
+def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None = None,
+         backoff: Backoff | None = None, timeout: Duration | None = None, remove_on_complete: Keep | None = None,
+         remove_on_fail: Keep | None = None) -> Any:
+    """Make a task of a function: ``@task``, or ``@task("name", queue="media", max_attempts=5)``.
+
+    The function takes nothing, the payload, or the payload and a Context, and may be async. What it returns is the
+    result, as JSON. ``name`` is the function's own unless given. Options that are left out have the server's defaults.
+
+    queue               the queue whose workers run it ("default")
+    max_attempts        how often it is tried in all
+    backoff             the wait between attempts: a duration, a list of them, or {"initial": "1s", "factor": 2, "max": "1h"}
+    timeout             how long an attempt may take
+    remove_on_complete  how long completed executions are kept; 0: not at all, False: for ever
+    remove_on_fail      the same for failed and cancelled ones
+
+    A duration is a number of seconds, a timedelta, or text such as "250ms", "10s", "5m", "2h", "7d".
+    """
+    if callable(name):
+        return _define(Task(name, None, None, {}))
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"task: a function or a name is expected, not {name!r}")
+    return _Decorator(name, queue, _options(max_attempts, backoff, timeout, remove_on_complete, remove_on_fail))
+
+
+# ---- all tasks of this program
+
+_defined: dict[str, Task[Any, Any]] = {}
+
+
+def _define(new: Task[Any, Any]) -> Task[Any, Any]:
+    old = _defined.get(new.name)
+    # A module that is run and imported as well is executed twice, and defines the same once more.
+    if old is not None and _place(old) != _place(new):
+        raise ValueError(f"task {new.name} is defined twice: in {_place(old)} and in {_place(new)}")
+    _defined[new.name] = new
+    return new
+
+
+def _place(task: Task[Any, Any]) -> str:
+    fn = inspect.unwrap(task.fn)
+    code = getattr(fn, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(fn)
+
+
+def defined() -> Iterable[Task[Any, Any]]:
+    """Every task that was defined so far."""
+    return _defined.values()
