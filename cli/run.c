@@ -12,6 +12,7 @@
 #include "cli/devdb.h"
 #include "cli/migrate.h"
 #include "common/conf.h"
+#include "common/notify.h"
 #include "common/xmalloc.h"
 #include "master/server.h"
 
@@ -59,6 +60,7 @@ connect_patiently(const char *conninfo)
 			cli_fail(EX_UNAVAILABLE, "database: %s", why);
 		if (!said)
 			cli_warn("database: %s; trying again", why);
+		notify_send("STATUS=waiting for the database: %s", why);
 		said = true;
 		free(why);
 		nanosleep(&(struct timespec){ 0, 300 * 1000 * 1000 }, NULL);
@@ -115,6 +117,7 @@ run(int argc, char **argv)
 
 	if (argc > 1)
 		cli_usage("%s: unexpected argument; a command to serve stands behind --", argv[1]);
+	notify_init();
 	conf = cli_load_conf(conf_path, cli_words_n == 0);
 	if (conf->path == NULL && cli_words_n == 0)
 		cli_usage("nothing to serve: give a configuration with -c, or a command behind --");
@@ -133,6 +136,7 @@ run_dev(int argc, char **argv)
 
 	if (argc > 1)
 		cli_usage("%s: unexpected argument; a command to serve stands behind --", argv[1]);
+	notify_init();
 	conf = cli_load_conf(conf_path, false);
 	conf->inherit_env = true;
 	devdb_start(&db);

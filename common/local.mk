@@ -8,7 +8,9 @@ libcommon_la_SOURCES = \
 	common/duration.c common/duration.h \
 	common/json.c common/json.h \
 	common/log.c common/log.h \
+	common/notify.c common/notify.h \
 	common/peer.c common/peer.h \
+	common/plain.c common/plain.h \
 	common/utf8.c common/utf8.h \
 	common/xmalloc.c common/xmalloc.h
 libcommon_la_CFLAGS = $(AM_CFLAGS) $(LIBEVENT_CFLAGS) $(CONFUSE_CFLAGS)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,13 +26,25 @@ static const char *const level_names[] = { "debug", "info", "warn", "error" };
 static const char *const format_names[] = { "text", "logfmt", "json" };
 static const char level_priority[] = { '7', '6', '4', '3' };
 
+/* Whether stderr is the journal: the variable may have come from an ancestor whose stderr it was. */
+static bool
+is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long device, inode;
+	struct stat st;
+
+	return stream != NULL && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
+	    st.st_dev == device && st.st_ino == inode;
+}
+
 void
 log_init(const char *name, enum log_level level, enum log_format fmt)
 {
 	snprintf(ident, sizeof(ident), "%s", name);
 	min_level = level;
 	format = fmt;
-	journal = getenv("JOURNAL_STREAM") != NULL;
+	journal = is_journal();
 }
 
 bool
@@ -99,22 +112,25 @@ put_head(char *line, size_t room, enum log_level level)
 	char when[32];
 	struct timespec now;
 	struct tm tm;
+	size_t n = 0;
 
+	if (journal)
+		n = (size_t)snprintf(line, room, "<%c>", level_priority[level]);
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &tm);
 	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
 	switch (format) {
 	case LOG_FORMAT_JSON:
-		return (size_t)snprintf(line, room, "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"process\":\"%s\",\"pid\":%ld,"
-		    "\"message\":\"", when, now.tv_nsec / 1000000, level_names[level], ident, (long)getpid());
+		return n + (size_t)snprintf(line + n, room - n, "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"process\":\"%s\","
+		    "\"pid\":%ld,\"message\":\"", when, now.tv_nsec / 1000000, level_names[level], ident, (long)getpid());
 	case LOG_FORMAT_LOGFMT:
-		return (size_t)snprintf(line, room, "time=%s.%03ldZ level=%s process=%s pid=%ld message=\"", when,
+		return n + (size_t)snprintf(line + n, room - n, "time=%s.%03ldZ level=%s process=%s pid=%ld message=\"", when,
 		    now.tv_nsec / 1000000, level_names[level], ident, (long)getpid());
 	case LOG_FORMAT_TEXT:
 		break;
 	}
 	if (journal)
-		return (size_t)snprintf(line, room, "<%c>%s: ", level_priority[level], ident);
+		return n + (size_t)snprintf(line + n, room - n, "%s: ", ident);
 	return (size_t)snprintf(line, room, "%s.%03ldZ %-5s %s[%ld]: ", when, now.tv_nsec / 1000000, level_names[level],
 	    ident, (long)getpid());
 }

@@ -1,4 +1,5 @@
 # The manual and the documents.
 dist_man_MANS += docs/pgconductor.1
-dist_doc_DATA += docs/architecture.md docs/configuration.md docs/conform.md docs/pgconductor.conf.sample
+dist_doc_DATA += docs/architecture.md docs/configuration.md docs/conform.md docs/pgconductor.conf.sample \
+	docs/pgconductor.service
 EXTRA_DIST += docs/hacking.md

@@ -31,15 +31,6 @@ sent_run(struct master *m, struct queue *q, uint64_t exec)
 }
 
 static void
-report(struct master *m, const struct run *r, const char *how, const char *text, size_t len)
-{
-	if (!m->opt->terminal)
-		return;
-	log_info("%s %" PRIu64 " %s, attempt %u, %" PRId64 " ms%s%.*s", r->task->name, r->id, how, r->attempt,
-	    clock_ms() - r->sent_ms, len != 0 ? ": " : "", (int)(len < 200 ? len : 200), text);
-}
-
-static void
 outcome(struct master *m, struct run *r, enum outcome_kind kind, const char *text, size_t len, bool retry,
     int64_t after_ms)
 {
@@ -63,7 +54,7 @@ on_done(struct master *m, struct queue *q)
 	}
 	if (r == NULL)
 		return;
-	report(m, r, "completed", done.result.p, done.result.len);
+	report_completed(m, r);
 	outcome(m, r, OUTCOME_COMPLETED, done.result.p, done.result.len, false, -1);
 }
 
@@ -91,7 +82,7 @@ on_fail(struct master *m, struct queue *q)
 	}
 	if (r == NULL)
 		return;
-	report(m, r, "failed", fail.message.p, fail.message.len);
+	report_failed(m, r, &fail);
 	buf_init(&error);
 	buf_addstr(&error, "{");
 	add_member(&error, "code", fail.code);
@@ -122,7 +113,7 @@ on_deferred(struct master *m, struct queue *q)
 	}
 	if (r == NULL)
 		return;
-	report(m, r, "deferred", deferred.message.p, deferred.message.len);
+	report_deferred(m, r);
 	outcome(m, r, OUTCOME_DEFERRED, NULL, 0, true, -1);
 }
 

@@ -3,6 +3,7 @@ noinst_LTLIBRARIES += libmaster.la
 libmaster_la_SOURCES = \
 	master/clock.h \
 	master/db.c master/db.h \
+	master/health.c \
 	master/lane.c \
 	master/lines.c \
 	master/link.c \
@@ -12,6 +13,7 @@ libmaster_la_SOURCES = \
 	master/param.c master/param.h \
 	master/queue.c \
 	master/reader.c \
+	master/report.c \
 	master/resolve.c master/resolve.h \
 	master/run.c \
 	master/server.c master/server.h \

@@ -13,6 +13,7 @@
  *	task.c		what the tasks table says; declaring and serving
  *	worker.c	worker processes;  link.c  their messages
  *	upkeep.c	partitions, retention
+ *	report.c	lines for a person at a terminal;  health.c  for the service manager
  *	db.c param.c resolve.c		PostgreSQL underneath
  */
 #ifndef MASTER_MASTER_H
@@ -292,6 +293,8 @@ struct task {
 	char		*name;
 	uint64_t	 timeout_ms;	/* 0: none */
 	bool		 keep;		/* history of its completed runs */
+	uint32_t	 max_attempts;	/* and the waits between them; known only where there is a terminal */
+	char		*waits;
 	int16_t		*pool;		/* by queue index; -1: not served there */
 	int		 pool_n;
 	struct task	*next;
@@ -459,6 +462,25 @@ void	upkeep_run(struct master *);
 void	upkeep_partition_missing(struct master *);
 void	upkeep_free(struct master *);
 
+/* report.c */
+void	report_init(struct master *);
+void	report_free(struct master *);
+/* Reads what tasks say of attempts. */
+void	report_load(struct master *);
+struct msg_fail;
+void	report_completed(struct master *, const struct run *);
+void	report_deferred(struct master *, const struct run *);
+void	report_failed(struct master *, const struct run *, const struct msg_fail *);
+
+/* health.c */
+void	health_init(struct master *);
+void	health_free(struct master *);
+/* Tells what is new. */
+void	health_tick(struct master *);
+void	health_reloaded(struct master *);
+/* It may take so long. */
+void	health_stopping(struct master *, int64_t grace_ms);
+
 /* server.c */
 void	server_fail(struct master *, int status, const char *why);
 void	server_progress(struct master *);
@@ -475,6 +497,8 @@ struct lines;
 struct wake;
 struct node;
 struct upkeep;
+struct report;
+struct health;
 
 struct master {
 	struct event_base	*base;
@@ -500,6 +524,8 @@ struct master {
 	struct wake		*wakes;
 	struct node		*nodes;
 	struct upkeep		*upkeep;	/* while it runs */
+	struct report		*report;	/* NULL where there is no terminal */
+	struct health		*health;
 	int			 exe;		/* this program's file */
 	pid_t			 relatives[RELATIVES_MAX];	/* children of this process that are none of the server's */
 	size_t			 relatives_n;

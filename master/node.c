@@ -436,6 +436,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 			upkeep_run(m);
 	}
 	queue_dispatch_all(m);
+	health_tick(m);
 	server_progress(m);
 }
 

@@ -17,6 +17,7 @@
 #include <event2/event.h>
 
 #include "common/log.h"
+#include "common/notify.h"
 #include "common/peer.h"
 #include "common/xmalloc.h"
 #include "master/master.h"
@@ -172,6 +173,7 @@ stop(struct master *m)
 	tv.tv_sec = grace / 1000;
 	tv.tv_usec = grace % 1000 * 1000;
 	event_add(m->stop_timer, &tv);
+	health_stopping(m, grace);
 	server_progress(m);
 }
 
@@ -301,15 +303,12 @@ retire_missing(struct master *m)
 }
 
 static void
-on_reload(evutil_socket_t sig, short what, void *arg)
+reload(struct master *m)
 {
-	struct master *m = arg;
 	struct conf_errors errors;
 	struct conf *fresh, *old = m->conf;
 	struct queue *q;
 
-	(void)sig;
-	(void)what;
 	if (m->opt->conf_path == NULL || m->stopping) {
 		log_info("there is no configuration file to read again");
 		return;
@@ -344,6 +343,16 @@ on_reload(evutil_socket_t sig, short what, void *arg)
 	task_serve(m);
 	conf_free(old);
 	log_info("the configuration was read again");
+}
+
+static void
+on_reload(evutil_socket_t sig, short what, void *arg)
+{
+	(void)sig;
+	(void)what;
+	notify_reloading();
+	reload(arg);
+	health_reloaded(arg);
 }
 
 static void
@@ -465,6 +474,8 @@ server_run(struct server_options *opt)
 	lines_init(&m);
 	wake_init(&m);
 	reader_init(&m);
+	report_init(&m);
+	health_init(&m);
 	start(&m);
 	event_base_dispatch(m.base);
 
@@ -474,6 +485,8 @@ server_run(struct server_options *opt)
 	free_queues(&m);
 	node_free(&m);
 	reader_free(&m);
+	report_free(&m);
+	health_free(&m);
 	wake_free(&m);
 	settle_free(&m);
 	note_free(&m);

@@ -73,6 +73,7 @@ task_free_all(struct master *m)
 		for (t = m->tasks[i]; t != NULL; t = next) {
 			next = t->next;
 			free(t->name);
+			free(t->waits);
 			free(t->pool);
 			free(t);
 		}
@@ -101,6 +102,7 @@ void
 task_load(struct master *m)
 {
 	db_call(m->control, &stmt_load, NULL, loaded, m);
+	report_load(m);
 }
 
 /* ---- declaring ---- */

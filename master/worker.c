@@ -388,6 +388,7 @@ take_back(struct master *m, struct run *r, void *arg)
 		return;
 	}
 	text = xasprintf("the worker of queue %s %s", end->queue->name, end->how);
+	report_failed(m, r, &(struct msg_fail){ .code = pstr("crash"), .message = pstr(text) });
 	buf_init(&error);
 	buf_addstr(&error, "{\"code\":\"crash\",\"message\":");
 	json_quote(&error, text, strlen(text));
