@@ -4,16 +4,19 @@
  *	main.c		the table of commands
  *	options.c	options, --help and messages
  *	connect.c	which database, and asking it
- *	table.c		tables for people, JSON lines for programs
+ *	table.c grid.c	tables for people, JSON lines for programs
+ *	filter.c	choosing executions
  *	error.c		errors of executions
+ *	progress.c	how far something has got;  screen.c  a whole terminal
  *	migrate.c	installing the schema
- *	dev.c devdb.c	the private PostgreSQL
+ *	devdb.c devpg.c	the private PostgreSQL
  */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sysexits.h>
 
@@ -24,14 +27,16 @@ struct conf;
 
 /* ---- options.c ---- */
 
-enum cli_option_kind { CLI_FLAG, CLI_TEXT };
+/* CLI_LIST: given several times, the values are joined by commas. */
+enum cli_option_kind { CLI_FLAG, CLI_TEXT, CLI_LIST };
 
 struct cli_option {
 	const char		*name;		/* without the dashes */
 	char			 letter;	/* or 0 */
 	enum cli_option_kind	 kind;
 	void			*target;	/* bool * or const char ** */
-	const char		*argument;	/* what --help calls it */
+	/* What --help calls its value; FILE, TASK, Q and STATE are known to completion too. */
+	const char		*argument;
 	const char		*help;
 };
 
@@ -41,11 +46,15 @@ struct cli_command {
 	const char		*summary;	/* one line */
 	const char		*details;	/* more, for --help; or NULL */
 	const struct cli_option	*options;	/* ends with name NULL; or NULL */
+	const char		*operand;	/* what its arguments are, as for options, or words to choose from: "a|b"; or NULL */
+	const char		*states;	/* those that STATE may be, with blanks between them */
 	bool			 takes_command;	/* "-- CMD" */
 	bool			 no_database;	/* --db means nothing to it */
 	int			(*run)(int argc, char **argv);	/* what is left after the options */
 };
 
+extern const struct cli_command *const cli_commands[];	/* main.c; cli_commands_n of them */
+extern const size_t cli_commands_n;
 extern const char *cli_db;			/* --db */
 extern const struct cli_command *cli_current;
 /* The words after "--" of a command that takes some; cli_words_n is 0 without. */
@@ -55,11 +64,20 @@ extern int cli_words_n;
 /* Takes the options out of argv (argv[0] is the command's name); exits after --help, --version or a mistake. */
 void	cli_options(const struct cli_command *, int *argc, char **argv);
 void	cli_help(const struct cli_command *, FILE *);
+/* The n-th option of a command, those that all commands have included; NULL: there are no more. */
+const struct cli_option *cli_option_at(const struct cli_command *, size_t n);
+/* A duration given to this option; exits when it is none. */
+int64_t	cli_duration(const char *option, const char *value);
 /* One line on stderr: "pgconductor: command: text". */
 void	cli_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void	cli_fail(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
 /* Also says how to get help. */
 void	cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+/* A file to read, - being stdin; exits when it cannot be opened. */
+FILE	*cli_open_input(const char *path);
+/* The monotonic clock. */
+int64_t	cli_now_ms(void);
+void	cli_pause_ms(int64_t);
 /* Flushes stdout; a full disk or a closed pipe must not look like success. */
 int	cli_done(int status);
 
@@ -67,6 +85,8 @@ int	cli_done(int status);
 
 /* The connection string to use; conf may be NULL. Never freed. Exits when the dev server found here does not run. */
 const char *cli_conninfo(const struct conf *);
+/* The same, but NULL and *why (a constant) instead of an exit. */
+const char *cli_find_conninfo(const struct conf *, const char **why);
 /* Connected, or exits with 69. */
 PGconn	*cli_connect(const char *conninfo);
 /* NULL and *why (freed by the caller) when it cannot be reached. */
@@ -122,6 +142,7 @@ size_t	register_configured(PGconn *, const struct conf *);
 /* ---- the commands ---- */
 
 extern const struct cli_command cmd_dev, cmd_run, cmd_check, cmd_migrate, cmd_register, cmd_invoke, cmd_cancel, cmd_retry,
-    cmd_show, cmd_logs, cmd_list, cmd_ps, cmd_queues, cmd_tasks, cmd_nodes, cmd_conform;
+    cmd_show, cmd_logs, cmd_list, cmd_ps, cmd_top, cmd_queues, cmd_tasks, cmd_nodes, cmd_ready, cmd_conform,
+    cmd_completion;
 
 #endif

@@ -13,13 +13,15 @@
 #include "cli/cli.h"
 #include "common/conf.h"
 #include "common/conf_table.h"
+#include "common/json.h"
 
 static const char *conf_path;
-static bool want_options;
+static bool want_options, json;
 
 static const struct cli_option options[] = {
 	{ "config", 'c', CLI_TEXT, &conf_path, "FILE", "the configuration (else " CONF_DEFAULT_PATH ")" },
 	{ "options", 0, CLI_FLAG, &want_options, NULL, "list every option with its type, default and when it takes effect" },
+	{ "json", 0, CLI_FLAG, &json, NULL, "with --options: as lines of JSON" },
 	{ .name = NULL }
 };
 
@@ -79,6 +81,36 @@ check_machine(const struct conf *conf)
 }
 
 static void
+put_member(struct buf *out, const char *name, const char *value)
+{
+	buf_addf(out, "%s\"%s\":", out->len == 0 ? "{" : ",", name);
+	if (value != NULL)
+		json_quote(out, value, strlen(value));
+	else
+		buf_addstr(out, "null");
+}
+
+static void
+list_options_json(void)
+{
+	const struct conf_section *s;
+	const struct conf_option *o;
+	struct buf out;
+
+	buf_init(&out);
+	for (s = conf_sections; s->name != NULL; s++)
+		for (o = s->options; o->name != NULL; o++) {
+			put_member(&out, "section", *s->name != '\0' ? s->name : "top");
+			put_member(&out, "option", o->name);
+			put_member(&out, "type", conf_type_name(o->type));
+			put_member(&out, "default", o->def);
+			put_member(&out, "effect", o->reloadable ? "reload" : "restart");
+			buf_addstr(&out, "}\n");
+			cli_put_buf(stdout, &out);
+		}
+}
+
+static void
 list_options(void)
 {
 	const struct conf_section *s;
@@ -98,8 +130,13 @@ run(int argc, char **argv)
 
 	if (argc > 1)
 		cli_usage("%s: unexpected argument; the file is given by -c", argv[1]);
+	if (json && !want_options)
+		cli_usage("--json goes with --options");
 	if (want_options) {
-		list_options();
+		if (json)
+			list_options_json();
+		else
+			list_options();
 		return cli_done(EX_OK);
 	}
 	if (conf_path == NULL && access(CONF_DEFAULT_PATH, F_OK) == -1)
@@ -113,7 +150,7 @@ run(int argc, char **argv)
 
 const struct cli_command cmd_check = {
 	.name = "check",
-	.arguments = "[-c FILE | --options]",
+	.arguments = "[-c FILE | --options [--json]]",
 	.summary = "test a configuration",
 	.details = "Prints each mistake as file:line and exits with 78 if there is any. Warnings do not count.\n",
 	.options = options,

@@ -47,7 +47,7 @@ as_conninfo(const char *s)
 }
 
 const char *
-cli_conninfo(const struct conf *conf)
+cli_find_conninfo(const struct conf *conf, const char **why)
 {
 	const char *url = getenv("DATABASE_URL");
 	char *found;
@@ -63,9 +63,17 @@ cli_conninfo(const struct conf *conf)
 		return "";
 	if ((found = devdb_find(&running)) == NULL)
 		return "";
-	if (!running)
-		cli_fail(EX_UNAVAILABLE, "the dev server of this directory is not running; start it with `pgconductor dev`,"
-		    " or name a database with --db");
+	*why = "the dev server of this directory is not running; start it with `pgconductor dev`, or name a database with --db";
+	return running ? found : NULL;
+}
+
+const char *
+cli_conninfo(const struct conf *conf)
+{
+	const char *why, *found = cli_find_conninfo(conf, &why);
+
+	if (found == NULL)
+		cli_fail(EX_UNAVAILABLE, "%s", why);
 	return found;
 }
 

@@ -15,49 +15,81 @@
 bool
 filter_given(const struct filter *f)
 {
-	return f->task != NULL || f->queue != NULL || f->state != NULL || f->before != NULL;
+	return f->task != NULL || f->queue != NULL || f->state != NULL || f->after != NULL || f->before != NULL ||
+	    f->error != NULL;
 }
 
 static bool
-is_finished(const char *state)
+is_word(const char *list, const char *s, size_t len)
 {
-	return strcmp(state, "completed") == 0 || strcmp(state, "failed") == 0 || strcmp(state, "cancelled") == 0;
+	size_t n;
+
+	for (; *list != '\0'; list += n + strspn(list + n, " ")) {
+		n = strcspn(list, " ");
+		if (n == len && strncmp(list, s, n) == 0)
+			return true;
+	}
+	return false;
 }
 
-void
-filter_check_state(const struct filter *f, const char *const *states)
+static void
+wrong_state(const char *s, size_t len)
 {
 	struct buf list;
 
-	if (f->state == NULL)
-		return;
 	buf_init(&list);
-	for (size_t i = 0; states[i] != NULL; i++) {
-		if (strcmp(states[i], f->state) == 0) {
-			buf_free(&list);
-			return;
-		}
-		buf_addf(&list, "%s%s", i > 0 ? ", " : "", states[i]);
+	for (const char *p = cli_current->states; *p != '\0'; p++)
+		buf_addf(&list, *p == ' ' ? ", " : "%c", *p);
+	cli_usage("--state: \"%.*s\" is none of %s", (int)len, s, buf_steal_str(&list));
+}
+
+/* Makes the array; says in which part of executions_all its states are. */
+static void
+add_states(struct filter *f)
+{
+	struct buf array;
+	size_t n, finished = 0, all = 0;
+	const char *s = f->state;
+
+	buf_init(&array);
+	for (; s != NULL; s = s[n] == ',' ? s + n + 1 : NULL) {
+		n = strcspn(s, ",");
+		if (!is_word(cli_current->states, s, n))
+			wrong_state(s, n);
+		buf_addf(&array, "%c%.*s", all++ == 0 ? '{' : ',', (int)n, s);
+		finished += is_word("completed failed cancelled", s, n);
 	}
-	cli_usage("--state: \"%s\" is none of %s", f->state, buf_steal_str(&list));
+	buf_addstr(&array, "}");
+	f->states = buf_steal_str(&array);
+	if (finished == 0 || finished == all)
+		f->part = finished == all ? "finished" : "unfinished";
+}
+
+/* A time as it is, or how long ago. */
+static void
+add_time(const char *value, char *ago, size_t size, const char **params)
+{
+	int64_t ms;
+
+	params[0] = params[1] = NULL;
+	if (value != NULL && duration_parse(value, &ms) == 0) {
+		snprintf(ago, size, "%" PRId64 " milliseconds", ms);
+		params[1] = ago;
+	} else {
+		params[0] = value;
+	}
 }
 
 void
 filter_params(struct filter *f, const char **params)
 {
-	int64_t ms;
-
 	if (f->state != NULL)
-		f->part = is_finished(f->state) ? "finished" : "unfinished";
+		add_states(f);
 	params[0] = f->task;
 	params[1] = f->queue;
-	params[2] = f->state;
-	params[3] = params[4] = NULL;
-	if (f->before != NULL && duration_parse(f->before, &ms) == 0) {
-		snprintf(f->ago, sizeof(f->ago), "%" PRId64 " milliseconds", ms);
-		params[4] = f->ago;
-	} else {
-		params[3] = f->before;
-	}
-	params[5] = f->part;
+	params[2] = f->states;
+	add_time(f->after, f->after_ago, sizeof(f->after_ago), params + 3);
+	add_time(f->before, f->before_ago, sizeof(f->before_ago), params + 5);
+	params[7] = f->error;
+	params[8] = f->part;
 }

@@ -1,5 +1,5 @@
 /*
- * pgconductor invoke: one execution or a file of them, and waiting for a result. The cli process only.
+ * pgconductor invoke: one execution, and waiting for a result. The cli process only.
  */
 #include "config.h"
 
@@ -9,14 +9,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/batch.h"
 #include "cli/cli.h"
 #include "common/buf.h"
 #include "common/duration.h"
 #include "common/json.h"
 #include "common/xmalloc.h"
 
-#define BATCH		1000
-#define BATCH_BYTES	(16 << 20)
 #define POLL_FIRST_MS	5
 #define POLL_LAST_MS	500
 
@@ -47,16 +46,6 @@ read_all(struct buf *out, FILE *f, const char *name)
 		cli_fail(EX_NOINPUT, "%s: %s", name, strerror(errno));
 }
 
-static FILE *
-open_input(const char *path)
-{
-	FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-
-	if (f == NULL)
-		cli_fail(EX_NOINPUT, "%s: %s", path, strerror(errno));
-	return f;
-}
-
 /* The payload as given: JSON, - for stdin, or @FILE. Whether it is JSON the database says; a NUL it cannot be told. */
 static char *
 read_payload(const char *arg)
@@ -67,7 +56,7 @@ read_payload(const char *arg)
 
 	if (strcmp(arg, "-") != 0 && arg[0] != '@')
 		return xstrdup(arg);
-	f = open_input(path);
+	f = cli_open_input(path);
 	buf_init(&text);
 	read_all(&text, f, path);
 	if (f != stdin)
@@ -80,13 +69,7 @@ read_payload(const char *arg)
 static char *
 delay_interval(void)
 {
-	int64_t ms;
-
-	if (delay == NULL)
-		return NULL;
-	if (duration_parse(delay, &ms) == -1)
-		cli_usage("--delay: \"%s\" is not a duration (such as 250ms, 10s, 5m, 2h or 7d)", delay);
-	return xasprintf("%lld milliseconds", (long long)ms);
+	return delay != NULL ? xasprintf("%lld milliseconds", (long long)cli_duration("--delay", delay)) : NULL;
 }
 
 static const char *
@@ -101,23 +84,6 @@ priority_number(void)
 	if (end == priority || *end != '\0' || n < INT16_MIN || n > INT16_MAX)
 		cli_usage("--priority: \"%s\" is not a whole number from -32768 to 32767", priority);
 	return priority;
-}
-
-static void
-pause_ms(int64_t ms)
-{
-	const struct timespec t = { ms / 1000, ms % 1000 * 1000 * 1000 };
-
-	nanosleep(&t, NULL);
-}
-
-static int64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 static void
@@ -177,10 +143,10 @@ wait_for(PGconn *conn, const char *id, int64_t until)
 	int rc;
 
 	while ((rc = look(conn, id)) == -1) {
-		left = until - now_ms();
+		left = until - cli_now_ms();
 		if (left <= 0)
 			cli_fail(EX_TEMPFAIL, "execution %s has not finished in time", id);
-		pause_ms(pause < left ? pause : left);
+		cli_pause_ms(pause < left ? pause : left);
 		pause += pause / 4 + 1;
 		if (pause > POLL_LAST_MS)
 			pause = POLL_LAST_MS;
@@ -193,13 +159,11 @@ invoke_one(PGconn *conn, const char *task, const char *payload)
 {
 	char *interval = delay_interval();
 	const char *params[] = { task, payload, queue, priority_number(), run_at, interval };
-	int64_t ms = DURATION_MAX_MS, until;
+	int64_t until;
 	PGresult *res;
 	int rc = EX_OK;
 
-	if (timeout != NULL && duration_parse(timeout, &ms) == -1)
-		cli_usage("--timeout: \"%s\" is not a duration (such as 250ms, 10s, 5m, 2h or 7d)", timeout);
-	until = now_ms() + ms;
+	until = cli_now_ms() + (timeout != NULL ? cli_duration("--timeout", timeout) : DURATION_MAX_MS);
 	if (want_wait)
 		PQclear(cli_query(conn, "set pgconductor.await = on", 0, NULL));
 	res = cli_query(conn, "select pgconductor.invoke($1, $2::text, queue => $3, priority => $4, run_at => $5, delay => $6)",
@@ -222,36 +186,6 @@ add_text(struct buf *out, const char *name, const char *value)
 	json_quote(out, value, strlen(value));
 }
 
-/* The lines gathered so far; ids come in their order, to be printed when all is committed. */
-static void
-send_batch(PGconn *conn, const char *task, struct buf *items, size_t n, struct buf *ids)
-{
-	const char *params[2] = { task, NULL };
-	PGresult *res;
-	char *text;
-
-	if (items->len == 0)
-		return;
-	buf_addstr(items, "]");
-	params[1] = text = buf_steal_str(items);
-	res = cli_query(conn, "select unnest(pgconductor.invoke_batch($1, $2::json))", 2, params);
-	if ((size_t)PQntuples(res) != n)
-		cli_fail(EX_SOFTWARE, "the database returned %d ids for %zu executions; none was created", PQntuples(res), n);
-	for (int i = 0; i < PQntuples(res); i++)
-		buf_addf(ids, "%s\n", PQgetvalue(res, i, 0));
-	PQclear(res);
-	free(text);
-}
-
-static void
-add_item(struct buf *items, const char *line, size_t len, const char *options_json)
-{
-	buf_addstr(items, items->len == 0 ? "[{\"payload\":" : ",{\"payload\":");
-	buf_add(items, line, len);
-	buf_addstr(items, options_json);
-	buf_addstr(items, "}");
-}
-
 /* The options that are the same for every item, as they stand behind its payload. */
 static char *
 item_options(void)
@@ -271,40 +205,10 @@ item_options(void)
 static int
 invoke_batch(PGconn *conn, const char *task)
 {
-	FILE *f = open_input(batch);
-	struct buf items, ids;
-	char *line = NULL, *same = item_options();
-	const char *why;
-	size_t size = 0, at, n = 0, number = 0;
-	ssize_t len;
+	char *same = item_options();
 
-	buf_init(&items);
-	buf_init(&ids);
-	PQclear(cli_query(conn, "begin", 0, NULL));
-	while ((len = getline(&line, &size, f)) != -1) {
-		number++;
-		while (len > 0 && strchr(" \t\r\n", line[len - 1]) != NULL)
-			len--;
-		if (len == 0)
-			continue;
-		if (json_check(line, (size_t)len, &at, &why) == -1)
-			cli_fail(EX_DATAERR, "%s:%zu: not JSON: %s at byte %zu", batch, number, why, at + 1);
-		add_item(&items, line, (size_t)len, same);
-		if (++n == BATCH || items.len > BATCH_BYTES) {
-			send_batch(conn, task, &items, n, &ids);
-			n = 0;
-		}
-	}
-	if (ferror(f))
-		cli_fail(EX_NOINPUT, "%s: %s", batch, strerror(errno));
-	send_batch(conn, task, &items, n, &ids);
-	PQclear(cli_query(conn, "commit", 0, NULL));
-	cli_put_buf(stdout, &ids);
-	free(line);
+	batch_invoke(conn, task, batch, same);
 	free(same);
-	buf_free(&items);
-	if (f != stdin)
-		fclose(f);
 	return EX_OK;
 }
 
@@ -326,7 +230,10 @@ run(int argc, char **argv)
 	if (batch == NULL)
 		payload = argc > 2 ? read_payload(argv[2]) : xstrdup("null");
 	conn = cli_connect(cli_conninfo(NULL));
-	rc = batch != NULL ? invoke_batch(conn, argv[1]) : invoke_one(conn, argv[1], payload);
+	if (batch != NULL)
+		rc = invoke_batch(conn, argv[1]);
+	else
+		rc = invoke_one(conn, argv[1], payload);
 	PQfinish(conn);
 	free(payload);
 	return cli_done(rc);
@@ -335,8 +242,10 @@ run(int argc, char **argv)
 const struct cli_command cmd_invoke = {
 	.name = "invoke",
 	.arguments = "TASK [JSON | - | @FILE] [OPTION…]",
+	.operand = "TASK",
 	.summary = "create an execution of a task; print its id, or wait for its result",
-	.details = "The payload is JSON text, - to read it from stdin, or @FILE; null if left out.\n",
+	.details = "The payload is JSON text, - to read it from stdin, or @FILE; null if left out. With --batch the ids are\n"
+	    "printed when all is stored; what is interrupted creates nothing.\n",
 	.options = options,
 	.run = run,
 };

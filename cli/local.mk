@@ -2,7 +2,9 @@
 noinst_LTLIBRARIES += libcli.la
 libcli_la_SOURCES = \
 	cli/cli.h \
+	cli/batch.c cli/batch.h \
 	cli/cmd_migrate.c \
+	cli/completion.c \
 	cli/config.c \
 	cli/conform.c cli/conform.h \
 	cli/conform_flow.c \
@@ -18,16 +20,22 @@ libcli_la_SOURCES = \
 	cli/discover.c cli/discover.h \
 	cli/error.c \
 	cli/filter.c cli/filter.h \
+	cli/grid.c cli/grid.h \
 	cli/invoke.c \
 	cli/logs.c \
+	cli/look.c cli/look.h \
 	cli/migrate.c cli/migrate.h \
 	cli/options.c \
 	cli/overview.c \
+	cli/progress.c cli/progress.h \
+	cli/ready.c \
 	cli/register.c \
 	cli/run.c \
+	cli/screen.c cli/screen.h \
 	cli/select.c \
 	cli/show.c \
-	cli/table.c
+	cli/table.c \
+	cli/top.c
 libcli_la_CFLAGS = $(AM_CFLAGS) $(LIBPQ_CFLAGS)
 libcli_la_LIBADD = $(LIBPQ_LIBS)
 
@@ -35,3 +43,18 @@ bin_PROGRAMS += pgconductor
 pgconductor_SOURCES = cli/main.c
 pgconductor_CFLAGS = $(AM_CFLAGS) $(LIBPQ_CFLAGS)
 pgconductor_LDADD = libcli.la libmaster.la libworker.la libsql.la libproto.la libcommon.la $(LIBPQ_LIBS)
+
+# Completion, where shells look for it.
+bashcompdir = $(datadir)/bash-completion/completions
+zshcompdir = $(datadir)/zsh/site-functions
+nodist_bashcomp_DATA = completion/pgconductor
+nodist_zshcomp_DATA = completion/_pgconductor
+CLEANFILES += $(nodist_bashcomp_DATA) $(nodist_zshcomp_DATA)
+
+completion/pgconductor: pgconductor$(EXEEXT)
+	@$(MKDIR_P) completion
+	$(AM_V_GEN)./pgconductor completion bash > $@.tmp && mv $@.tmp $@
+
+completion/_pgconductor: pgconductor$(EXEEXT)
+	@$(MKDIR_P) completion
+	$(AM_V_GEN)./pgconductor completion zsh > $@.tmp && mv $@.tmp $@

@@ -12,29 +12,29 @@
 #include "cli/cli.h"
 #include "worker/worker.h"
 
-static const struct cli_command *const commands[] = {
+const struct cli_command *const cli_commands[] = {
 	&cmd_dev, &cmd_run, &cmd_check, &cmd_migrate, &cmd_register, &cmd_invoke, &cmd_cancel, &cmd_retry, &cmd_show, &cmd_logs,
-	&cmd_list, &cmd_ps, &cmd_queues, &cmd_tasks, &cmd_nodes, &cmd_conform,
+	&cmd_list, &cmd_ps, &cmd_top, &cmd_queues, &cmd_tasks, &cmd_nodes, &cmd_ready, &cmd_conform, &cmd_completion,
 };
 
-#define COMMANDS_N (sizeof(commands) / sizeof(commands[0]))
+const size_t cli_commands_n = sizeof(cli_commands) / sizeof(cli_commands[0]);
 
 static void
 usage(FILE *out)
 {
 	fprintf(out, "usage: pgconductor COMMAND [OPTION…] [ARGUMENT…]\n"
 	    "Runs work that is queued in PostgreSQL.\n\ncommands:\n");
-	for (size_t i = 0; i < COMMANDS_N; i++)
-		fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+	for (size_t i = 0; i < cli_commands_n; i++)
+		fprintf(out, "  %-10s %s\n", cli_commands[i]->name, cli_commands[i]->summary);
 	fprintf(out, "\n`pgconductor COMMAND --help` says more about one; so does the manual, pgconductor(1).\n");
 }
 
 static const struct cli_command *
 find(const char *name)
 {
-	for (size_t i = 0; i < COMMANDS_N; i++)
-		if (strcmp(commands[i]->name, name) == 0)
-			return commands[i];
+	for (size_t i = 0; i < cli_commands_n; i++)
+		if (strcmp(cli_commands[i]->name, name) == 0)
+			return cli_commands[i];
 	return NULL;
 }
 

@@ -3,11 +3,16 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli/cli.h"
+#include "cli/progress.h"
+#include "common/duration.h"
+#include "common/xmalloc.h"
 
 const char *cli_db;
 const struct cli_command *cli_current;
@@ -31,6 +36,7 @@ static const struct cli_option common_options[] = {
 static void
 say(const char *fmt, va_list ap)
 {
+	progress_clear();
 	fprintf(stderr, "pgconductor: ");
 	if (cli_current != NULL)
 		fprintf(stderr, "%s: ", cli_current->name);
@@ -73,6 +79,43 @@ cli_usage(const char *fmt, ...)
 	exit(EX_USAGE);
 }
 
+int64_t
+cli_duration(const char *option, const char *value)
+{
+	int64_t ms;
+
+	if (duration_parse(value, &ms) == -1)
+		cli_usage("%s: \"%s\" is not a duration (such as 250ms, 10s, 5m, 2h or 7d)", option, value);
+	return ms;
+}
+
+FILE *
+cli_open_input(const char *path)
+{
+	FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+
+	if (f == NULL)
+		cli_fail(EX_NOINPUT, "%s: %s", path, strerror(errno));
+	return f;
+}
+
+int64_t
+cli_now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+void
+cli_pause_ms(int64_t ms)
+{
+	const struct timespec t = { ms / 1000, ms % 1000 * 1000 * 1000 };
+
+	nanosleep(&t, NULL);
+}
+
 int
 cli_done(int status)
 {
@@ -93,12 +136,23 @@ help_options(const struct cli_option *o, FILE *out)
 	}
 }
 
+static void
+help_states(const char *states, FILE *out)
+{
+	fprintf(out, "\nSTATE is ");
+	for (const char *s = states; *s != '\0'; s++)
+		fprintf(out, *s != ' ' ? "%c" : strchr(s + 1, ' ') != NULL ? ", " : " or ", *s);
+	fprintf(out, ".\n");
+}
+
 void
 cli_help(const struct cli_command *c, FILE *out)
 {
 	fprintf(out, "usage: pgconductor %s %s\n%s.\n", c->name, c->arguments, c->summary);
 	if (c->details != NULL)
 		fprintf(out, "\n%s", c->details);
+	if (c->states != NULL)
+		help_states(c->states, out);
 	fprintf(out, "\noptions:\n");
 	help_options(c->options, out);
 	if (!c->no_database)
@@ -106,12 +160,25 @@ cli_help(const struct cli_command *c, FILE *out)
 	help_options(common_options, out);
 }
 
-static const struct cli_option *
-find_in(const struct cli_option *o, const char *name, size_t len, char letter)
+static size_t
+count(const struct cli_option *o)
 {
-	for (; o != NULL && o->name != NULL; o++) {
-		if (name != NULL ? strlen(o->name) == len && strncmp(o->name, name, len) == 0 : o->letter == letter)
-			return o;
+	size_t n = 0;
+
+	while (o != NULL && o[n].name != NULL)
+		n++;
+	return n;
+}
+
+const struct cli_option *
+cli_option_at(const struct cli_command *c, size_t n)
+{
+	const struct cli_option *const tables[] = { c->options, c->no_database ? NULL : db_options, common_options };
+
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+		if (n < count(tables[i]))
+			return &tables[i][n];
+		n -= count(tables[i]);
 	}
 	return NULL;
 }
@@ -119,20 +186,23 @@ find_in(const struct cli_option *o, const char *name, size_t len, char letter)
 static const struct cli_option *
 find(const struct cli_command *c, const char *name, size_t len, char letter)
 {
-	const struct cli_option *o = find_in(c->options, name, len, letter);
+	const struct cli_option *o;
 
-	if (o == NULL && !c->no_database)
-		o = find_in(db_options, name, len, letter);
-	return o != NULL ? o : find_in(common_options, name, len, letter);
+	for (size_t i = 0; (o = cli_option_at(c, i)) != NULL; i++)
+		if (name != NULL ? strlen(o->name) == len && strncmp(o->name, name, len) == 0 : o->letter == letter)
+			return o;
+	return NULL;
 }
 
 static void
 set(const struct cli_option *o, const char *value)
 {
+	const char **text = o->target;
+
 	if (o->kind == CLI_FLAG)
 		*(bool *)o->target = true;
 	else
-		*(const char **)o->target = value;
+		*text = o->kind == CLI_LIST && *text != NULL ? xasprintf("%s,%s", *text, value) : value;
 }
 
 /* One option at argv[i]; returns how many words it took. */
@@ -157,7 +227,7 @@ take(const struct cli_command *c, int argc, char **argv, int i)
 		cli_usage("%s: no such option", word);
 	if (o->kind == CLI_FLAG && value != NULL)
 		cli_usage("%s: --%s takes no value", word, o->name);
-	if (o->kind == CLI_TEXT && value == NULL && i + 1 == argc)
+	if (o->kind != CLI_FLAG && value == NULL && i + 1 == argc)
 		cli_usage("%s: %s is missing", word, o->argument);
 	if (o->kind == CLI_FLAG || value != NULL) {
 		set(o, value);

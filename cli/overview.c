@@ -1,13 +1,26 @@
 /*
- * pgconductor queues, tasks and nodes: what there is. The cli process only.
+ * pgconductor queues, tasks, nodes and ps: what there is, and what runs on all nodes. The cli process only.
  */
 #include "config.h"
 
+#include <string.h>
+
 #include "cli/cli.h"
 
+#define TIME(column) "to_char(" column ", 'YYYY-MM-DD HH24:MI:SS')"
+
 static bool json;
+static const char *ps_task, *ps_queue, *ps_node;
 
 static const struct cli_option options[] = {
+	{ "json", 0, CLI_FLAG, &json, NULL, "as lines of JSON" },
+	{ .name = NULL }
+};
+
+static const struct cli_option ps_options[] = {
+	{ "task", 0, CLI_TEXT, &ps_task, "TASK", "of this task" },
+	{ "queue", 0, CLI_TEXT, &ps_queue, "Q", "in this queue" },
+	{ "node", 0, CLI_TEXT, &ps_node, "N", "on this node" },
 	{ "json", 0, CLI_FLAG, &json, NULL, "as lines of JSON" },
 	{ .name = NULL }
 };
@@ -39,17 +52,39 @@ static const char tasks_json_sql[] =
     "select o.task, json_object_agg(o.option, json_build_object('value', o.value, 'source', o.source) order by o.option)"
     " as options from pgconductor.task_options() o where $1::text is null or o.task = $1 group by o.task order by o.task";
 
+#define RUNS_THERE "(select count(*) from pgconductor.running r where r.node = n.id)"
+
 static const char nodes_sql[] =
-    "select n.id as node, n.host, n.pid, n.version, to_char(n.started_at, 'YYYY-MM-DD HH24:MI:SS') as started,"
+    "select n.id as node, n.host, n.pid, n.version, " TIME("n.started_at") " as started,"
     " case when l.node is not null then 'yes' else 'no' end as alive,"
-    " (select count(*) from pgconductor.shards s where s.owner = n.id) as shards,"
+    " (select count(*) from pgconductor.shards s where s.owner = n.id) as shards, " RUNS_THERE " as running,"
     " array_to_string(n.queues, ' ') as queues"
     " from pgconductor.nodes n left join pgconductor.live_nodes() l on l.node = n.id order by n.id";
 
 static const char nodes_json_sql[] =
     "select n.id as node, n.host, n.pid, n.version, n.started_at, n.seen_at, l.node is not null as alive,"
-    " array(select s.id from pgconductor.shards s where s.owner = n.id order by s.id) as shards, n.queues, n.serves"
+    " array(select s.id from pgconductor.shards s where s.owner = n.id order by s.id) as shards, " RUNS_THERE " as running,"
+    " n.queues, n.serves"
     " from pgconductor.nodes n left join pgconductor.live_nodes() l on l.node = n.id order by n.id";
+
+/*
+ * From `running`, which has little in it, and not from executions_all, which has everything. What a dead node was
+ * running stands there until another one has taken its shards.
+ */
+#define PS_FROM \
+	" from pgconductor.running r join pgconductor.executions e on e.id = r.id and e.ready_xid = r.ready_xid" \
+	" left join pgconductor.nodes n on n.id = r.node left join pgconductor.live_nodes() l on l.node = r.node" \
+	" where ($1::text is null or e.task = $1) and ($2::text is null or e.queue = $2) and ($3::int is null or r.node = $3)" \
+	" order by r.started_at, r.id"
+
+static const char ps_sql[] =
+    "select r.id, e.task, e.queue, r.attempt, r.node, n.host || case when l.node is null then ' (dead)' else '' end as host,"
+    " r.program, r.pid, " TIME("r.started_at") " as started,"
+    " extract(epoch from now() - r.started_at)::bigint as seconds" PS_FROM;
+
+static const char ps_json_sql[] =
+    "select r.id::text as id, e.task, e.queue, r.attempt, r.node, n.host, l.node is not null as alive, r.program, r.pid,"
+    " r.started_at" PS_FROM;
 
 static int
 report(const char *sql, int n, const char *const *params, const char *nothing)
@@ -93,6 +128,19 @@ run_nodes(int argc, char **argv)
 	return cli_done(EX_OK);
 }
 
+static int
+run_ps(int argc, char **argv)
+{
+	const char *const params[] = { ps_task, ps_queue, ps_node };
+
+	if (argc > 1)
+		cli_usage("%s: unexpected argument", argv[1]);
+	if (ps_node != NULL && (*ps_node == '\0' || ps_node[strspn(ps_node, "0123456789")] != '\0' || strlen(ps_node) > 9))
+		cli_usage("--node: \"%s\" is not a node's number", ps_node);
+	report(json ? ps_json_sql : ps_sql, 3, params, "nothing is running");
+	return cli_done(EX_OK);
+}
+
 const struct cli_command cmd_queues = {
 	.name = "queues",
 	.arguments = "[--json]",
@@ -104,7 +152,8 @@ const struct cli_command cmd_queues = {
 
 const struct cli_command cmd_tasks = {
 	.name = "tasks",
-	.arguments = "[NAME] [--json]",
+	.arguments = "[TASK] [--json]",
+	.operand = "TASK",
 	.summary = "list tasks with their settings and where these come from",
 	.details = "(config), (set) or (code:PROGRAM) says who set a value; the others are defaults.\n",
 	.options = options,
@@ -114,7 +163,18 @@ const struct cli_command cmd_tasks = {
 const struct cli_command cmd_nodes = {
 	.name = "nodes",
 	.arguments = "[--json]",
-	.summary = "list nodes: running servers, and what they serve",
+	.summary = "list nodes: running servers, what they serve and run",
+	.details = "alive: it is connected to the database. One that is not, stands here for a day.\n",
 	.options = options,
 	.run = run_nodes,
+};
+
+const struct cli_command cmd_ps = {
+	.name = "ps",
+	.arguments = "[--task TASK] [--queue Q] [--node N] [--json]",
+	.summary = "list the executions that have been running for a second or longer, on all nodes",
+	.details = "pid: of the handler, on that host. What stands at a dead node is run again, or fails, when another node has\n"
+	    "taken its shards.\n",
+	.options = ps_options,
+	.run = run_ps,
 };

@@ -17,44 +17,35 @@
 static const char *reason;
 static struct filter filter;
 
-#define FILTER_OPTIONS(states) \
-	{ "task", 0, CLI_TEXT, &filter.task, "NAME", "all of this task" }, \
-	{ "queue", 0, CLI_TEXT, &filter.queue, "Q", "all in this queue" }, \
-	{ "state", 0, CLI_TEXT, &filter.state, "STATE", states }, \
-	{ "before", 0, CLI_TEXT, &filter.before, "T", "only those created before a time, or longer ago than a duration" }
-
 static const struct cli_option cancel_options[] = {
 	{ "reason", 0, CLI_TEXT, &reason, "R", "stored with the execution, and told to its handler" },
-	FILTER_OPTIONS("ready, delayed or running; any of them if left out"),
+	FILTER_OPTIONS(filter),
 	{ .name = NULL }
 };
 
 static const struct cli_option retry_options[] = {
-	FILTER_OPTIONS("failed (if left out), cancelled or completed"),
+	FILTER_OPTIONS(filter),
 	{ .name = NULL }
 };
 
 struct action {
 	const char		*by_id;		/* the call; $1 is the id, $2 the reason if it takes one */
-	const char		*by_filter;	/* the call on id; $8 is the reason */
+	const char		*by_filter;	/* the call on id; $11 is the reason */
 	bool			 takes_reason;
 	const char		*done;
 	const char		*none;
 	const char		*part;		/* of executions, when no state is given */
 	const char		*state;		/* likewise; NULL: any */
-	const char *const	*states;	/* those it can be given */
 };
 
 static const struct action cancel_action = {
-	"pgconductor.cancel($1, $2)", "pgconductor.cancel(id, $8)", true, "cancelled",
-	"there is no unfinished execution with this id", "unfinished", NULL,
-	(const char *const[]){ "ready", "delayed", "running", NULL }
+	"pgconductor.cancel($1, $2)", "pgconductor.cancel(id, $11)", true, "cancelled",
+	"there is no unfinished execution with this id", "unfinished", NULL
 };
 
 static const struct action retry_action = {
 	"pgconductor.retry($1)", "pgconductor.retry(id)", false, "made ready",
-	"there is no finished execution with this id", "finished", "failed",
-	(const char *const[]){ "failed", "cancelled", "completed", NULL }
+	"there is no finished execution with this id", "finished", "failed"
 };
 
 /* By id: one statement each, so that one that is not there does not keep the others from being done. */
@@ -83,20 +74,15 @@ by_id(PGconn *conn, int argc, char **argv, const struct action *action)
 
 /* Many: in batches, in the order of their ids; one created meanwhile may or may not be among them. */
 static int
-by_filter(PGconn *conn, const struct action *action)
+by_filter(PGconn *conn, const struct action *action, const char **params)
 {
 	char *sql = xasprintf("with picked as materialized (select id from pgconductor.executions_all where " FILTER_SQL
-	    " and id > $7 order by id limit " BATCH ") select id, %s from picked", action->by_filter);
-	const char *params[FILTER_PARAMS + 2] = { NULL };
+	    " and id > $10 order by id limit " BATCH ") select id, %s from picked", action->by_filter);
 	char last[32] = "0";
 	long total = 0;
 	PGresult *res;
 	int rows;
 
-	filter.part = action->part;
-	if (filter.state == NULL)
-		filter.state = action->state;
-	filter_params(&filter, params);
 	params[FILTER_PARAMS] = last;
 	params[FILTER_PARAMS + 1] = reason;
 	do {
@@ -116,6 +102,7 @@ by_filter(PGconn *conn, const struct action *action)
 static int
 run_action(int argc, char **argv, const struct action *action)
 {
+	const char *params[FILTER_PARAMS + 2] = { NULL };
 	PGconn *conn;
 	int rc;
 
@@ -124,10 +111,13 @@ run_action(int argc, char **argv, const struct action *action)
 	if (argc > 1 && filter_given(&filter))
 		cli_usage("name executions by id or by options, not both");
 	if (argc == 1 && !filter_given(&filter))
-		cli_usage("ID is missing, or one of --task, --queue, --state, --before");
-	filter_check_state(&filter, action->states);
+		cli_usage("ID is missing, or one of --task, --queue, --state, --after, --before, --error");
+	filter.part = action->part;
+	if (filter.state == NULL)
+		filter.state = action->state;
+	filter_params(&filter, params);
 	conn = cli_connect(cli_conninfo(NULL));
-	rc = argc > 1 ? by_id(conn, argc, argv, action) : by_filter(conn, action);
+	rc = argc > 1 ? by_id(conn, argc, argv, action) : by_filter(conn, action, params);
 	PQfinish(conn);
 	return cli_done(rc);
 }
@@ -146,18 +136,21 @@ run_retry(int argc, char **argv)
 
 const struct cli_command cmd_cancel = {
 	.name = "cancel",
-	.arguments = "ID… | [--task NAME] [--queue Q] [--state STATE] [--before T]",
+	.arguments = "ID… | " FILTER_ARGUMENTS,
 	.summary = "cancel unfinished executions; stop those that are running",
-	.details = "Exits with 1 if one of the ids is not of an unfinished execution.\n",
+	.details = "By options, all that they are true of. Exits with 1 if one of the ids is not of an unfinished execution.\n",
+	.states = "ready delayed running",
 	.options = cancel_options,
 	.run = run_cancel,
 };
 
 const struct cli_command cmd_retry = {
 	.name = "retry",
-	.arguments = "ID… | [--task NAME] [--queue Q] [--state STATE] [--before T]",
+	.arguments = "ID… | " FILTER_ARGUMENTS,
 	.summary = "run finished executions again, from their first attempt",
-	.details = "Their history stays as it is. Exits with 1 if one of the ids is not of a finished execution.\n",
+	.details = "By options, all that they are true of; those that have failed, if there is no --state. Their history\n"
+	    "stays as it is. Exits with 1 if one of the ids is not of a finished execution.\n",
+	.states = "failed cancelled completed",
 	.options = retry_options,
 	.run = run_retry,
 };

@@ -1,5 +1,5 @@
 /*
- * pgconductor show, list and ps: executions. The cli process only.
+ * pgconductor show and list: executions. The cli process only.
  */
 #include "config.h"
 
@@ -19,7 +19,7 @@
 
 static struct filter filter;
 static const char *limit = "50";
-static bool json;
+static bool json, oldest;
 
 static const struct cli_option show_options[] = {
 	{ "json", 0, CLI_FLAG, &json, NULL, "as one JSON document" },
@@ -27,11 +27,9 @@ static const struct cli_option show_options[] = {
 };
 
 static const struct cli_option list_options[] = {
-	{ "task", 0, CLI_TEXT, &filter.task, "NAME", "only of this task" },
-	{ "queue", 0, CLI_TEXT, &filter.queue, "Q", "only in this queue" },
-	{ "state", 0, CLI_TEXT, &filter.state, "STATE", "only ready, delayed, running, completed, failed or cancelled" },
-	{ "before", 0, CLI_TEXT, &filter.before, "T", "only those created before a time, or longer ago than a duration" },
-	{ "limit", 0, CLI_TEXT, &limit, "N", "at most so many, the newest; 50 if left out" },
+	FILTER_OPTIONS(filter),
+	{ "limit", 0, CLI_TEXT, &limit, "N", "at most so many; 50 if left out" },
+	{ "oldest", 0, CLI_FLAG, &oldest, NULL, "the oldest ones, and these first" },
 	{ "json", 0, CLI_FLAG, &json, NULL, "as lines of JSON" },
 	{ .name = NULL }
 };
@@ -45,26 +43,10 @@ static const char show_sql[] =
 
 static const char show_json_sql[] = "select " JSON_COLUMNS " from pgconductor.executions_all where id = $1";
 
-/* First only the ids, so that PostgreSQL does not work out every column of the whole history to drop most of it. */
-#define PICKED \
-	" from pgconductor.executions_all where id = any (array(select id from pgconductor.executions_all where " FILTER_SQL \
-	" order by id desc limit $7)) order by executions_all.id desc"
-
-static const char list_sql[] =
-    "select id, task, queue, state || coalesce(' (' || waiting || ')', '') as state, attempt, "
-    TIME("created_at") " as created, " TIME("run_at") " as due, " TIME("finished_at") " as finished, took_ms as ms,"
-    " error" PICKED;
-
-static const char list_json_sql[] = "select " JSON_COLUMNS PICKED;
-
-static const char ps_sql[] =
-    "select id, task, queue, attempt, node, program, pid, " TIME("started_at") " as started,"
-    " extract(epoch from now() - started_at)::bigint as seconds"
-    " from pgconductor.executions_all where finished_at is null and state = 'running' order by started_at";
-
-static const char ps_json_sql[] =
-    "select id::text as id, task, queue, attempt, node, program, pid, started_at"
-    " from pgconductor.executions_all where finished_at is null and state = 'running' order by started_at";
+#define LIST_COLUMNS \
+	"id, task, queue, state || coalesce(' (' || waiting || ')', '') as state, attempt, " \
+	TIME("created_at") " as created, " TIME("run_at") " as due, " TIME("finished_at") " as finished, took_ms as ms," \
+	" error"
 
 static int
 show_one(PGconn *conn, const char *id)
@@ -99,35 +81,34 @@ run_show(int argc, char **argv)
 	return cli_done(rc);
 }
 
+/* First only the ids, so that PostgreSQL does not work out every column of the whole history to drop most of it. */
+static char *
+list_sql(void)
+{
+	const char *direction = oldest ? "asc" : "desc";
+
+	return xasprintf("select %s from pgconductor.executions_all where id = any (array(select id from pgconductor.executions_all"
+	    " where " FILTER_SQL " order by id %s limit $10)) order by executions_all.id %s", json ? JSON_COLUMNS : LIST_COLUMNS,
+	    direction, direction);
+}
+
 static int
 run_list(int argc, char **argv)
 {
-	static const char *const states[] = { "ready", "delayed", "running", "completed", "failed", "cancelled", NULL };
 	const char *params[FILTER_PARAMS + 1];
 	PGconn *conn;
+	char *sql;
 
 	if (argc > 1)
 		cli_usage("%s: unexpected argument", argv[1]);
 	if (limit[0] == '\0' || limit[strspn(limit, "0123456789")] != '\0' || strlen(limit) > 9)
 		cli_usage("--limit: \"%s\" is not a whole number", limit);
-	filter_check_state(&filter, states);
 	filter_params(&filter, params);
 	params[FILTER_PARAMS] = limit;
 	conn = cli_connect(cli_conninfo(NULL));
-	cli_report(conn, json, json ? list_json_sql : list_sql, FILTER_PARAMS + 1, params, "no executions");
-	PQfinish(conn);
-	return cli_done(EX_OK);
-}
-
-static int
-run_ps(int argc, char **argv)
-{
-	PGconn *conn;
-
-	if (argc > 1)
-		cli_usage("%s: unexpected argument", argv[1]);
-	conn = cli_connect(cli_conninfo(NULL));
-	cli_report(conn, json, json ? ps_json_sql : ps_sql, 0, NULL, "nothing is running");
+	sql = list_sql();
+	cli_report(conn, json, sql, FILTER_PARAMS + 1, params, "no executions");
+	free(sql);
 	PQfinish(conn);
 	return cli_done(EX_OK);
 }
@@ -135,6 +116,7 @@ run_ps(int argc, char **argv)
 const struct cli_command cmd_show = {
 	.name = "show",
 	.arguments = "ID [--json]",
+	.operand = "ID",
 	.summary = "show an execution: state, payload, result, error",
 	.options = show_options,
 	.run = run_show,
@@ -142,16 +124,10 @@ const struct cli_command cmd_show = {
 
 const struct cli_command cmd_list = {
 	.name = "list",
-	.arguments = "[--task NAME] [--queue Q] [--state STATE] [--before T] [--limit N] [--json]",
+	.arguments = FILTER_ARGUMENTS " [--limit N] [--oldest] [--json]",
 	.summary = "list executions, the newest first",
+	.details = "Those that all of the options are true of.\n",
+	.states = "ready delayed running completed failed cancelled",
 	.options = list_options,
 	.run = run_list,
-};
-
-const struct cli_command cmd_ps = {
-	.name = "ps",
-	.arguments = "[--json]",
-	.summary = "list the executions that have been running for a second or longer",
-	.options = list_options + 5,
-	.run = run_ps,
 };

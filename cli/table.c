@@ -8,87 +8,18 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-#include <wchar.h>
 
 #include "cli/cli.h"
+#include "cli/grid.h"
 #include "common/buf.h"
-#include "common/utf8.h"
+#include "common/plain.h"
 #include "common/xmalloc.h"
-
-#define GAP 2
-#define LAST_MIN 20
 
 /* The type oids of PostgreSQL that stand on the right of their column. */
 static bool
 is_number(Oid type)
 {
 	return type == 20 || type == 21 || type == 23 || type == 700 || type == 701 || type == 1700;
-}
-
-/* Characters that move the cursor, hide or reorder text. */
-static bool
-is_unsafe(wchar_t c)
-{
-	return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e) ||
-	    (c >= 0x2066 && c <= 0x2069) || c == 0xfeff || c == 0x61c;
-}
-
-static wchar_t
-decode(const char *s, size_t n)
-{
-	const unsigned char *p = (const unsigned char *)s;
-	wchar_t c = n == 1 ? p[0] : p[0] & (0x7f >> n);
-
-	for (size_t i = 1; i < n; i++)
-		c = c << 6 | (p[i] & 0x3f);
-	return c;
-}
-
-static int
-width_of(wchar_t c)
-{
-	int n = wcwidth(c);
-
-	return n < 0 ? 1 : n;
-}
-
-/*
- * Appends text in a harmless form, at most max columns of it (cut with an ellipsis); returns its width. Backslashes
- * stay as they are: this is for reading, --json is for parsing.
- */
-static int
-clean(struct buf *out, const char *s, size_t len, int max)
-{
-	const char *end = s + len;
-	int width = 0, w;
-	size_t n, fits = out->len;
-	char text[16];
-	wchar_t c;
-
-	while (s < end) {
-		n = utf8_char((const uint8_t *)s, (const uint8_t *)end);
-		c = n > 0 ? decode(s, n) : 0;
-		if (n == 0 || is_unsafe(c)) {
-			snprintf(text, sizeof(text), n == 0 ? "\\x%02x" : c == '\n' ? "\\n" : c == '\t' ? "\\t" : c < 0x100 ? "\\x%02x" :
-			    "\\u%04x", n == 0 ? (unsigned char)*s : (unsigned)c);
-			w = (int)strlen(text);
-			buf_addstr(out, text);
-			n = n == 0 ? 1 : n;
-		} else {
-			w = width_of(c);
-			buf_add(out, s, n);
-		}
-		s += n;
-		if (width + w <= max - 1 || (s == end && width + w <= max)) {
-			width += w;
-			fits = out->len;
-			continue;
-		}
-		out->len = fits;
-		buf_addstr(out, "…");
-		return max;
-	}
-	return width;
 }
 
 void
@@ -105,7 +36,7 @@ cli_put_clean(FILE *f, const char *s, size_t len)
 	struct buf out;
 
 	buf_init(&out);
-	clean(&out, s, len, INT32_MAX);
+	plain_add(&out, s, len);
 	cli_put_buf(f, &out);
 }
 
@@ -124,88 +55,37 @@ terminal_width(void)
 	struct winsize size;
 
 	if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == -1 || size.ws_col == 0)
-		return INT32_MAX;
+		return GRID_ANY_WIDTH;
 	return size.ws_col;
-}
-
-static int
-text_width(const char *s)
-{
-	struct buf out;
-	int width;
-
-	buf_init(&out);
-	width = clean(&out, s, strlen(s), INT32_MAX);
-	buf_free(&out);
-	return width;
-}
-
-struct column {
-	int	width;
-	int	max;
-	bool	right;
-	bool	last;
-};
-
-static void
-put_cell(const char *s, const struct column *c)
-{
-	struct buf out;
-	int w;
-
-	buf_init(&out);
-	w = clean(&out, s, strlen(s), c->max);
-	if (c->right && w < c->width)
-		printf("%*s", c->width - w, "");
-	cli_put_buf(stdout, &out);
-	if (!c->last)
-		printf("%*s", GAP + (c->right || c->width < w ? 0 : c->width - w), "");
-}
-
-static void
-measure(const PGresult *res, char **cells, struct column *columns, int rows, int n)
-{
-	int left = terminal_width(), w;
-
-	for (int c = 0; c < n; c++) {
-		columns[c].width = text_width(PQfname(res, c));
-		for (int r = 0; r < rows; r++) {
-			w = text_width(cells[r * n + c]);
-			columns[c].width = w > columns[c].width ? w : columns[c].width;
-		}
-		columns[c].right = is_number(PQftype(res, c));
-		columns[c].last = c == n - 1;
-		columns[c].max = INT32_MAX;
-		if (!columns[c].last && left != INT32_MAX)
-			left -= columns[c].width + GAP;
-	}
-	columns[n - 1].max = left < LAST_MIN ? LAST_MIN : left;
 }
 
 void
 cli_table(const PGresult *res, const char *nothing)
 {
 	int rows = PQntuples(res), n = PQnfields(res);
-	struct column *columns = xcalloc((size_t)n, sizeof(*columns));
+	const char **names = xcalloc((size_t)n, sizeof(char *));
+	bool *right = xcalloc((size_t)n, sizeof(bool));
 	char **cells = xcalloc((size_t)rows * (size_t)n + 1, sizeof(char *));
+	struct grid grid = { n, rows, names, right, cells };
+	struct buf out;
 
+	for (int c = 0; c < n; c++) {
+		names[c] = PQfname(res, c);
+		right[c] = is_number(PQftype(res, c));
+	}
 	for (int i = 0; i < rows * n; i++)
 		cells[i] = cell_text(res, i / n, i % n);
-	measure(res, cells, columns, rows, n);
-	for (int c = 0; c < n && rows > 0; c++)
-		put_cell(PQfname(res, c), &columns[c]);
-	for (int i = 0; i < rows * n; i++) {
-		if (i % n == 0)
-			putchar('\n');
-		put_cell(cells[i], &columns[i % n]);
-		free(cells[i]);
-	}
+	buf_init(&out);
 	if (rows > 0)
-		putchar('\n');
+		grid_write(&out, &grid, terminal_width());
 	else if (isatty(STDOUT_FILENO))
 		fprintf(stderr, "%s\n", nothing);
+	cli_put_buf(stdout, &out);
+	for (int i = 0; i < rows * n; i++)
+		free(cells[i]);
 	free(cells);
-	free(columns);
+	free(right);
+	free(names);
 }
 
 /* Text of several lines, each below the first one. */
@@ -253,22 +133,19 @@ void
 cli_put_json(const char *s)
 {
 	const char *end = s + strlen(s);
-	size_t n;
-	wchar_t c;
+	struct plain_char p;
 
 	if (!isatty(STDOUT_FILENO)) {
 		puts(s);
 		return;
 	}
-	for (; s < end; s += n) {
-		n = utf8_char((const uint8_t *)s, (const uint8_t *)end);
-		c = n > 0 ? decode(s, n) : 0xfffd;
+	for (; s < end; s += p.len) {
+		p = plain_next(s, end);
 		/* Line breaks and tabs stand between tokens; everything else that is unsafe stands within strings. */
-		if (n == 0 || (is_unsafe(c) && c != '\t' && c != '\n' && c != '\r'))
-			printf("\\u%04x", (unsigned)c);
+		if (p.safe || p.c == '\t' || p.c == '\n' || p.c == '\r')
+			fwrite(s, 1, p.len, stdout);
 		else
-			fwrite(s, 1, n, stdout);
-		n = n == 0 ? 1 : n;
+			printf("\\u%04x", p.c);
 	}
 	putchar('\n');
 }

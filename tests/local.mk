@@ -11,6 +11,8 @@ integration_tests = \
 	tests/integration/test_cli_basic.py \
 	tests/integration/test_cli_dev.py \
 	tests/integration/test_cli_executions.py \
+	tests/integration/test_cli_list.py \
+	tests/integration/test_cli_top.py \
 	tests/integration/test_engine_reading.py \
 	tests/integration/test_fault_chaos.py \
 	tests/integration/test_fault_commit.py \
@@ -62,6 +64,7 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/engine.py \
 	tests/support/conform_python.py tests/support/cutter.py tests/support/fault_handler.py tests/support/faults.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py \
 	tests/support/ledger.py tests/support/paths.py tests/support/processes.py tests/support/server.py tests/support/sqlnode.py \
+	tests/support/terminal.py \
 	tests/support/wait.py \
 	scripts/build scripts/deps scripts/quickstart scripts/test .ci/run
 

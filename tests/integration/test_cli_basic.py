@@ -10,8 +10,8 @@ import pytest
 from support import paths
 from support.server import clean_environment, run_cli
 
-COMMANDS = ["dev", "run", "check", "migrate", "register", "invoke", "cancel", "retry", "show", "list", "ps", "queues",
-            "tasks", "nodes", "conform"]
+COMMANDS = ["dev", "run", "check", "migrate", "register", "invoke", "cancel", "retry", "show", "logs", "list", "ps", "top",
+            "queues", "tasks", "nodes", "ready", "conform", "completion"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
