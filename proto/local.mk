@@ -11,7 +11,7 @@ EXTRA_DIST += proto/messages.def proto/gen-messages.awk proto/check-docs.sh \
 # Its tables come from messages.def, too, and the constants of the libraries in other languages.
 dist_doc_DATA += docs/protocol.md
 TESTS += proto/check-docs.sh proto/check-generated.sh
-EXTRA_DIST += proto/check-generated.sh proto/node/src/messages.js
+EXTRA_DIST += proto/check-generated.sh
 
 gen_messages = $(AWK) -f $(srcdir)/proto/gen-messages.awk
 message_sources = $(srcdir)/proto/messages.def $(srcdir)/proto/gen-messages.awk
@@ -63,3 +63,31 @@ EXTRA_DIST += proto/python/README.md proto/python/pyproject.toml \
 	proto/python/pgconductor/_wire.py \
 	proto/python/pgconductor/errors.py \
 	proto/python/pgconductor/py.typed
+
+# The library for Node. Its tests are run by tests/integration/test_node_package.py.
+EXTRA_DIST += proto/node/README.md proto/node/index.d.ts proto/node/package.json proto/node/package-lock.json \
+	proto/node/tsconfig.json \
+	proto/node/examples/tasks.mjs \
+	proto/node/examples/tasks.ts \
+	proto/node/src/client.js \
+	proto/node/src/codec.js \
+	proto/node/src/conductor.js \
+	proto/node/src/connect.js \
+	proto/node/src/context.js \
+	proto/node/src/duration.js \
+	proto/node/src/errors.js \
+	proto/node/src/failure.js \
+	proto/node/src/index.js \
+	proto/node/src/json.js \
+	proto/node/src/launch.js \
+	proto/node/src/logger.js \
+	proto/node/src/messages.js \
+	proto/node/src/options.js \
+	proto/node/src/orchestrator.js \
+	proto/node/src/session.js \
+	proto/node/src/version.js \
+	proto/node/test/codec.test.js \
+	proto/node/test/session.test.js \
+	proto/node/test/values.test.js \
+	proto/node/test/vectors.js \
+	proto/node/types/check.ts

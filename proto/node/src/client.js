@@ -1,0 +1,109 @@
+/*
+ * The client: SQL calls on a postgres.js connection, the caller's own if he wants it. Everything travels as text, so that
+ * neither the driver's types nor its transforms change anything.
+ */
+import { explain } from "./errors.js";
+import { toJSON } from "./json.js";
+import { invokeOptions } from "./options.js";
+
+/**
+ * As much of postgres.js as is used.
+ * @typedef {{ unsafe: (text: string, parameters: any[], options: { prepare: boolean }) => any }} Sql
+ */
+
+/**
+ * The rows of a statement, each an array of text.
+ * @param {Sql} sql
+ * @param {string} text
+ * @param {(string | null)[]} parameters
+ * @returns {Promise<any[][]>}
+ */
+export async function ask(sql, text, parameters) {
+	try {
+		return [...await sql.unsafe(text, parameters, { prepare: true }).values()];
+	} catch (error) {
+		throw explain(error);
+	}
+}
+
+/**
+ * @param {Sql} sql
+ * @param {string} task
+ * @param {unknown} payload
+ * @param {Record<string, unknown>} options
+ * @returns {Promise<string>}
+ */
+export async function invoke(sql, task, payload, options) {
+	const given = invokeOptions(options);
+	const named = given.map(({ name, cast }, i) => `, ${name} => $${i + 3}::text::${cast}`);
+	const [[id]] = await ask(sql, `select pgconductor.invoke($1::text, $2::text${named.join("")})::text`,
+		[task, toJSON(payload), ...given.map(({ text }) => text)]);
+	return id;
+}
+
+/**
+ * One item of a batch as JSON text.
+ * @param {any} item
+ * @param {number} at
+ * @param {Record<string, unknown>} defaults
+ */
+function itemText(item, at, defaults) {
+	if (typeof item !== "object" || item === null || !Object.hasOwn(item, "payload")) {
+		throw new TypeError(`pgconductor: invoke: items[${at}]: an array is a batch of { payload, … }; ` +
+			"a payload that is an array is a batch of one, [{ payload: [ … ] }]");
+	}
+	const { payload, ...options } = item;
+	const given = invokeOptions({ ...defaults, ...options }).map(({ name, cast, text }) =>
+		`,"${name}":${cast === "int" || cast === "json" ? text : JSON.stringify(text)}`);
+	return `{"payload":${toJSON(payload)}${given.join("")}}`;
+}
+
+/**
+ * All or none.
+ * @param {Sql} sql
+ * @param {string} task
+ * @param {readonly unknown[]} items
+ * @param {Record<string, unknown>} defaults  for what an item does not say
+ * @returns {Promise<string[]>}
+ */
+export async function invokeBatch(sql, task, items, defaults) {
+	const text = `[${items.map((item, at) => itemText(item, at, defaults)).join(",")}]`;
+	const rows = await ask(sql, "select u.id::text from unnest(pgconductor.invoke_batch($1::text, $2::text::json))" +
+		" with ordinality u (id, n) order by u.n", [task, text]);
+	return rows.map(([id]) => id);
+}
+
+/** @param {Sql} sql @param {string} id @param {string | undefined} reason @returns {Promise<boolean>} */
+export async function cancel(sql, id, reason) {
+	const [[done]] = await ask(sql, "select pgconductor.cancel($1::text::bigint, $2::text)::text", [id, reason ?? null]);
+	return done === "true";
+}
+
+/** @param {Sql} sql @param {string} id @returns {Promise<boolean>} */
+export async function retry(sql, id) {
+	const [[done]] = await ask(sql, "select pgconductor.retry($1::text::bigint)::text", [id]);
+	return done === "true";
+}
+
+/** @param {Sql} sql @param {string} id */
+export async function result(sql, id) {
+	const [row] = await ask(sql, "select r.state, r.result::text, r.error::text from pgconductor.result($1::text::bigint) r",
+		[id]);
+	if (row === undefined) {
+		return null;
+	}
+	const [state, value, error] = row;
+	return { state, result: value === null ? undefined : JSON.parse(value), error: error === null ? undefined : JSON.parse(error) };
+}
+
+/** @param {Sql} sql @param {{ name: string, queue: string | undefined, options: string | undefined }} task */
+export async function declare(sql, task) {
+	await ask(sql, "select pgconductor.declare_task($1::text, $2::text, $3::text::json)::text",
+		[task.name, task.queue ?? null, task.options ?? "{}"]);
+}
+
+/** @param {Sql} sql @returns {Promise<boolean>} */
+export async function isInstalled(sql) {
+	const [[found]] = await ask(sql, "select exists (select from pg_catalog.pg_namespace where nspname = 'pgconductor')::text", []);
+	return found === "true";
+}

@@ -1,0 +1,201 @@
+/*
+ * Conductor: the tasks of a program, and the client that invokes them.
+ */
+import * as client from "./client.js";
+import { connect } from "./connect.js";
+import { extendContext } from "./context.js";
+import { NotInstalled } from "./errors.js";
+import { migrate } from "./launch.js";
+import { SinkLogger, toStderr } from "./logger.js";
+import { checkTriggers, taskOf, workerConfig } from "./options.js";
+
+/**
+ * @typedef {import("./client.js").Sql} Sql
+ * @typedef {{ name: string, queue: string | undefined, options: string | undefined }} Declared
+ */
+
+const CREATE_OPTIONS = ["connectionString", "sql", "tasks", "context", "logger"];
+const CREATE_PROMISED = ["events", "database"];
+
+/** Tasks of any conductor, with what only this library is to know of them. @type {WeakMap<object, import("./session.js").TaskEntry>} */
+const entries = new WeakMap();
+
+/** @param {any} task */
+export function entryOf(task) {
+	const entry = entries.get(task);
+	if (entry === undefined) {
+		throw new TypeError("pgconductor: tasks: what conductor.createTask returned is needed");
+	}
+	return entry;
+}
+
+export class Conductor {
+	#connectionString;
+	/** @type {Promise<any> | undefined} */
+	#own;
+	#given;
+	/** What this program says of tasks: those it was created with, and those it made. @type {Map<string, Declared>} */
+	#known = new Map();
+	/** Those that the database has heard of from us. @type {Set<string>} */
+	#declared = new Set();
+
+	/** @param {any} [options] */
+	static create(options) {
+		return new Conductor(options);
+	}
+
+	/** @param {any} [options] */
+	constructor(options = {}) {
+		for (const key of Object.keys(options)) {
+			if (!CREATE_OPTIONS.includes(key) && options[key] !== undefined) {
+				throw new TypeError(`pgconductor: Conductor.create: ${key}: ${CREATE_PROMISED.includes(key)
+					? "not available in this version" : `no such option (there are ${CREATE_OPTIONS.join(", ")})`}`);
+			}
+		}
+		if (options.sql !== undefined && options.connectionString !== undefined) {
+			throw new TypeError("pgconductor: Conductor.create: either sql or connectionString");
+		}
+		this.#connectionString = options.connectionString;
+		this.#given = options.sql;
+		this.customLogger = options.logger;
+		this.Context = extendContext(options.context ?? {});
+		for (const ref of options.tasks ?? []) {
+			this.#know(entries.get(ref) ?? taskOf(ref));
+		}
+	}
+
+	/** Where its schema is, if it was told. @returns {string | undefined} */
+	get connectionString() {
+		return this.#connectionString;
+	}
+
+	get logger() {
+		return this.customLogger ?? new SinkLogger(toStderr);
+	}
+
+	/** @param {Declared} task */
+	#know(task) {
+		this.#known.set(task.name, task);
+		this.#declared.delete(task.name);
+	}
+
+	/** @param {any} ref @param {any} triggers @param {any} handler */
+	createTask(ref, triggers, handler) {
+		const declared = taskOf(ref);
+		checkTriggers(declared.name, triggers);
+		if (typeof handler !== "function") {
+			throw new TypeError(`pgconductor: task ${declared.name}: the handler is not a function`);
+		}
+		const before = this.#known.get(declared.name);
+		declared.queue ??= before?.queue;
+		declared.options ??= before?.options;
+		this.#know(declared);
+		const task = Object.freeze({ name: declared.name, queue: declared.queue ?? "default" });
+		entries.set(task, { ...declared, queue: task.queue, named: declared.queue !== undefined, handler });
+		return task;
+	}
+
+	/** @param {{ queue: string, tasks: readonly any[], config?: any }} options */
+	createWorker({ queue, tasks, config }) {
+		if (typeof queue !== "string" || !Array.isArray(tasks)) {
+			throw new TypeError("pgconductor: createWorker: queue and tasks are needed");
+		}
+		for (const task of tasks) {
+			const entry = entryOf(task);
+			if (entry.named && entry.queue !== queue) {
+				throw new TypeError(`pgconductor: createWorker: task ${entry.name}: its queue is ${entry.queue}, not ${queue}`);
+			}
+			this.#know({ name: entry.name, queue, options: entry.options });
+		}
+		workerConfig(config);
+		return Object.freeze({ queue, tasks: Object.freeze([...tasks]), config: Object.freeze({ ...config }) });
+	}
+
+	/* ---- the client */
+
+	/** Connects when it is first needed. @returns {Promise<Sql>} */
+	async #sql() {
+		return this.#given ?? await (this.#own ??= connect(this.#connectionString));
+	}
+
+	/**
+	 * So that a program that only invokes may be deployed before the one that serves. In the caller's transaction it is
+	 * a part of that, so it is said again in the next one.
+	 * @param {string} name
+	 * @param {Sql | undefined} transaction
+	 * @param {Sql} sql
+	 */
+	async #declare(name, transaction, sql) {
+		const task = this.#known.get(name);
+		if (task === undefined || this.#declared.has(name)) {
+			return;
+		}
+		await client.declare(sql, task);
+		if (transaction === undefined) {
+			this.#declared.add(name);
+		}
+	}
+
+	/** @param {any} ref @param {unknown} payload @param {any} [options] @returns {Promise<any>} */
+	async invoke(ref, payload, { sql: transaction, ...options } = {}) {
+		if (typeof ref?.name !== "string") {
+			throw new TypeError("pgconductor: invoke: a task, or { name }, is needed");
+		}
+		const sql = transaction ?? await this.#sql();
+		// A task's own queue is the server's to know; another one has to be named.
+		const queue = ref.queue === (this.#known.get(ref.name)?.queue ?? "default") ? undefined : ref.queue;
+		const send = Array.isArray(payload) ? client.invokeBatch : client.invoke;
+		await this.#declare(ref.name, transaction, sql);
+		return send(sql, ref.name, /** @type {any} */ (payload), { queue, ...options });
+	}
+
+	/** @param {string} id @param {{ reason?: string | undefined, sql?: Sql | undefined }} [options] */
+	async cancel(id, { reason, sql } = {}) {
+		return client.cancel(sql ?? await this.#sql(), id, reason);
+	}
+
+	/** @param {string} id @param {{ sql?: Sql | undefined }} [options] */
+	async retry(id, { sql } = {}) {
+		return client.retry(sql ?? await this.#sql(), id);
+	}
+
+	/** @param {string} id @param {{ sql?: Sql | undefined }} [options] @returns {Promise<any>} */
+	async result(id, { sql } = {}) {
+		return client.result(sql ?? await this.#sql(), id);
+	}
+
+	/** The client within a transaction. @param {any} sql */
+	with(sql) {
+		return {
+			/** @param {any} ref @param {unknown} payload @param {object} [options] */
+			invoke: (ref, payload, options) => this.invoke(ref, payload, { ...options, sql }),
+			/** @param {string} id @param {object} [options] */
+			cancel: (id, options) => this.cancel(id, { ...options, sql }),
+			/** @param {string} id */
+			retry: (id) => this.retry(id, { sql }),
+			/** @param {string} id */
+			result: (id) => this.result(id, { sql }),
+		};
+	}
+
+	/** Sees to it that the schema is there, and that it knows this program's tasks. */
+	async ensureInstalled() {
+		const sql = await this.#sql();
+		if (!await client.isInstalled(sql)) {
+			if (this.#given !== undefined) {
+				throw new NotInstalled("there is no schema pgconductor in this database; install it with `pgconductor migrate`");
+			}
+			await migrate(this.#connectionString);
+		}
+		for (const name of this.#known.keys()) {
+			await this.#declare(name, undefined, sql);
+		}
+	}
+
+	/** Closes the connections that it opened; not those it was given. */
+	async close() {
+		const own = this.#own;
+		this.#own = undefined;
+		await (await own)?.end({ timeout: 5 });
+	}
+}

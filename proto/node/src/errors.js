@@ -1,0 +1,112 @@
+/*
+ * What a task may throw, and what the client throws.
+ */
+import { milliseconds } from "./duration.js";
+
+/** @typedef {{ data?: unknown, code?: string, cause?: unknown }} FailureOptions */
+
+/** Of everything below. */
+export class PgconductorError extends Error {
+	/** @param {string} [message] @param {ErrorOptions} [options] */
+	constructor(message, options) {
+		super(message, options);
+		this.name = new.target.name;
+	}
+}
+
+/* ---- thrown by tasks */
+
+/** The execution fails for good: no further attempt will help. `data` is stored with it, as JSON. */
+export class NonRetryableError extends PgconductorError {
+	/** @param {string} [message] @param {FailureOptions} [options] */
+	constructor(message = "failed for good", options = {}) {
+		super(message, options);
+		this.data = options.data;
+		this.code = options.code ?? "app";
+	}
+}
+
+/** The attempt failed, and the next one is to wait so long, whatever the task's backoff says. */
+export class RetryAfter extends PgconductorError {
+	/**
+	 * @param {import("../index.d.ts").Duration | Date} delay
+	 * @param {string} [message]
+	 * @param {Omit<FailureOptions, "code">} [options]
+	 */
+	constructor(delay, message, options = {}) {
+		const ms = delay instanceof Date ? Math.max(0, delay.getTime() - Date.now()) : milliseconds(delay);
+		super(message ?? `to be tried again after ${ms} ms`, options);
+		this.afterMs = ms;
+		this.data = options.data;
+	}
+}
+
+/** The reason of `ctx.signal`: `reason` is "cancelled", "timeout", "lost", or what the caller of cancel gave. */
+export class Cancelled extends PgconductorError {
+	/** @param {string} reason */
+	constructor(reason) {
+		super(`the execution is to stop: ${reason}`);
+		this.reason = reason;
+	}
+}
+
+/* ---- thrown by the client */
+
+/** PostgreSQL refused a call; its own error is the `cause`. */
+export class ClientError extends PgconductorError {
+	/** @param {string} [message] @param {{ cause?: any }} [options] */
+	constructor(message, options) {
+		super(message, options);
+		/** @type {string | undefined} */
+		this.code = options?.cause?.code;
+		/** @type {string | undefined} */
+		this.hint = options?.cause?.hint;
+	}
+}
+
+/** No program and no configuration ever declared this task: a slip of the pen, or nothing was deployed yet. */
+export class UndeclaredTask extends ClientError {}
+/** The payload is not JSON that PostgreSQL takes. */
+export class BadPayload extends ClientError {}
+/** The payload is longer than `max_payload` of the server's configuration. */
+export class PayloadTooLarge extends ClientError {}
+/** Not the name of a queue. */
+export class BadQueue extends ClientError {}
+/** No time at which something can run. */
+export class BadTime extends ClientError {}
+/** An option that this version of the server does not have yet. */
+export class NotAvailable extends ClientError {}
+/** The name or an option of a task is not as it should be. */
+export class BadTask extends ClientError {}
+/** Another argument is not as it should be. */
+export class BadArgument extends ClientError {}
+/** The database has no schema pgconductor, or not this version of it. */
+export class NotInstalled extends ClientError {}
+
+/** @type {Record<string, typeof ClientError>} */
+const BY_SQLSTATE = {
+	PC001: UndeclaredTask,
+	PC002: BadPayload,
+	PC003: PayloadTooLarge,
+	PC004: BadQueue,
+	PC005: BadTime,
+	PC006: NotAvailable,
+	PC008: BadTask,
+	PC009: BadArgument,
+	"3F000": NotInstalled,
+	"42P01": NotInstalled,
+	"42883": NotInstalled,
+};
+
+/**
+ * The error to throw for one of the driver's: what is not ours to explain stays what it is.
+ * @param {any} error
+ */
+export function explain(error) {
+	const Class = BY_SQLSTATE[error?.code];
+	if (Class === undefined) {
+		return error;
+	}
+	const advice = Class === NotInstalled ? "; install the schema with `pgconductor migrate`, or start the server once" : "";
+	return new Class(error.message + advice, { cause: error });
+}

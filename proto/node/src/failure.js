@@ -1,0 +1,67 @@
+/*
+ * What a task threw, as the fields of FAIL.
+ */
+import { inspect } from "node:util";
+import { NonRetryableError, RetryAfter } from "./errors.js";
+import { toJSON } from "./json.js";
+
+/** Characters, so that a frame has room for a message, a stack and data, whatever max_payload is. */
+const LONGEST = 32 * 1024;
+const LONGEST_DATA = 256 * 1024;
+const MAX_CAUSES = 8;
+
+/**
+ * Text for people, of anything.
+ * @param {unknown} text
+ */
+export function clean(text) {
+	return String(text).slice(0, LONGEST).replaceAll("\0", "\ufffd");
+}
+
+/**
+ * JSON of anything, for what must not fail: undefined for what is too long, or none.
+ * @param {unknown} data
+ */
+export function dataOf(data) {
+	let text;
+	try {
+		text = data === undefined ? undefined : toJSON(data);
+	} catch {
+		text = toJSON(inspect(data));
+	}
+	return text !== undefined && text.length <= LONGEST_DATA ? text : undefined;
+}
+
+/** The error's stack, and those of its causes. @param {Error} error */
+function stackOf(error) {
+	const stacks = [];
+	/** @type {unknown} */
+	let at = error;
+	while (at !== undefined && at !== null && stacks.length < MAX_CAUSES) {
+		stacks.push(at instanceof Error ? at.stack ?? String(at) : inspect(at));
+		at = at instanceof Error ? at.cause : undefined;
+	}
+	return stacks.join("\ncaused by: ");
+}
+
+/**
+ * @param {unknown} error  anything can be thrown
+ * @returns {Record<string, any>}
+ */
+export function failureOf(error) {
+	if (!(error instanceof Error)) {
+		return { code: "app", message: clean(typeof error === "string" ? error : inspect(error)), type: typeof error };
+	}
+	const type = error.constructor?.name || error.name;
+	/** @type {Record<string, any>} */
+	const fields = { code: "app", message: clean(error.message || type), type: clean(type), stack: clean(stackOf(error)) };
+	if (error instanceof NonRetryableError) {
+		fields.code = clean(error.code);
+		fields.retry = false;
+		fields.data = dataOf(error.data);
+	} else if (error instanceof RetryAfter) {
+		fields.after_ms = error.afterMs;
+		fields.data = dataOf(error.data);
+	}
+	return fields;
+}

@@ -1,0 +1,148 @@
+/*
+ * What users write, camelCase, as what the server takes. The server checks values; names are checked here, where a
+ * slip shows with a stack.
+ */
+import { toJSON } from "./json.js";
+
+/** Options of a task that the server has. */
+const TASK_OPTIONS = ["maxAttempts", "backoff", "timeout", "removeOnComplete", "removeOnFail"];
+/** Options that are promised. */
+const TASK_PROMISED = ["concurrency", "concurrencyKey", "limit", "rateLimit", "fifoKey", "window", "timezone", "priority",
+	"batch", "payload", "returns", "payloadSchema", "returnsSchema"];
+const TRIGGERS_PROMISED = ["cron", "event", "schema", "table", "operation", "columns", "when"];
+/** Options of a worker: those of the server's own machinery are accepted, and have no effect. */
+const WORKER_OPTIONS = ["concurrency", "fetchBatchSize", "pollIntervalMs", "flushIntervalMs"];
+
+const DEFAULT_CONCURRENCY = 100;
+
+/** How each option of invoke is cast in SQL. All travel as text. */
+const INVOKE_OPTIONS = {
+	queue: "text",
+	priority: "int",
+	run_at: "timestamptz",
+	delay: "interval",
+	dedupe_key: "text",
+	dedupe_for: "interval",
+	throttle: "interval",
+	debounce: "interval",
+	max_wait: "interval",
+	metadata: "json",
+};
+
+/** @typedef {keyof typeof INVOKE_OPTIONS} InvokeOption */
+
+/** @param {string} name */
+function snake(name) {
+	return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/**
+ * The task of a reference, with its options as JSON.
+ * @param {any} ref
+ */
+export function taskOf(ref) {
+	if (typeof ref?.name !== "string" || ref.name === "") {
+		throw new TypeError("pgconductor: a task needs a name: { name: \"greet\" }");
+	}
+	if (ref.queue !== undefined && typeof ref.queue !== "string") {
+		throw new TypeError(`pgconductor: task ${ref.name}: queue: not a string`);
+	}
+	/** @type {Record<string, unknown>} */
+	const options = {};
+	for (const [key, value] of Object.entries(ref)) {
+		if (value === undefined || key === "name" || key === "queue") {
+			continue;
+		}
+		if (!TASK_OPTIONS.includes(key)) {
+			const why = TASK_PROMISED.includes(key) ? "not available in this version" : "no such option";
+			throw new TypeError(`pgconductor: task ${ref.name}: ${key}: ${why} (there are ${TASK_OPTIONS.join(", ")})`);
+		}
+		options[snake(key)] = value;
+	}
+	/** @type {{ name: string, queue: string | undefined, options: string | undefined }} */
+	const task = { name: ref.name, queue: ref.queue, options: undefined };
+	if (Object.keys(options).length > 0) {
+		task.options = toJSON(options);
+	}
+	return task;
+}
+
+/**
+ * Throws unless the task is to be invoked, and by nothing else.
+ * @param {string} name
+ * @param {any} triggers
+ */
+export function checkTriggers(name, triggers) {
+	const all = Array.isArray(triggers) ? triggers : [triggers];
+	for (const trigger of all) {
+		const keys = Object.keys(trigger ?? {});
+		const promised = keys.find((key) => TRIGGERS_PROMISED.includes(key));
+		if (promised !== undefined) {
+			throw new TypeError(`pgconductor: task ${name}: trigger ${promised}: not available in this version`);
+		}
+		if (keys.length !== 1 || trigger.invocable !== true) {
+			throw new TypeError(`pgconductor: task ${name}: triggers: { invocable: true } is what there is`);
+		}
+	}
+	if (all.length === 0) {
+		throw new TypeError(`pgconductor: task ${name}: triggers: none; { invocable: true } is what there is`);
+	}
+}
+
+/**
+ * @param {any} config
+ * @returns {{ concurrency: number, credit: number }}
+ */
+export function workerConfig(config = {}) {
+	for (const [key, value] of Object.entries(config)) {
+		if (!WORKER_OPTIONS.includes(key)) {
+			throw new TypeError(`pgconductor: worker: ${key}: no such option (there are ${WORKER_OPTIONS.join(", ")})`);
+		}
+		if (value !== undefined && (!Number.isSafeInteger(value) || Number(value) < 1)) {
+			throw new TypeError(`pgconductor: worker: ${key}: ${String(value)} is not a whole number from 1 on`);
+		}
+	}
+	const concurrency = config.concurrency ?? DEFAULT_CONCURRENCY;
+	return { concurrency, credit: Math.max(concurrency, config.fetchBatchSize ?? 0) };
+}
+
+/** @param {unknown} value */
+function interval(value) {
+	if (typeof value === "number") {
+		return `${value} milliseconds`;
+	}
+	if (typeof value === "object" && value !== null) {
+		return Object.entries(value).map(([unit, n]) => `${n} ${unit}`).join(" ");
+	}
+	return String(value);
+}
+
+/** @param {string} cast @param {unknown} value */
+function asText(cast, value) {
+	switch (cast) {
+	case "interval": return interval(value);
+	case "json": return toJSON(value);
+	case "timestamptz": return value instanceof Date ? value.toISOString() : String(value);
+	}
+	return String(value);
+}
+
+/**
+ * Options of invoke under their SQL names, each with its cast and its text. Those left undefined or null are left out.
+ * @param {Record<string, unknown>} options
+ * @returns {{ name: InvokeOption, cast: string, text: string }[]}
+ */
+export function invokeOptions(options) {
+	const found = [];
+	for (const [key, value] of Object.entries(options)) {
+		const name = /** @type {InvokeOption} */ (snake(key));
+		const cast = Object.hasOwn(INVOKE_OPTIONS, name) ? INVOKE_OPTIONS[name] : undefined;
+		if (cast === undefined) {
+			throw new TypeError(`pgconductor: invoke: ${key}: no such option (there are ${Object.keys(INVOKE_OPTIONS).join(", ")})`);
+		}
+		if (value !== undefined && value !== null) {
+			found.push({ name, cast, text: asText(cast, value) });
+		}
+	}
+	return found;
+}

@@ -1,0 +1,153 @@
+/*
+ * Orchestrator: serves tasks. Started by pgconductor it is a handler; started by hand it starts pgconductor.
+ */
+import { Socket } from "node:net";
+import { Conductor, entryOf } from "./conductor.js";
+import { launch } from "./launch.js";
+import { workerConfig } from "./options.js";
+import { Session } from "./session.js";
+
+/** Milliseconds for the program's own last words, after which it is ended whatever it still holds open. */
+const LAST_WORDS = 1000;
+
+/** The descriptor of the worker, if pgconductor started this program. Programs that it starts are not to have it. */
+function takeDescriptor() {
+	const fd = process.env.PGCONDUCTOR_FD;
+	delete process.env.PGCONDUCTOR_FD;
+	return fd === undefined ? undefined : Number(fd);
+}
+
+/** @typedef {import("./session.js").TaskEntry} TaskEntry */
+
+export class Orchestrator {
+	#conductor;
+	/** @type {Map<string, { concurrency: number, credit: number }>} */
+	#queues = new Map();
+	/** @type {Map<string, TaskEntry>} */
+	#tasks = new Map();
+	#defaults;
+	/** @type {Session | undefined} */
+	#session;
+	/** @type {ReturnType<typeof launch> | undefined} */
+	#server;
+	/** @type {(value: void) => void} */
+	#stop = () => {};
+	#isStopped = false;
+
+	/** Settles when it serves no more. @type {Promise<void>} */
+	stopped;
+
+	/** @param {any} options */
+	static create(options) {
+		return new Orchestrator(options);
+	}
+
+	/** @param {{ conductor: Conductor, tasks?: readonly any[], workers?: readonly any[], defaultWorker?: any }} options */
+	constructor({ conductor, tasks = [], workers = [], defaultWorker }) {
+		if (!(conductor instanceof Conductor)) {
+			throw new TypeError("pgconductor: Orchestrator.create: conductor: what Conductor.create returned is needed");
+		}
+		this.#conductor = conductor;
+		this.#defaults = workerConfig(defaultWorker);
+		for (const task of tasks) {
+			this.#add(entryOf(task));
+		}
+		for (const { queue, tasks: own, config } of workers) {
+			this.#queues.set(queue, workerConfig(config));
+			for (const task of own) {
+				this.#add({ ...entryOf(task), queue });
+			}
+		}
+		this.stopped = new Promise((resolve) => {
+			this.#stop = resolve;
+		});
+	}
+
+	/** @param {TaskEntry} task */
+	#add(task) {
+		if (this.#tasks.has(task.name)) {
+			throw new TypeError(`pgconductor: Orchestrator.create: task ${task.name} stands there twice`);
+		}
+		this.#tasks.set(task.name, task);
+	}
+
+	/** Serves. Settles as soon as it does; `stopped` says when it is over. */
+	async start() {
+		await this.#start(false);
+	}
+
+	/** Serves until nothing is ready, running or due any more. */
+	async drain() {
+		await this.#start(true);
+		await this.stopped;
+	}
+
+	/** Lets what runs finish, and stops. */
+	async stop() {
+		if (this.#session === undefined && this.#server === undefined) {
+			return;
+		}
+		this.#session?.stop();
+		this.#server?.kill("SIGTERM");
+		await this.stopped;
+	}
+
+	/** @returns {import("../index.d.ts").Info} */
+	info() {
+		const session = this.#session;
+		const queue = session?.queue ?? "";
+		return {
+			role: session !== undefined ? "handler" : this.#server !== undefined ? "launcher" : "none",
+			state: this.#isStopped ? "stopped" : session?.state ?? (this.#server !== undefined ? "serving" : "created"),
+			pid: this.#server?.pid ?? process.pid,
+			queue,
+			tasks: [...this.#tasks.values()].filter((task) => queue === "" || task.queue === queue).map((task) => task.name),
+			concurrency: this.#configOf(queue || "default").concurrency,
+			running: session?.running ?? 0,
+			waiting: session?.waiting ?? 0,
+		};
+	}
+
+	/** @param {string} queue */
+	#configOf(queue) {
+		return this.#queues.get(queue) ?? this.#defaults;
+	}
+
+	/** @param {boolean} drain */
+	async #start(drain) {
+		if (this.#session !== undefined || this.#server !== undefined) {
+			throw new Error("pgconductor: this orchestrator was started already");
+		}
+		const fd = takeDescriptor();
+		if (fd !== undefined) {
+			await this.#serve(fd);
+		} else {
+			this.#server = launch({ connectionString: this.#conductor.connectionString, drain });
+			this.#server.exited.then((status) => this.#over(status));
+		}
+	}
+
+	/** @param {number} fd */
+	async #serve(fd) {
+		const queue = process.env.PGCONDUCTOR_QUEUE;
+		this.#session = new Session({
+			socket: new Socket({ fd, readable: true, writable: true }),
+			queue,
+			tasks: [...this.#tasks.values()],
+			...this.#configOf(queue ?? "default"),
+			Context: this.#conductor.Context,
+			logger: this.#conductor.customLogger,
+		});
+		this.#session.ended.then((status) => this.#over(status));
+		await this.#session.welcomed;
+	}
+
+	/** @param {number} status */
+	#over(status) {
+		this.#isStopped = true;
+		process.exitCode = status;
+		this.#conductor.close().catch(() => {});
+		setTimeout(() => process.exit(), LAST_WORDS).unref();
+		this.#stop();
+	}
+}

@@ -1,0 +1,381 @@
+/*
+ * The session with the worker, over descriptor 3: takes executions, runs several at once, writes their outcomes.
+ *
+ * It always reads. What it holds is bounded all the same: executions by its credit and window, and none is begun while
+ * the worker is slow to read what was written.
+ */
+import { FrameReader, FrameWriter, ProtocolError } from "./codec.js";
+import { Context } from "./context.js";
+import { clean, failureOf } from "./failure.js";
+import { toJSON } from "./json.js";
+import { SinkLogger, toStderr } from "./logger.js";
+import { MESSAGES, NAMES, TO_HANDLER } from "./messages.js";
+import { VERSION } from "./version.js";
+
+const PROTOCOL = 1;
+const CAPABILITIES = ["cancel", "credit", "drain", "log"];
+/** Bytes of executions at once. */
+const WINDOW = 64 << 20;
+/** Bytes not taken by the worker: from here on nothing is begun, and no log line is taken. */
+const WRITTEN_MAX = 4 << 20;
+const LOGGED_MAX = 16 << 20;
+/** What is gathered is written once it is so long, or the event loop comes by. */
+const GATHERED_MAX = 256 << 10;
+/** Milliseconds after which beginning executions gives way to reading and writing. */
+const SLICE = 2;
+
+/**
+ * @typedef {import("./codec.js").Integer} Integer
+ * @typedef {import("./codec.js").Frame} Frame
+ *
+ * @typedef {object} TaskEntry
+ * @property {string} name
+ * @property {string} queue
+ * @property {boolean} named               the queue was named where the task was made
+ * @property {string | undefined} options  JSON, for HELLO
+ * @property {(event: any, context: any) => unknown} handler
+ *
+ * @typedef {object} SessionOptions
+ * @property {import("node:net").Socket} socket
+ * @property {string | undefined} queue        the queue to serve; undefined: tell all tasks
+ * @property {readonly TaskEntry[]} tasks
+ * @property {number} concurrency
+ * @property {number} credit
+ * @property {typeof Context} Context
+ * @property {import("../index.d.ts").Logger | undefined} logger  in place of LOG
+ *
+ * @typedef {"starting" | "serving" | "draining" | "ended"} State
+ */
+
+/** The code of an execution that was asked to stop. @param {string} reason */
+function stopCode(reason) {
+	return reason === "timeout" ? "timeout" : "cancelled";
+}
+
+export class Session {
+	#socket;
+	#reader = new FrameReader();
+	#writer = new FrameWriter();
+	#flushing = false;
+	#pumping = false;
+	/** Since when executions are begun without a look at the socket. */
+	#slice = 0;
+
+	/** @type {ReadonlyMap<string, TaskEntry>} */
+	#tasks;
+	#concurrency;
+	#Context;
+	#customLogger;
+	/** Handed over and not begun, in the order they came. @type {Frame[]} */
+	#waiting = [];
+	/** @type {Map<Integer, Context>} */
+	#running = new Map();
+
+	/** @type {State} */
+	#state = "starting";
+	#maxPayload = 0;
+	/** @type {readonly string[]} */
+	#capabilities = [];
+	#lostLines = 0;
+	#saidBye = false;
+
+	/** The queue that is served; empty when only the tasks are asked for. */
+	queue = "";
+
+	/** Settles when the worker has answered HELLO. @type {Promise<void>} */
+	welcomed;
+	/** The exit status, once the session is over: 0 after a drain, 1 when it was lost. @type {Promise<number>} */
+	ended;
+	/** @type {(error?: Error) => void} */
+	#welcome = () => {};
+	/** @type {(status: number) => void} */
+	#end = () => {};
+
+	/** @param {SessionOptions} options */
+	constructor({ socket, queue, tasks, concurrency, credit, Context, logger }) {
+		this.#socket = socket;
+		this.#tasks = new Map(tasks.map((task) => [task.name, task]));
+		this.#concurrency = concurrency;
+		this.#Context = Context;
+		this.#customLogger = logger;
+		this.welcomed = new Promise((resolve, reject) => {
+			this.#welcome = (error) => error === undefined ? resolve() : reject(error);
+		});
+		this.ended = new Promise((resolve) => {
+			this.#end = resolve;
+		});
+		socket.on("data", (chunk) => this.#read(chunk));
+		socket.on("drain", () => this.#pumpSoon());
+		socket.on("error", (error) => this.#lose(`the worker went away: ${error.message}`));
+		socket.on("close", () => this.#lose("the worker went away"));
+		this.#send("HELLO", 0, {
+			protocols: [PROTOCOL], sdk: "node", version: VERSION, capabilities: CAPABILITIES, credit, concurrency, window: WINDOW,
+			tasks: tasks.filter((task) => queue === undefined || task.queue === queue),
+		});
+		this.#flush();
+	}
+
+	get state() {
+		return this.#state;
+	}
+
+	get running() {
+		return this.#running.size;
+	}
+
+	get waiting() {
+		return this.#waiting.length;
+	}
+
+	/** Asks for no more; what runs is finished, then the session ends as after a DRAIN. */
+	stop() {
+		if (this.#state === "starting" || this.#state === "serving") {
+			this.#send("CREDIT", 0, { credit: 0 });
+			this.#drain();
+		}
+	}
+
+	/** @param {Integer} exec  0: of the process */
+	loggerOf(exec) {
+		return this.#customLogger ?? new SinkLogger((level, message, fields) => this.#log(exec, level, message, fields));
+	}
+
+	/* ---- writing */
+
+	/** @param {keyof typeof MESSAGES} name @param {Integer} exec @param {Record<string, any>} fields */
+	#send(name, exec, fields) {
+		if (this.#state === "ended" || this.#saidBye) {
+			return;
+		}
+		this.#writer.frame(MESSAGES[name], exec, fields);
+		if (this.#writer.length > GATHERED_MAX) {
+			this.#flush();
+		} else if (!this.#flushing) {
+			this.#flushing = true;
+			setImmediate(() => this.#flush());
+		}
+	}
+
+	#flush() {
+		this.#flushing = false;
+		if (this.#writer.length > 0 && this.#state !== "ended") {
+			this.#socket.write(this.#writer.take());
+		}
+	}
+
+	/** @param {Integer} exec @param {string} level @param {string} message @param {string | undefined} fields */
+	#log(exec, level, message, fields) {
+		if (this.#state === "ended" || this.#saidBye || !this.#capabilities.includes("log")) {
+			toStderr(/** @type {any} */ (level), message, fields);
+			return;
+		}
+		if (this.#socket.writableLength + this.#writer.length > LOGGED_MAX) {
+			this.#lostLines++;
+			return;
+		}
+		if (this.#lostLines > 0) {
+			const lost = `${this.#lostLines} log lines were lost: written faster than they could be taken`;
+			this.#lostLines = 0;
+			this.#send("LOG", 0, { level: "warn", message: lost });
+		}
+		this.#send("LOG", exec, { level, message: clean(message), fields });
+	}
+
+	/* ---- reading */
+
+	/** @param {Buffer} chunk */
+	#read(chunk) {
+		this.#slice = performance.now();
+		try {
+			this.#reader.feed(chunk, (frame) => this.#dispatch(frame));
+		} catch (error) {
+			if (!(error instanceof ProtocolError)) {
+				throw error;
+			}
+			this.#lose(`protocol error: ${error.message}`);
+		}
+		this.#pump();
+	}
+
+	/** @param {Frame} frame */
+	#dispatch(frame) {
+		const { type, exec, fields } = frame;
+		if (NAMES[type] === undefined) {
+			return;
+		}
+		if (!TO_HANDLER.has(type)) {
+			throw new ProtocolError(`${NAMES[type]}: not for a handler`);
+		}
+		if ((this.#state === "starting") !== (type === MESSAGES.WELCOME || type === MESSAGES.REJECT) &&
+			this.#state !== "draining") {
+			throw new ProtocolError(`${NAMES[type]}: not at this time`);
+		}
+		switch (type) {
+		case MESSAGES.WELCOME: return this.#onWelcome(fields);
+		case MESSAGES.REJECT: return this.#lose(`the worker refused this program: ${fields.reason}`);
+		case MESSAGES.RUN: return this.#onRun(frame);
+		case MESSAGES.CANCEL: return this.#onCancel(exec, fields.reason);
+		case MESSAGES.DRAIN: return this.#drain();
+		}
+	}
+
+	/** @param {Record<string, any>} fields */
+	#onWelcome(fields) {
+		if (fields.protocol !== PROTOCOL) {
+			throw new ProtocolError(`the worker chose version ${fields.protocol}`);
+		}
+		this.queue = fields.queue;
+		this.#reader.max = Number(fields.max_frame);
+		this.#maxPayload = Number(fields.max_payload);
+		this.#capabilities = fields.capabilities ?? [];
+		if (this.#state === "starting") {
+			this.#state = "serving";
+		}
+		this.#welcome();
+	}
+
+	/** One that comes while draining goes back with our BYE. @param {Frame} frame */
+	#onRun(frame) {
+		if (this.#state === "serving") {
+			this.#waiting.push(frame);
+		}
+	}
+
+	/** One that waits is over; one that runs is told; one we do not know was just answered. @param {Integer} exec @param {string} reason */
+	#onCancel(exec, reason) {
+		const at = this.#waiting.findIndex((frame) => frame.exec === exec);
+		if (at !== -1) {
+			this.#waiting.splice(at, 1);
+			this.#send("FAIL", exec, { code: stopCode(reason), message: "stopped before it was started" });
+			return;
+		}
+		const context = this.#running.get(exec);
+		if (context !== undefined) {
+			Context.cancel(context, reason);
+		}
+	}
+
+	/* ---- running */
+
+	/**
+	 * Begins what waits, as far as concurrency allows. A function runs up to its first await in here: when that takes
+	 * long, outcomes and news from the worker must not wait for all of them.
+	 */
+	#pump() {
+		while (this.#waiting.length > 0 && this.#running.size < this.#concurrency && !this.#pumping) {
+			if (performance.now() - this.#slice > SLICE) {
+				this.#pumpSoon();
+			} else if (this.#socket.writableLength > WRITTEN_MAX) {
+				return;
+			} else {
+				this.#begin(/** @type {Frame} */ (this.#waiting.shift()));
+			}
+		}
+	}
+
+	#pumpSoon() {
+		if (!this.#pumping) {
+			this.#pumping = true;
+			setImmediate(() => {
+				this.#pumping = false;
+				this.#slice = performance.now();
+				this.#flush();
+				this.#pump();
+			});
+		}
+	}
+
+	/** @param {Frame} frame */
+	async #begin({ exec, fields }) {
+		const context = new this.#Context(this, exec, fields);
+		this.#running.set(exec, context);
+		const [name, answer] = await this.#outcome(context, fields);
+		this.#running.delete(exec);
+		this.#send(name, exec, answer);
+		if (this.#state === "serving") {
+			this.#pump();
+		} else if (this.#state === "draining" && this.#running.size === 0) {
+			this.#bye();
+		}
+	}
+
+	/**
+	 * @param {Context} context
+	 * @param {Record<string, any>} run
+	 * @returns {Promise<["DONE" | "FAIL", Record<string, any>]>}
+	 */
+	async #outcome(context, run) {
+		let result;
+		try {
+			const task = this.#tasks.get(run.task);
+			if (task === undefined) {
+				throw new Error(`this program has no task ${JSON.stringify(run.task)}`);
+			}
+			result = await task.handler({ name: run.event.name, payload: JSON.parse(run.event.payload) }, context);
+		} catch (error) {
+			const failure = failureOf(error);
+			const reason = Context.cancelled(context);
+			return ["FAIL", reason === undefined ? failure : { ...failure, code: stopCode(reason) }];
+		}
+		return this.#done(result);
+	}
+
+	/** @param {unknown} result @returns {["DONE" | "FAIL", Record<string, any>]} */
+	#done(result) {
+		let text;
+		try {
+			text = toJSON(result);
+		} catch (error) {
+			return ["FAIL", { ...failureOf(error), code: "bad_result" }];
+		}
+		if (text === "null") {
+			return ["DONE", {}];
+		}
+		const length = Buffer.byteLength(text);
+		if (length > this.#maxPayload) {
+			const message = `the result is ${length} bytes long; the limit is ${this.#maxPayload}`;
+			return ["FAIL", { code: "oversize", message, retry: false }];
+		}
+		return ["DONE", { result: text }];
+	}
+
+	/* ---- ending */
+
+	/** What was not begun goes back with BYE, and costs no attempt. */
+	#drain() {
+		this.#state = "draining";
+		this.#waiting = [];
+		if (this.#running.size === 0) {
+			this.#bye();
+		}
+	}
+
+	/** The worker closes the socket then. */
+	#bye() {
+		this.#send("BYE", 0, {});
+		this.#flush();
+		this.#saidBye = true;
+	}
+
+	/** The end of the session, expected or not. @param {string} why */
+	#lose(why) {
+		if (this.#state === "ended") {
+			return;
+		}
+		const early = this.#state === "starting";
+		// Whoever only asked for the tasks has what he wanted.
+		const expected = this.#saidBye || (this.#state === "serving" && this.queue === "");
+		this.#flush();
+		this.#state = "ended";
+		this.#waiting = [];
+		for (const context of this.#running.values()) {
+			Context.cancel(context, "lost");
+		}
+		this.#socket.destroy();
+		if (!early && !expected) {
+			process.stderr.write(`pgconductor: ${why}\n`);
+		}
+		this.#welcome(early ? new Error(`pgconductor: ${why}`) : undefined);
+		this.#end(expected ? 0 : 1);
+	}
+}
