@@ -46,15 +46,28 @@ as_conninfo(const char *s)
 	return out;
 }
 
+/* As --db, for a program that starts this one: everybody can read arguments. Handlers do not inherit it. */
+static const char *
+named_by_starter(void)
+{
+	static char *url;
+	const char *s = getenv("PGCONDUCTOR_DB");
+
+	if (url == NULL && s != NULL && *s != '\0')
+		url = xstrdup(s);
+	unsetenv("PGCONDUCTOR_DB");
+	return url;
+}
+
 const char *
 cli_find_conninfo(const struct conf *conf, const char **why)
 {
-	const char *url = getenv("DATABASE_URL");
+	const char *url = getenv("DATABASE_URL"), *named = named_by_starter();
 	char *found;
 	bool running;
 
-	if (cli_db != NULL)
-		return as_conninfo(cli_db);
+	if (cli_db != NULL || named != NULL)
+		return as_conninfo(cli_db != NULL ? cli_db : named);
 	if (conf != NULL && conf->database != NULL)
 		return as_conninfo(conf->database);
 	if (url != NULL && *url != '\0')
