@@ -127,7 +127,8 @@ const char *session_patience(void);
 bool	session_pump(struct session *, int64_t until);
 /* Lets time pass, while the session goes on. */
 void	session_pause(struct session *, int64_t ms);
-/* Until it has read all that was sent to it. */
+/* Until it has read all that was sent to it; and for a moment longer, in which it begins with that. */
+void	session_flush(struct session *);
 void	session_settle(struct session *);
 
 /* Starts it and waits for HELLO; NULL as the queue is a discovery. Returns false, without judging, when none came. */

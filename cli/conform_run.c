@@ -12,8 +12,7 @@
 
 #define SEQUENCE	300
 #define LARGE		(1u << 20)
-#define MAX_PAYLOAD	300000u		/* of the case max-payload: it is about the limit, not about the size */
-#define SMALL_LIMIT	(64u << 10)	/* of the case oversize */
+#define LIMIT		300000u		/* max_payload of the cases about it */
 
 /* The session */
 
@@ -45,6 +44,7 @@ welcome_keys(struct session *s)
 	buf_init(&frame);
 	raw_welcome(&frame, &m);
 	session_send(s, &frame);
+	session_flush(s);
 	session_echo(s, "\"after a WELCOME with unknown keys\"");
 }
 
@@ -58,6 +58,7 @@ welcome_minimal(struct session *s)
 	session_fill_welcome(s, CONFORM_QUEUE, &m, shared);
 	m.capabilities_n = 0;
 	msg_welcome_encode(&s->out, 0, &m);
+	session_flush(s);
 	session_echo(s, "\"after a WELCOME without capabilities\"");
 }
 
@@ -115,7 +116,7 @@ split_frames(struct session *s)
 		buf_add(&piece, buf_ptr(&frame), 1);
 		buf_drain(&frame, 1);
 		session_send(s, &piece);
-		session_pump(s, session_now() + 1);
+		session_flush(s);
 	}
 	session_expect(s, exec, "\"byte by byte\"");
 }
@@ -363,12 +364,18 @@ large(struct session *s)
 }
 
 static void
+open_with_limit(struct session *s)
+{
+	s->max_payload = LIMIT;
+	s->max_frame = LIMIT + CONFORM_FRAME_ROOM;
+	session_open(s);
+}
+
+static void
 max_payload(struct session *s)
 {
-	s->max_payload = MAX_PAYLOAD;
-	s->max_frame = s->max_payload + CONFORM_FRAME_ROOM;
-	session_open(s);
-	echo_string(s, 'm', MAX_PAYLOAD);
+	open_with_limit(s);
+	echo_string(s, 'm', LIMIT);
 }
 
 static void
@@ -377,9 +384,7 @@ oversize(struct session *s)
 	const struct msg_fail *m;
 	uint64_t exec;
 
-	s->max_payload = SMALL_LIMIT;
-	s->max_frame = s->max_payload + CONFORM_FRAME_ROOM;
-	session_open(s);
+	open_with_limit(s);
 	if (!session_announced(s, "conform.repeat")) {
 		conform_skip(s, "it does not announce conform.repeat");
 		return;
@@ -593,7 +598,7 @@ const struct conform_case conform_run_cases[] = {
 	{ "welcome-keys", "keys of WELCOME that are not known are ignored", welcome_keys, NULL, false },
 	{ "welcome-minimal", "WELCOME may name no capabilities", welcome_minimal, NULL, false },
 	{ "welcome-and-run", "WELCOME and RUN may come in one piece", welcome_and_run, NULL, false },
-	{ "max-payload", "a payload and a result as long as max_payload", max_payload, NULL, false },
-	{ "oversize", "a result that no frame can hold is failed with oversize (conform.repeat)", oversize, NULL, false },
+	{ "max-payload", "a payload and a result as long as max_payload", max_payload, "limit", false },
+	{ "oversize", "a result that no frame can hold is failed with oversize (conform.repeat)", oversize, "limit", false },
 	{ .name = NULL }
 };

@@ -25,6 +25,7 @@
 #include "common/xmalloc.h"
 
 #define READ_BYTES	(256u << 10)
+#define SETTLE_MS	100		/* for beginning with what was read */
 #define EXIT_MS		500		/* from the end of its socket until its exit status says more */
 #define TEXT_MAX	300
 #define LOG_KEEP	(1u << 20)
@@ -145,21 +146,26 @@ session_pause(struct session *s, int64_t ms)
 		continue;
 }
 
-/* Also with a moment for it to begin with what it has read. */
+void
+session_flush(struct session *s)
+{
+	int64_t until = session_due();
+	int unread = 1;
+
+	while (session_pump(s, session_now()) || session_now() < until) {
+		if (s->eof || s->exited)
+			return;
+		if (s->out.len == 0 && ioctl(s->fd, SIOCOUTQ, &unread) == 0 && unread == 0)
+			return;
+		usleep(50);
+	}
+}
+
 void
 session_settle(struct session *s)
 {
-	int64_t until = session_due(), step;
-	int unread = 1;
-
-	do {
-		step = session_now() + 5;
-		while (session_pump(s, step))
-			continue;
-		if (s->out.len == 0 && ioctl(s->fd, SIOCOUTQ, &unread) == 0 && unread == 0)
-			break;
-	} while (!s->eof && !s->exited && session_now() < until);
-	session_pause(s, 100);
+	session_flush(s);
+	session_pause(s, SETTLE_MS);
 }
 
 const char *
@@ -487,6 +493,8 @@ session_open(struct session *s)
 		return;
 	session_begin(s, CONFORM_QUEUE);
 	session_welcome(s, CONFORM_QUEUE);
+	/* What comes in one piece with it is a case of its own. */
+	session_flush(s);
 }
 
 bool

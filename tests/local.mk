@@ -8,6 +8,7 @@ AM_TESTS_ENVIRONMENT = CK_DEFAULT_TIMEOUT=60; export CK_DEFAULT_TIMEOUT;
 SH_LOG_COMPILER = env srcdir='$(top_srcdir)' $(SHELL)
 
 integration_tests = \
+	tests/integration/test_conform.py \
 	tests/integration/test_cli_basic.py \
 	tests/integration/test_cli_dev.py \
 	tests/integration/test_cli_executions.py \
@@ -61,12 +62,22 @@ release_tests = $(source_checks) $(unit_tests) tests/integration/test_fixtures.p
 EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/run-integration tests/pytest.ini tests/integration/conftest.py tests/integration/schemas/1.sql \
 	tests/support/__init__.py tests/support/app.py tests/support/automake.py tests/support/cluster.py \
+	tests/support/conform_handler.py \
 	tests/support/engine.py \
 	tests/support/conform_python.py tests/support/cutter.py tests/support/fault_handler.py tests/support/faults.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py \
 	tests/support/ledger.py tests/support/paths.py tests/support/processes.py tests/support/server.py tests/support/sqlnode.py \
 	tests/support/terminal.py \
 	tests/support/wait.py \
 	scripts/build scripts/deps scripts/quickstart scripts/test .ci/run
+
+# The tasks of docs/conform.md on libpgconductor, for test_conform.py.
+if HAVE_JANSSON
+check_PROGRAMS += tests/support/conform_c
+endif
+tests_support_conform_c_SOURCES = tests/support/conform_c.c
+tests_support_conform_c_CPPFLAGS = -I$(top_srcdir)/proto/c
+tests_support_conform_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_support_conform_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
 
 # make bench: the figures, with their targets. make bench ROWS="drain latency" for some of them.
 bench_programs = tests/bench/ceiling tests/bench/forkloop tests/bench/latency tests/bench/noop_handler

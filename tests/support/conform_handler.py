@@ -1,0 +1,360 @@
+"""A handler from scratch that does all that the protocol offers, for tests/integration/test_conform.py.
+
+    conform_handler.py [--wrong CASE]
+
+With --wrong it goes wrong in what that case of `pgconductor conform` is about, and in nothing else. It is started
+thousands of times, so it imports little: msgpack is its own, and JSON is handed on as text where that will do.
+"""
+
+import os
+import select
+import sys
+import time
+
+WRONG = sys.argv[2] if sys.argv[1:2] == ["--wrong"] else None
+FD = int(os.environ["PGCONDUCTOR_FD"])
+QUEUE = os.environ.get("PGCONDUCTOR_QUEUE")
+HELLO, WELCOME, RUN, DONE, FAIL, REJECT, CANCEL, DRAIN, BYE, LOG = 1, 2, 3, 4, 5, 6, 8, 9, 10, 11
+CREDIT = 8
+CONCURRENCY = 1 if WRONG == "prefetch-order" else 4
+DEFAULT = ["conform.echo", "conform.null", "conform.fail", "conform.sleep", "conform.print", "conform.log", "conform.repeat"]
+OTHER = ["conform.elsewhere"]
+
+
+def wrong(case):
+    return WRONG == case
+
+
+def hang():
+    """What a handler does that does not end."""
+    time.sleep(3600)
+
+
+# ---- msgpack
+
+def pack(value):
+    if value is None:
+        return b"\xc0"
+    if isinstance(value, bool):
+        return b"\xc3" if value else b"\xc2"
+    if isinstance(value, int):
+        return bytes([value]) if value < 128 else b"\xcf" + value.to_bytes(8, "big")
+    if isinstance(value, str):
+        data = value.encode()
+        return b"\xdb" + len(data).to_bytes(4, "big") + data
+    if isinstance(value, list):
+        return b"\xdd" + len(value).to_bytes(4, "big") + b"".join(map(pack, value))
+    parts = [pack(key) + pack(item) for key, item in value.items()]
+    return b"\xdf" + len(parts).to_bytes(4, "big") + b"".join(parts)
+
+
+SIZED = {0xd9: ("str", 1), 0xda: ("str", 2), 0xdb: ("str", 4), 0xc4: ("bin", 1), 0xc5: ("bin", 2), 0xc6: ("bin", 4),
+         0xdc: ("list", 2), 0xdd: ("list", 4), 0xde: ("map", 2), 0xdf: ("map", 4)}
+
+
+def unpack(data, at=0):
+    """The value at this place, and where the next one is."""
+    head = data[at]
+    at += 1
+    if head < 0x80:
+        return head, at
+    if head >= 0xe0:
+        return head - 256, at
+    if head in (0xc0, 0xc2, 0xc3):
+        return {0xc0: None, 0xc2: False, 0xc3: True}[head], at
+    if head in (0xca, 0xcb):
+        return "a float", at + (4 if head == 0xca else 8)
+    if 0xcc <= head <= 0xd3:
+        size = 1 << (head & 3)
+        return int.from_bytes(data[at:at + size], "big", signed=head >= 0xd0), at + size
+    if head in SIZED:
+        kind, size = SIZED[head]
+        count = int.from_bytes(data[at:at + size], "big")
+        at += size
+    else:
+        kind, count = ("map", head & 15) if head < 0x90 else ("list", head & 15) if head < 0xa0 else ("str", head & 31)
+    if kind == "str":
+        return data[at:at + count].decode(), at + count
+    if kind == "bin":
+        return data[at:at + count], at + count
+    items = []
+    for _ in range(count * 2 if kind == "map" else count):
+        item, at = unpack(data, at)
+        items.append(item)
+    return (dict(zip(items[::2], items[1::2])) if kind == "map" else items), at
+
+
+# ---- the session
+
+class Handler:
+    def __init__(self):
+        self.input = bytearray()
+        self.output = bytearray()
+        self.waiting = []        # (exec, fields, body)
+        self.sleeping = {}       # exec -> (when it is over, what it returns)
+        self.welcome = None
+        self.draining = False
+        self.last = None         # the last failure
+
+    def send(self, kind, execution, fields):
+        body = b"\x93" + pack(kind) + pack(execution) + pack(fields)
+        self.output += len(body).to_bytes(4, "big") + body
+
+    def hello(self):
+        tasks = [{"name": name} for name in DEFAULT] if QUEUE in (None, "default") else []
+        tasks += [{"name": name, "queue": "other"} for name in OTHER] if QUEUE in (None, "other") else []
+        fields = {"protocols": [1], "sdk": "test", "version": "1", "capabilities": ["cancel", "credit", "drain", "log"],
+                  "credit": CREDIT, "concurrency": CONCURRENCY, "tasks": tasks}
+        if wrong("hello-in-time"):
+            hang()
+        if wrong("hello-first"):
+            self.send(LOG, 0, {"level": "info", "message": "hello?"})
+        if wrong("hello-fields"):
+            fields["credit"] = "8"
+        if wrong("hello-protocols"):
+            fields["protocols"] = [2]
+        if wrong("hello-tasks") and QUEUE == "default":
+            tasks[:] = [task for task in tasks if task["name"] != "conform.null"]
+        if wrong("hello-queue") and QUEUE == "default":
+            tasks.append({"name": "conform.elsewhere", "queue": "other"})
+        if wrong("queue-other") and QUEUE == "other":
+            tasks += [{"name": name} for name in DEFAULT]
+        if wrong("queue-none") and QUEUE not in (None, "default", "other"):
+            tasks += [{"name": name} for name in DEFAULT]
+        if wrong("discovery") and QUEUE is None:
+            tasks[:] = [task for task in tasks if "queue" not in task]
+        self.send(HELLO, 1 if wrong("hello-session") else 0, fields)
+
+    def ended(self):
+        """The socket has been closed, or the worker's side of it."""
+        poll = select.poll()
+        poll.register(FD, 0)
+        closed = any(events & select.POLLHUP for _, events in poll.poll(0))
+        if self.welcome is None:
+            state = "closed-early"
+        elif self.sleeping:
+            state = "closed-running"
+        elif self.input:
+            state = "closed-mid-frame"
+        else:
+            state = "closed-idle" if closed else "shut"
+        if wrong(state) and QUEUE == "default":
+            hang()
+        if wrong("leaves-nothing") and not closed and os.fork() == 0:
+            hang()
+        sys.exit(0)
+
+    def read(self):
+        data = os.read(FD, 1 << 18)
+        if not data:
+            self.ended()
+        self.input += data
+        start = 0
+        while len(self.input) >= start + 4:
+            end = start + 4 + int.from_bytes(self.input[start:start + 4], "big")
+            if len(self.input) < end:
+                break
+            body = bytes(self.input[start + 4:end])
+            start = end
+            (kind, execution, fields), _ = unpack(body)
+            if kind == WELCOME and wrong("welcome-and-run"):
+                start = len(self.input)
+            self.dispatch(kind, execution, fields, body)
+        del self.input[:start]
+        if wrong("split-frames") and 0 < len(self.input) < 200 and len(data) < 200:
+            sys.exit("a short read")
+
+    def dispatch(self, kind, execution, fields, body):
+        if kind == WELCOME:
+            self.welcome = fields
+            if wrong("welcome-keys") and "x_map" in fields or wrong("welcome-minimal") and not fields.get("capabilities"):
+                sys.exit("what a WELCOME!")
+            if wrong("hello-once"):
+                self.hello()
+        elif kind == REJECT:
+            if wrong("reject"):
+                hang()
+            sys.exit(fields["reason"])
+        elif kind == RUN:
+            self.waiting.append((execution, fields, body))
+        elif kind == CANCEL:
+            self.cancel(execution, fields["reason"])
+        elif kind == DRAIN:
+            self.draining = True
+        elif wrong("unknown-types"):
+            sys.exit(f"a frame of type {kind}")
+
+    # ---- executions
+
+    def done(self, execution, result):
+        if result is not None and len(result) > self.welcome["max_payload"] - wrong("max-payload") and not wrong("oversize"):
+            self.fail(execution, {"code": "oversize", "message": "the result is too long", "retry": False})
+            return
+        self.send(DONE, execution, {"result": result})
+
+    def fail(self, execution, fields):
+        self.send(FAIL, execution, {"code": "app", "type": "Error"} | fields)
+
+    def cancel(self, execution, reason):
+        waiting = [run for run in self.waiting if run[0] == execution]
+        if waiting and wrong("cancel-at-once") or execution in self.sleeping and wrong("cancel") and len(self.sleeping) == 1:
+            return
+        if waiting or execution in self.sleeping or wrong("cancel-late"):
+            self.waiting = [run for run in self.waiting if run[0] != execution]
+            self.sleeping.pop(execution, None)
+            self.fail(execution, {"code": "cancelled", "message": reason})
+        for other in list(self.sleeping) if wrong("cancel-one") else []:
+            self.cancel(other, reason)
+
+    def start(self):
+        """Begins what waits, as it came."""
+        most = 1 if wrong("several-at-once") else CONCURRENCY
+        while self.waiting and len(self.sleeping) < most:
+            execution, fields, body = self.waiting.pop(-1 if wrong("prefetch-order") else 0)
+            self.run(execution, fields, body)
+
+    def run(self, execution, fields, body):
+        task, text = fields["task"], fields["event"]["payload"]
+        if refused(task, fields, body):
+            self.fail(execution, {"message": "what an execution!"})
+        elif task == "conform.echo":
+            self.echo(execution, text)
+        elif task == "conform.null":
+            self.done(execution, '""' if wrong("null-result") else None)
+        elif task in DEFAULT:
+            import json
+            getattr(self, task.replace("conform.", "task_"))(execution, json.loads(text), json)
+        elif wrong("unknown-task"):
+            self.done(execution, None)
+        else:
+            self.fail(execution, {"message": f"there is no task {task}"})
+
+    def echo(self, execution, text):
+        if wrong("exec-order") and "in no order" in text:
+            execution = self.last = max(execution, self.last or 0)
+        if wrong("exec-wide"):
+            execution &= 0xffffffff
+        result = spoiled(text)
+        if wrong("slow-reader") and text.startswith('"www'):
+            self.done(execution, result)
+            os.write(FD, self.output)
+            sys.exit(0)
+        self.done(execution, result)
+        if wrong("credit") and text == '{"nth": 3, "filling": "ffffffff"}':
+            self.done(execution, result)
+
+    def task_fail(self, execution, payload, _json):
+        if not isinstance(payload, dict):
+            if wrong("bad-payload"):
+                sys.exit("what a payload!")
+            payload = {"message": "the payload is no object"}
+        fields = {"message": payload["message"]}
+        if "retry" in payload and not wrong("fail-for-good") or wrong("fail-retry") and "after_ms" not in payload:
+            fields["retry"] = payload.get("retry", False)
+        if "after_ms" in payload and not wrong("fail-after"):
+            fields["after_ms"] = payload["after_ms"]
+        if wrong("fail-code"):
+            fields["code"] = "crash"
+        if wrong("fail-message") and payload["message"].isascii():
+            fields["message"] = "error: " + payload["message"]
+        if wrong("fail-unicode"):
+            fields["message"] = payload["message"].encode("ascii", "replace").decode()
+        self.fail(execution, fields)
+
+    def task_sleep(self, execution, payload, json):
+        self.sleeping[execution] = (time.monotonic() + payload["ms"] / 1000, json.dumps(payload["ms"]))
+
+    def task_print(self, execution, payload, _json):
+        print(payload["text"], flush=not wrong("print"))
+        self.done(execution, None)
+
+    def task_log(self, execution, payload, _json):
+        self.send(LOG, 0 if wrong("log") else execution, payload)
+        self.done(execution, None)
+
+    def task_repeat(self, execution, payload, json):
+        self.done(execution, json.dumps(payload["text"] * payload["times"]))
+
+    # ---- the loop
+
+    def wake(self):
+        now = time.monotonic()
+        for execution, (when, result) in list(self.sleeping.items()):
+            if when <= now:
+                del self.sleeping[execution]
+                self.done(execution, result)
+
+    def drain(self):
+        if self.draining and not self.sleeping and not self.waiting or self.draining and wrong("drain-running"):
+            if not wrong("drain-bye"):
+                self.send(BYE, 0, {})
+            if wrong("drain-last"):
+                self.send(LOG, 0, {"level": "info", "message": "one more thing"})
+            while self.output:
+                self.write()
+            os._exit(3 if wrong("drain-exit") else 0)
+
+    def write(self):
+        try:
+            del self.output[:os.write(FD, self.output)]
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:
+            self.output.clear()
+
+    def serve(self):
+        os.set_blocking(FD, False)
+        self.hello()
+        while True:
+            timeout = min((when for when, _ in self.sleeping.values()), default=None)
+            timeout = None if timeout is None else max(0, timeout - time.monotonic())
+            readable, writable, _ = select.select([FD], [FD] if self.output else [], [], timeout)
+            if writable:
+                self.write()
+            if readable:
+                self.read()
+            self.wake()
+            self.start()
+            self.drain()
+
+
+def refused(task, fields, body):
+    """Is this execution failed without a reason?"""
+    text, event = fields["event"]["payload"], fields["event"]
+    return {
+        "run-keys": "x_map" in fields,
+        "run-nil": "deadline_ms" in fields and fields["deadline_ms"] is None,
+        "run-order": next(iter(fields)) != "id",
+        "run-numbers": body[1] in (0xcf, 0xd3),
+        "run-heads": body[0] == 0xdd,
+        "run-full": fields.get("trace") is not None,
+        "run-event": event["name"] != "pgconductor.invoke",
+        "run-id": len(fields["id"]) > 15,
+        "deadline": task == "conform.sleep" and fields.get("deadline_ms") is not None,
+        "json-blanks": text[0] == " ",
+        "json-deep": text.startswith("[[[["),
+    }.get(WRONG, False)
+
+
+def spoiled(text):
+    """The result of conform.echo: the text, unless that is what goes wrong."""
+    exactly = {"echo": ('{"name": "World", "list": [1, 2, 3]}', "null"), "json-empty": ("0", "null"),
+               "json-containers": ("{}", "[]"), "json-integers": ("9007199254740991", "9007199254740992"),
+               "fail-then-run": ('"after a failure"', "null"), "many": ('{"nth": 200}', '{"nth": 199}')}
+    parts = {"json-fractions": ("12.50", "12"), "json-unicode": ("😀", "?"), "json-escapes": ("\\u00e9", "?"),
+             "json-nul": ("\\u0000", "")}
+    if WRONG in exactly:
+        return exactly[WRONG][1] if text == exactly[WRONG][0] else text
+    if WRONG in parts:
+        return text.replace(*parts[WRONG])
+    if wrong("string-lengths") and text.startswith('"sss') and len(text) == 65536 or wrong("large") and text.startswith('"lll'):
+        return text[:-2] + '"'
+    if wrong("slow-reader-many") and text.startswith('{"nth": 5, ') and len(text) > 100000:
+        return "null"
+    return text
+
+
+if wrong("term"):
+    import _signal
+    _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)
+Handler().serve()
