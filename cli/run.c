@@ -53,10 +53,13 @@ connect_patiently(const char *conninfo)
 	time_t until = time(NULL) + PATIENCE_S;
 	PGconn *conn;
 	bool said = false;
+	int refused = 0;
 	char *why;
 
 	while ((conn = cli_try_connect(conninfo, &why)) == NULL) {
-		if (time(NULL) >= until || !may_pass(conninfo, why))
+		/* It may have come up between the attempt and this look: what is really refused is refused twice. */
+		refused = may_pass(conninfo, why) ? 0 : refused + 1;
+		if (time(NULL) >= until || refused > 1)
 			cli_fail(EX_UNAVAILABLE, "database: %s", why);
 		if (!said)
 			cli_warn("database: %s; trying again", why);
