@@ -61,10 +61,11 @@ connect_patiently(const char *conninfo)
 		refused = may_pass(conninfo, why) ? 0 : refused + 1;
 		if (time(NULL) >= until || refused > 1)
 			cli_fail(EX_UNAVAILABLE, "database: %s", why);
-		if (!said)
+		if (!said && refused == 0) {
 			cli_warn("database: %s; trying again", why);
+			said = true;
+		}
 		notify_send("STATUS=waiting for the database: %s", why);
-		said = true;
 		free(why);
 		nanosleep(&(struct timespec){ 0, 300 * 1000 * 1000 }, NULL);
 	}
