@@ -32,6 +32,10 @@ integration_tests = \
 	tests/integration/test_engine_server.py \
 	tests/integration/test_fixtures.py \
 	tests/integration/test_logs.py \
+	tests/integration/test_python_client.py \
+	tests/integration/test_python_conform.py \
+	tests/integration/test_python_handlers.py \
+	tests/integration/test_python_package.py \
 	tests/integration/test_sql_batch.py \
 	tests/integration/test_sql_history.py \
 	tests/integration/test_sql_invoke.py \
@@ -64,7 +68,7 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/__init__.py tests/support/app.py tests/support/automake.py tests/support/cluster.py \
 	tests/support/conform_handler.py \
 	tests/support/engine.py \
-	tests/support/conform_python.py tests/support/cutter.py tests/support/fault_handler.py tests/support/faults.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py \
+	tests/support/conform_python.py tests/support/cutter.py tests/support/fault_handler.py tests/support/faults.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py tests/support/python_tasks.py \
 	tests/support/ledger.py tests/support/paths.py tests/support/processes.py tests/support/server.py tests/support/sqlnode.py \
 	tests/support/terminal.py \
 	tests/support/wait.py \

@@ -6,13 +6,15 @@ or as coroutines.
 
 import asyncio
 import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from pgconductor import Context, NonRetryableError, RetryAfter, serve, task
 
 KIND = sys.argv[1] if len(sys.argv) > 1 else "sync"
 
 
-def fail(payload):
+def fail(payload: Any) -> NoReturn:
     if payload.get("retry") is False:
         raise NonRetryableError(payload["message"])
     if "after_ms" in payload:
@@ -20,23 +22,23 @@ def fail(payload):
     raise RuntimeError(payload["message"])
 
 
-def log(payload, ctx: Context):
+def log(payload: Any, ctx: Context) -> None:
     say = {"debug": ctx.logger.debug, "info": ctx.logger.info, "warn": ctx.logger.warning, "error": ctx.logger.error}
     say[payload["level"]](payload["message"])
 
 
-def sleep(payload, ctx: Context):
+def sleep(payload: Any, ctx: Context) -> Any:
     ctx.wait_cancelled(payload["ms"] / 1000)
     ctx.check_cancelled()
     return payload["ms"]
 
 
-async def sleep_async(payload):
+async def sleep_async(payload: Any, ctx: Context) -> Any:
     await asyncio.sleep(payload["ms"] / 1000)
     return payload["ms"]
 
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "echo": lambda payload: payload,
     "null": lambda: None,
     "fail": fail,
@@ -47,21 +49,24 @@ FUNCTIONS = {
 }
 
 
-def asynchronous(function):
-    async def call(payload, ctx):
+def asynchronous(function: Callable[..., Any]) -> Callable[..., Any]:
+    if function is sleep:
+        return sleep_async
+
+    async def call(payload: Any, ctx: Context) -> Any:
         wanted = function.__code__.co_argcount
         return function(*(payload, ctx)[:wanted])
     return call
 
 
-for name, function in FUNCTIONS.items():
+for name, plain in FUNCTIONS.items():
     if KIND == "async":
-        function = sleep_async if name == "sleep" else asynchronous(function)
-    task(f"conform.{name}")(function)
+        plain = asynchronous(plain)
+    task(f"conform.{name}")(plain)
 
 
 @task("conform.elsewhere", queue="other")
-def elsewhere():
+def elsewhere() -> str:
     return "elsewhere"
 
 

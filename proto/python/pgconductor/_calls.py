@@ -60,6 +60,8 @@ _CASTS = {"queue": "text", "priority": "int", "run_at": "timestamptz", "delay": 
 
 
 def invoke(task: Task[Any, Any] | str, payload: Any, options: Mapping[str, Any]) -> Call[str]:
+    for key in options.keys() - _CASTS.keys():
+        raise TypeError(f"invoke: no such option: {key}")
     given = {key: value for key, value in options.items() if value is not None}
     named = "".join(f", {key} => %s::{_CASTS[key]}" for key in given)
     return Call(f"select pgconductor.invoke(%s::text, %s::text{named})",

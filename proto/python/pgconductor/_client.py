@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, Union, overload
@@ -110,8 +110,8 @@ class Client:
         if not self._own:
             _refuse_to_wait(self._conn)
         for pause in _pauses(id, timeout):
-            # A look of its own: a transaction that stayed open would see nothing new, and hold up vacuum.
-            with self._connection().transaction():
+            # A transaction that stayed open from the first look on would hold up vacuum, and might see nothing new.
+            with nullcontext() if self._connection().autocommit else self._conn.transaction():
                 found = self.result(id)
             if found is None or found.finished:
                 break
@@ -195,7 +195,7 @@ class AsyncClient:
         if not self._own:
             _refuse_to_wait(self._conn)
         for pause in _pauses(id, timeout):
-            async with (await self._connection()).transaction():
+            async with nullcontext() if (await self._connection()).autocommit else self._conn.transaction():
                 found = await self.result(id)
             if found is None or found.finished:
                 break

@@ -1,0 +1,210 @@
+"""The Python library by itself: frames, options, types, and the package that pip makes of it."""
+
+import datetime
+import glob
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from support import paths
+from support.server import clean_environment
+
+LIBRARY = f"{paths.SRC}/proto/python"
+sys.path.insert(0, LIBRARY)
+from pgconductor import RawJSON, Task, _json, _wire, task  # noqa: E402
+from pgconductor._messages import FIELDS, NAMES  # noqa: E402
+from pgconductor._task import _defined  # noqa: E402
+
+
+def vectors(name):
+    with open(f"{paths.SRC}/proto/vectors/{name}.jsonl", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+FRAMES = {v["name"]: v for v in vectors("frames")}
+
+
+# ---- frames
+
+
+@pytest.mark.parametrize("vector", FRAMES.values(), ids=FRAMES)
+def test_frames_are_read_and_written_alike(vector):
+    data = bytes.fromhex(vector["hex"])
+    assert _wire.length_at(data, 0) == (len(data) - _wire.HEAD,)
+    number, execution, fields = _wire.unpack(data[_wire.HEAD:])
+    _wire.check(number, fields)
+    assert (number, execution) == (vector["type"], vector["exec"]) and NAMES[number] == vector["message"]
+    fields = _wire.ordered(NAMES[number], fields)
+    assert fields == vector["decoded"]
+    wanted = FRAMES[vector["same_as"]]["hex"] if "same_as" in vector else vector["hex"]
+    assert _wire.Packer().frame(number, execution, fields).hex() == wanted
+
+
+@pytest.mark.parametrize("vector", vectors("bad"), ids=lambda v: v["name"])
+def test_bad_frames_are_refused(vector):
+    with pytest.raises(_wire.ProtocolError):
+        number, _, fields = _wire.unpack(bytes.fromhex(vector["hex"])[_wire.HEAD:])
+        _wire.check(number, fields)
+
+
+def test_every_message_is_known():
+    assert set(NAMES.values()) == {name for name in FIELDS if name.isupper()}
+
+
+# ---- JSON
+
+
+def test_json():
+    assert _json.loads(' {"a": 1}\n') == {"a": 1} and _json.loads("18446744073709551616") == 2 ** 64
+    for bad in ("", "1 2", "{", "nul"):
+        with pytest.raises(ValueError):
+            _json.loads(bad)
+    assert _json.dumps({"ü": 1}) == '{"ü": 1}' and _json.dumps("\ud800ü") == '"\\ud800\\u00fc"'
+    assert _json.dumps(RawJSON("12.50")) == "12.50"
+    for bad in (float("inf"), RawJSON("\ud800"), RawJSON("\0")):
+        with pytest.raises(ValueError):
+            _json.dumps(bad)
+
+
+# ---- tasks
+
+
+@pytest.fixture(autouse=True)
+def own_tasks():
+    before = dict(_defined)
+    yield
+    _defined.clear()
+    _defined.update(before)
+
+
+def test_functions_that_make_tasks():
+    def none(): pass
+    def one(payload): pass
+    def two(payload, ctx): pass
+    def more(payload, ctx, tries=3): pass
+    def optional(payload=None, ctx=None, *, verbose=False): pass
+    def any_number(*args): pass
+    class Callable:
+        async def __call__(self, payload): pass
+    for function, parameters in ((none, 0), (one, 1), (two, 2), (more, 2), (optional, 2), (any_number, 2)):
+        made = task(function)
+        assert isinstance(made, Task) and made.name == function.__name__ and made.parameters == parameters
+        assert not made.is_async
+    made = task("callable", queue="mail")(Callable())
+    assert made.is_async and made.parameters == 1 and made.announcement() == {"name": "callable", "queue": "mail"}
+    assert task("lambda")(lambda payload: payload + 1)(1) == 2  # still a function
+
+    def three(a, b, c): pass
+    def keyword(payload, *, must): pass
+    for bad in (three, keyword):
+        with pytest.raises(TypeError):
+            task(bad)
+    with pytest.raises(TypeError):
+        task(3)
+    with pytest.raises(ValueError, match="not a task's name"):
+        task(lambda: None)
+    with pytest.raises(ValueError, match="not a queue's name"):
+        task("t", queue="Mail")(none)
+    with pytest.raises(ValueError, match="defined twice"):
+        task("one")(two)
+
+
+def test_options():
+    def options(**given):
+        return json.loads(task("t", **given)(test_options).announcement()["options"])
+    assert options(max_attempts=5, backoff={"initial": "1s", "factor": 3, "max": 60}, timeout=1.5, remove_on_fail="7d") == \
+        {"max_attempts": 5, "backoff": {"initial": "1s", "factor": 3, "max": 60000}, "timeout": 1500, "remove_on_fail": "7d"}
+    assert options(backoff=["10s", datetime.timedelta(minutes=1)], remove_on_complete=0, remove_on_fail=False) == \
+        {"backoff": ["10s", 60000], "remove_on_complete": 0, "remove_on_fail": False}
+    for bad in ({"max_attempts": 0}, {"max_attempts": "3"}, {"backoff": []}, {"backoff": {"first": 1}}, {"backoff": "soon"},
+                {"timeout": 0}, {"timeout": -1}, {"timeout": "1 week"}, {"remove_on_fail": True}, {"timeout": float("nan")}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            task("t", **bad)
+
+
+# ---- types
+
+WRONG = '''
+from typing import TypedDict
+from pgconductor import AsyncClient, Client, Context, task
+
+class Name(TypedDict):
+    name: str
+
+@task
+def greet(payload: Name) -> str:
+    return payload["name"]
+
+@task("count", queue="other", timeout="1s")
+async def count(payload: int, ctx: Context) -> int:
+    return payload
+
+@task(max_attempts=3)
+def nothing() -> None: ...
+
+def use(client: Client) -> None:
+    client.invoke(greet, {"name": "World"}, delay="1s")
+    client.invoke(count, 3, priority=1)
+    client.invoke(nothing)
+    client.invoke("by.name", {"anything": 1})
+    client.invoke_batch(greet, [{"payload": {"name": "World"}, "priority": 1}])
+    client.invoke_batch("by.name", [{"payload": 1}])
+    client.invoke(greet, {"nam": "World"})  # wrong
+    client.invoke(greet)  # wrong
+    client.invoke(count, "three")  # wrong
+    client.invoke(greet, {"name": "World"}, prio=3)  # wrong
+    client.invoke_batch(greet, [{"payload": {"nam": "World"}}])  # wrong
+
+async def use_async(client: AsyncClient) -> str:
+    await client.invoke(count, "three")  # wrong
+    return await client.invoke(count, 3)
+
+@task(queue=3)  # wrong
+def bad_option() -> None: ...
+
+@task  # wrong
+def too_many(a: int, b: int, c: int) -> None: ...
+'''
+
+
+@pytest.mark.skipif(shutil.which("mypy") is None, reason="needs mypy (scripts/deps)")
+def test_types(tmp_path):
+    """The library, and the programs that use it, are clean; what is wrong in a program is found, and nothing else."""
+    with open(f"{tmp_path}/wrong.py", "w", encoding="utf-8") as file:
+        file.write(WRONG)
+    programs = [f"{paths.SRC}/examples/tasks.py", *glob.glob(f"{paths.SRC}/tests/support/*python*.py")]
+    found = subprocess.run(
+        ["mypy", "--strict", "--config-file", f"{LIBRARY}/pyproject.toml", "--cache-dir", f"{tmp_path}/cache", "wrong.py",
+         f"{LIBRARY}/pgconductor", *programs],
+        cwd=tmp_path, env=clean_environment({"MYPYPATH": LIBRARY}), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    errors = {tuple(line.split(":")[:2]) for line in found.stdout.splitlines() if ": error:" in line}
+    wrong = {("wrong.py", str(n)) for n, line in enumerate(WRONG.splitlines(), 1) if line.endswith("# wrong")}
+    assert errors == wrong, found.stdout
+
+
+# ---- the package
+
+
+def test_installed_with_pip(tmp_path):
+    """A wheel made of the directory as it is shipped, installed where nothing else is, and used from elsewhere."""
+    shutil.copytree(LIBRARY, f"{tmp_path}/source", ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info"))
+    env = clean_environment({"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INDEX": "1", "PIP_ROOT_USER_ACTION": "ignore",
+                             "PYTHONPATH": f"{tmp_path}/installed"})
+    made = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-build-isolation", "--no-deps", "--target",
+                           f"{tmp_path}/installed", f"{tmp_path}/source"], cwd=tmp_path, env=env, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if "No module named" in made.stdout:
+        pytest.skip("needs python3-pip, python3-setuptools and python3-wheel (scripts/deps)")
+    assert made.returncode == 0, made.stdout
+    code = "import pgconductor; print(pgconductor.__version__, pgconductor.__file__)"
+    version, file = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, text=True, check=True,
+                                   stdout=subprocess.PIPE).stdout.split()
+    assert file == f"{tmp_path}/installed/pgconductor/__init__.py"
+    shipped = {os.path.basename(file) for file in glob.glob(f"{LIBRARY}/pgconductor/*.*")}
+    assert shipped <= set(os.listdir(os.path.dirname(file)))
+    with open(f"{paths.SRC}/configure.ac", encoding="utf-8") as file:
+        assert f"[{version}]" in file.read()
