@@ -17,6 +17,9 @@
 
 #define SLOT_BITS	20
 #define SLOT_MAX	(1u << SLOT_BITS)
+/* Slot and generation are a number that every language holds exactly: see docs/protocol.md. */
+#define EXEC_BITS	53
+#define GENERATION_MAX	((UINT64_C(1) << (EXEC_BITS - SLOT_BITS)) - 1)
 
 static const char *const state_names[] = {
 	"buffered", "parking", "fetching", "noting", "sent", "settling", "lingering"
@@ -86,7 +89,8 @@ run_new(struct master *m, uint64_t id, uint64_t xid)
 	slot = t->free_slots[--t->free_n];
 	t->slots[slot] = r;
 	/* The generation keeps a late frame about the slot's former run from meeting this one. 0 is the session. */
-	r->exec = ++t->generation << SLOT_BITS | slot;
+	t->generation = t->generation % GENERATION_MAX + 1;
+	r->exec = t->generation << SLOT_BITS | slot;
 	r->id = id;
 	r->xid = xid;
 	b = bucket_of(t, id);
