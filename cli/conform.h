@@ -3,6 +3,7 @@
  *
  *	conform.c		the command: which cases, several at once, what is printed
  *	conform_session.c	playing the worker to one process of the handler
+ *	conform_frames.c	what it sends
  *	conform_process.c	that process: starting and ending it
  *	conform_raw.c		frames in forms that the codec does not write
  *	conform_json.c		whether two JSON texts mean the same
@@ -27,6 +28,7 @@
 
 #define CONFORM_QUEUE	"default"
 #define CONFORM_MAX_PAYLOAD	(16u << 20)
+#define CONFORM_TEXT	300		/* bytes of a result that a text shows */
 #define CONFORM_FRAME_ROOM	(1u << 20)	/* what max_frame allows beside a payload */
 
 struct session;
@@ -158,14 +160,8 @@ void	session_drain(struct session *);
 void	session_shut(struct session *);		/* our side only */
 void	session_close(struct session *);
 
-/* The next final frame or BYE, or NULL when the time is over or the socket has ended. Breaches of the protocol fail. */
-const struct frame *session_try(struct session *, int64_t until);
-/* The next DONE or FAIL; fails when there is none in time. */
-const struct frame *session_final(struct session *, const char *expected);
 /* What has become of it, when an answer is missing. */
 const char *session_fate(struct session *);
-/* What a frame says, cut to a length that can be read. Never freed. */
-const char *session_text(const struct frame *);
 /* Fails unless the next answer is DONE for this execution and means the same JSON. */
 void	session_expect(struct session *, uint64_t exec, const char *json);
 /* Fails unless it is a FAIL for this execution; borrowed. */
@@ -174,6 +170,17 @@ const struct msg_fail *session_expect_fail(struct session *, uint64_t exec);
 void	session_echo(struct session *, const char *json);
 /* Fails unless the process ends by itself in time. */
 void	session_expect_exit(struct session *, const char *expected);
+
+/* ---- conform_frames.c ---- */
+
+/* The next whole frame of what was read, borrowed until the next call; NULL. */
+const uint8_t *session_body(struct session *, size_t *len);
+/* The next final frame or BYE, or NULL when the time is over or the socket has ended. Breaches of the protocol fail. */
+const struct frame *session_try(struct session *, int64_t until);
+/* The next DONE or FAIL; fails when there is none in time. */
+const struct frame *session_final(struct session *, const char *expected);
+/* What a frame says, cut to a length that can be read. Never freed. */
+const char *session_text(const struct frame *);
 
 /* ---- conform_process.c ---- */
 

@@ -8,6 +8,7 @@ libcli_la_SOURCES = \
 	cli/config.c \
 	cli/conform.c cli/conform.h \
 	cli/conform_flow.c \
+	cli/conform_frames.c \
 	cli/conform_json.c \
 	cli/conform_process.c \
 	cli/conform_raw.c \
