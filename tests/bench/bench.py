@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """make bench: every figure as a ratio or a value beside its target, ok or MISS.
 
-usage: bench.py [ROW…]   rows: drain nohistory graphile oneshot invoke batch latency loop backlog memory rest
+usage: bench.py [ROW…]   rows: drain nohistory graphile python node oneshot invoke batch latency loop backlog memory
+                            rest
 
 A cluster of its own, fsync on and default settings; jobs with 200 bytes of payload; medians of three, pairs
 interleaved; counts checked. For a quick look: PGC_BENCH_ROUNDS=1, PGC_BENCH_JOBS, PGC_BENCH_SECONDS,
@@ -22,7 +23,7 @@ import rows_server  # noqa: E402
 
 # In this order; a function is called once with those of its rows that were asked for.
 GROUPS = [
-    (("drain", "nohistory", "graphile"), rows_drain.engine),
+    (("drain", "nohistory", "graphile", "python", "node"), rows_drain.engine),
     (("oneshot",), rows_server.one_shot),
     (("invoke",), rows_client.invoke),
     (("batch",), rows_client.batch),

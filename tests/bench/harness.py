@@ -149,8 +149,14 @@ class Bench:
     def noop_config(self, counter):
         """Default settings but for the queue's concurrency and credit."""
         handler = paths.built("tests/bench/noop_handler")
+        return self.handler_config([handler, "-c", CONCURRENCY, counter.path])
+
+    @staticmethod
+    def handler_config(command, env=()):
+        words = ", ".join(f'"{word}"' for word in command)
+        settings = ", ".join(f'"{setting}"' for setting in env)
         return (f'queue "default" {{ {QUEUE_OPTIONS}  handler = "noop" }}\n'
-                f'handler "noop" {{ command = {{"{handler}", "-c", "{CONCURRENCY}", "{counter.path}"}} }}\n')
+                f'handler "noop" {{ command = {{{words}}}{f"  env = {{{settings}}}" if env else ""} }}\n')
 
     def ceiling(self, dbname, jobs, history):
         """Run the SQL-only ceiling over what is ready in a database; jobs per second."""

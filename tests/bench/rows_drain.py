@@ -36,11 +36,25 @@ def check_finished(conn, history, jobs):
     assert left == 0 and finished == (jobs if history else 0), f"{left} left, {finished} finished"
 
 
-def drain(b, history):
+def c_handler(b, counter):
+    return b.noop_config(counter)
+
+
+def python_handler(b, counter):
+    return b.handler_config(["/usr/bin/python3", f"{paths.SRC}/tests/bench/noop.py", counter.path],
+                            [f"PYTHONPATH={paths.SRC}/proto/python"])
+
+
+def node_handler(b, counter):
+    return b.handler_config([shutil.which("node"), f"{paths.SRC}/tests/bench/noop.mjs",
+                             f"{paths.SRC}/proto/node/src/index.js", counter.path])
+
+
+def drain(b, history, handler=c_handler):
     """Jobs/s from the first job's start to the last one settled, and to the last one run."""
     name, conn = ready_database(b, history, JOBS)
     counter = Counter(b.tmp)
-    server = b.server(name, b.noop_config(counter))
+    server = b.server(name, handler(b, counter))
     wait_all_run(counter, JOBS, server)
     run = time.time()
     settled = wait_empty(conn)
@@ -111,21 +125,32 @@ def graphile(b, directory):
     return JOBS / (end - min(first for _, first in cells) / 1e9)
 
 
+LANGUAGES = {"python": ("Python", python_handler), "node": ("Node", node_handler)}
+
+
 def engine(b, rows):
-    """Rows drain, nohistory and graphile, interleaved."""
-    directory = graphile_directory() if "graphile" in rows else None
+    """Rows drain, nohistory, graphile, python and node, interleaved."""
+    languages = [language for language in LANGUAGES if language in rows]
+    if "node" in languages and shutil.which("node") is None:
+        b.note("node: there is none; row left out")
+        languages.remove("node")
+    directory = graphile_directory() if "graphile" in rows or languages else None
     figures = {}
 
     def note(key, value):
         figures.setdefault(key, []).append(value)
     for _ in range(ROUNDS):
-        if "drain" in rows:
+        if "drain" in rows or languages:
             note("ceiling", ceiling(b, True))
+        if "drain" in rows:
             note("drain", drain(b, True)[0])
         if "nohistory" in rows:
             note("ceiling0", ceiling(b, False))
-        if "nohistory" in rows or directory:
+        if "nohistory" in rows or "graphile" in rows and directory:
             note("drain0", drain(b, False)[0])
+        for language in languages:
+            note(language, drain(b, True, LANGUAGES[language][1])[0])
+            note(language + "0", drain(b, False, LANGUAGES[language][1])[0])
         if directory:
             note("graphile", graphile(b, directory))
 
@@ -137,10 +162,16 @@ def engine(b, rows):
         ratio("drain", f"drain {quantity(JOBS)} no-op jobs, history kept", "drain", "ceiling", 0.5, "ceiling")
     if "nohistory" in rows:
         ratio("nohistory", "the same with no history", "drain0", "ceiling0", 0.3, "ceiling")
-    if directory:
+    if directory and "graphile" in rows:
         ratio("graphile", "beside graphile-worker 0.18, no history", "drain0", "graphile", 2.5, "graphile-worker")
-    elif "graphile" in rows:
-        b.note("graphile: npm, or its registry, cannot be reached; row left out")
+    for language in languages:
+        name = LANGUAGES[language][0]
+        ratio(language, f"{name} handler, history kept", language, "ceiling", 0.3, "ceiling")
+        if directory:
+            ratio(language, f"{name} handler beside graphile-worker, no history", language + "0", "graphile", 1.5,
+                  "graphile-worker")
+    if directory is None and ("graphile" in rows or languages):
+        b.note("graphile: npm, or its registry, cannot be reached; rows left out")
 
 
 def build_backlog(b, ready, delayed):
