@@ -13,6 +13,7 @@ import pytest
 
 from support import paths, processes
 from support.engine import invoke, result, value, wait_finished
+from support.fakemaster import FakeMaster
 from support.server import clean_environment
 from support.wait import wait_for
 
@@ -229,6 +230,60 @@ def test_a_program_that_has_had_enough_is_replaced(program, db):
     assert second != first
 
 
+# ---- between the worker and the program
+
+
+def played(*words):
+    return lambda m: m.setup(m.program("app", argv=[sys.executable, PROGRAM, *words], env=ENVIRONMENT))
+
+
+def test_outcomes_do_not_wait_for_a_function_that_takes_its_time(files):
+    with FakeMaster() as m:
+        played("credit=100")(m)
+        m.ready(100)
+        m.run(1, "deaf", files.payload)
+        wait_for(lambda: files.entries("start", 1))
+        for n in range(2, 40):
+            m.run(n, "value", str(n))
+        second = json.dumps({"log": files.log, "until": f"{files.until}-2"})
+        m.run(40, "deaf", second)
+        m.run(41, "value", "41")
+        files.release()
+        assert m.done(1) is None
+        for n in range(2, 40):
+            assert m.done(n) == str(n)
+        assert files.entries("start", 40) and not any(x == 40 and name == "DONE" for name, x, _ in m.frames)
+        open(f"{files.until}-2", "w", encoding="ascii").close()
+        assert m.done(40) is None and m.done(41) == "41"
+
+
+@pytest.mark.parametrize("words, task", [(("credit=3",), "hold"), (("credit=3", "async=1"), "hold_async")])
+def test_drain_returns_what_waits(files, words, task):
+    with FakeMaster() as m:
+        played(*words)(m)
+        m.ready(3)
+        for n in (1, 2, 3):
+            m.run(n, task, files.payload)
+        wait_for(lambda: files.entries("start", 1))
+        if task == "hold":
+            m.cancel(3)  # has not begun, and never will
+            assert m.failed(3, "cancelled")
+        m.drain()
+        m.logged("ready -> draining")
+        files.release()
+        assert m.done(1) == '"held"'
+        assert m.final(2)[0] == "RETURNED"
+        m.expect(lambda name, x, fields: name == "BYE")
+        assert len(files.entries("start")) == 1
+        assert "exited with status 0" in m.log()
+
+
+def test_a_task_of_another_queue_is_not_announced():
+    with FakeMaster(queue="other") as m:
+        played()(m)
+        assert [t["name"] for t in m.announced()["tasks"]] == ["elsewhere"]
+
+
 # ---- started by hand
 
 
@@ -299,3 +354,15 @@ def test_what_cannot_be_started_again():
     assert found.returncode != 0 and "cannot be started again" in found.stderr
     found = run_by_hand("-c", "import pgconductor; pgconductor.serve()")
     assert found.returncode != 0 and "no tasks" in found.stderr
+
+
+def test_a_child_process_does_not_serve(short_tmp):
+    """A program without `if __name__ == "__main__"`, whose children import it anew."""
+    program = f"{short_tmp}/program.py"
+    with open(program, "w", encoding="utf-8") as file:
+        file.write("import multiprocessing, pgconductor\npgconductor.task('t')(print)\n"
+                   "if __name__ == '__main__':\n"
+                   "    child = multiprocessing.get_context('spawn').Process(target=print)\n    child.start()\n    child.join()\n"
+                   "pgconductor.serve()\n")
+    found = run_by_hand(program, PGCONDUCTOR="/nonexistent/pgconductor")
+    assert "called in a child process" in found.stderr and found.stderr.count("was not found") == 1
