@@ -42,8 +42,8 @@ def serve(*tasks: Task[Any, Any], concurrency: int = 100, threads: int = 0, cred
         raise ValueError("serve: no tasks; define one with @task, in a module that is imported here")
     if _session.serving() is not None:
         raise RuntimeError("serve: called already")
-    # A child of multiprocessing runs the program's file once more, under this name, and must not become a server.
-    if "__mp_main__" in sys.modules:
+    # A child of multiprocessing runs the program's file once more, under another name, and must not become a server.
+    if getattr(sys.modules.get("__mp_main__"), "__name__", None) == "__mp_main__":
         raise RuntimeError('serve: called in a child process; write it below: if __name__ == "__main__"')
     if "PGCONDUCTOR_FD" not in os.environ:
         _launch()
