@@ -36,6 +36,10 @@ integration_tests = \
 	tests/integration/test_python_conform.py \
 	tests/integration/test_python_handlers.py \
 	tests/integration/test_python_package.py \
+	tests/integration/test_node_client.py \
+	tests/integration/test_node_handlers.py \
+	tests/integration/test_node_launch.py \
+	tests/integration/test_node_package.py \
 	tests/integration/test_sql_batch.py \
 	tests/integration/test_sql_history.py \
 	tests/integration/test_sql_invoke.py \
@@ -52,6 +56,12 @@ integration_tests = \
 	tests/integration/test_worker_oneshot.py \
 	tests/integration/test_worker_pools.py \
 	tests/integration/test_worker_soak.py
+
+# What the tests of the Node library install.
+.PHONY: clean-node
+clean-local: clean-node
+clean-node:
+	-rm -rf tests/node
 
 source_checks = \
 	tests/check-docs.sh \
@@ -71,6 +81,7 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/conform_python.py tests/support/cutter.py tests/support/fault_handler.py tests/support/faults.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py tests/support/python_tasks.py \
 	tests/support/ledger.py tests/support/paths.py tests/support/processes.py tests/support/server.py tests/support/sqlnode.py \
 	tests/support/terminal.py \
+	tests/support/conform_node.mjs tests/support/node.py \
 	tests/support/wait.py \
 	scripts/build scripts/deps scripts/quickstart scripts/test .ci/run
 

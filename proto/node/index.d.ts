@@ -160,7 +160,9 @@ export interface Result<Return = any> {
 /** What can be said to the database. All throw a `ClientError` when PostgreSQL refuses the call. */
 export interface Client<Options> {
 	/** Creates executions, all or none; returns their ids in the order of the items. */
-	invoke<T extends TaskName>(task: T, items: readonly BatchItem<PayloadOf<T>>[], options?: InvokeOptions & Options): Promise<string[]>;
+	invoke<T extends TaskName>(
+		task: T, items: readonly BatchItem<PayloadOf<T>>[], options?: InvokeOptions & Options,
+	): Promise<string[]>;
 	/** Creates an execution, and returns its id. A payload that is an array is a batch of one: `[{ payload: [1, 2] }]`. */
 	invoke<T extends TaskName>(task: T, payload: PayloadOf<T> | RawJSON, options?: InvokeOptions & Options): Promise<string>;
 	/** Cancels an unfinished execution, and stops it if it runs; false if there is no unfinished one. */
@@ -182,7 +184,9 @@ export class Conductor<Own extends object = {}> implements Client<CallOptions> {
 	/** A queue of its own for some tasks. */
 	createWorker(options: { queue: string; tasks: readonly Task<any, any>[]; config?: WorkerConfig }): Worker;
 
-	invoke<T extends TaskName>(task: T, items: readonly BatchItem<PayloadOf<T>>[], options?: InvokeOptions & CallOptions): Promise<string[]>;
+	invoke<T extends TaskName>(
+		task: T, items: readonly BatchItem<PayloadOf<T>>[], options?: InvokeOptions & CallOptions,
+	): Promise<string[]>;
 	invoke<T extends TaskName>(task: T, payload: PayloadOf<T> | RawJSON, options?: InvokeOptions & CallOptions): Promise<string>;
 	cancel(id: string, options?: { reason?: string | undefined } & CallOptions): Promise<boolean>;
 	retry(id: string, options?: CallOptions): Promise<boolean>;

@@ -93,7 +93,9 @@ export async function result(sql, id) {
 		return null;
 	}
 	const [state, value, error] = row;
-	return { state, result: value === null ? undefined : JSON.parse(value), error: error === null ? undefined : JSON.parse(error) };
+	/** @param {string | null} text */
+	const parse = (text) => text === null ? undefined : JSON.parse(text);
+	return { state, result: parse(value), error: parse(error) };
 }
 
 /** @param {Sql} sql @param {{ name: string, queue: string | undefined, options: string | undefined }} task */
@@ -104,6 +106,6 @@ export async function declare(sql, task) {
 
 /** @param {Sql} sql @returns {Promise<boolean>} */
 export async function isInstalled(sql) {
-	const [[found]] = await ask(sql, "select exists (select from pg_catalog.pg_namespace where nspname = 'pgconductor')::text", []);
+	const [[found]] = await ask(sql, "select (pg_catalog.to_regnamespace('pgconductor') is not null)::text", []);
 	return found === "true";
 }

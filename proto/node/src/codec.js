@@ -318,7 +318,7 @@ function readFrame(reader) {
 	}
 	const type = reader.integer();
 	const exec = reader.integer();
-	if (typeof type !== "number" || type < 1 || type > 255) {
+	if (typeof type !== "number" || type < 0 || type > 0xffff) {
 		throw new ProtocolError("the type is not a small number");
 	}
 	if (exec < 0) {

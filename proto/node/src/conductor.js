@@ -2,7 +2,7 @@
  * Conductor: the tasks of a program, and the client that invokes them.
  */
 import * as client from "./client.js";
-import { connect } from "./connect.js";
+import { checkURL, connect } from "./connect.js";
 import { extendContext } from "./context.js";
 import { NotInstalled } from "./errors.js";
 import { migrate } from "./launch.js";
@@ -17,7 +17,10 @@ import { checkTriggers, taskOf, workerConfig } from "./options.js";
 const CREATE_OPTIONS = ["connectionString", "sql", "tasks", "context", "logger"];
 const CREATE_PROMISED = ["events", "database"];
 
-/** Tasks of any conductor, with what only this library is to know of them. @type {WeakMap<object, import("./session.js").TaskEntry>} */
+/**
+ * Tasks of any conductor, with what only this library is to know of them.
+ * @type {WeakMap<object, import("./session.js").TaskEntry>}
+ */
 const entries = new WeakMap();
 
 /** @param {any} task */
@@ -54,6 +57,9 @@ export class Conductor {
 		}
 		if (options.sql !== undefined && options.connectionString !== undefined) {
 			throw new TypeError("pgconductor: Conductor.create: either sql or connectionString");
+		}
+		if (options.connectionString !== undefined) {
+			checkURL(options.connectionString);
 		}
 		this.#connectionString = options.connectionString;
 		this.#given = options.sql;
@@ -196,6 +202,6 @@ export class Conductor {
 	async close() {
 		const own = this.#own;
 		this.#own = undefined;
-		await (await own)?.end({ timeout: 5 });
+		await (await own?.catch(() => undefined))?.end({ timeout: 5 });
 	}
 }

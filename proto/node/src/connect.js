@@ -8,15 +8,20 @@ const LIBPQ = { host: "host", port: "port", user: "user", password: "password", 
 /** Seconds until a connection that nobody needs is closed, so that a script which invoked something can end. */
 const IDLE = 1;
 
+/** @param {string} connectionString */
+export function checkURL(connectionString) {
+	if (!/^postgres(ql)?:\/\//.test(connectionString)) {
+		throw new TypeError("pgconductor: connectionString: not a URL like postgres://user@host/database");
+	}
+}
+
 /**
  * What postgres.js makes of a URL that libpq would take.
  * @param {string} connectionString
  * @returns {[url: string, options: Record<string, string>]}
  */
 function translate(connectionString) {
-	if (!/^postgres(ql)?:\/\//.test(connectionString)) {
-		throw new TypeError("pgconductor: connectionString: not a URL like postgres://user@host/database");
-	}
+	checkURL(connectionString);
 	const [base, query] = connectionString.split("?", 2);
 	const parameters = new URLSearchParams(query);
 	/** @type {Record<string, string>} */

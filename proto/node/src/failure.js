@@ -32,13 +32,29 @@ export function dataOf(data) {
 	return text !== undefined && text.length <= LONGEST_DATA ? text : undefined;
 }
 
+/** Where a function is called from: what is below that in a stack is nothing to its author. */
+const CALLER = new URL("./session.js", import.meta.url).href;
+
+/** @param {Error} error */
+function typeOf(error) {
+	return error.constructor?.name || error.name;
+}
+
+/** With the name of its class in front, which JavaScript leaves out. @param {Error} error */
+function ownStack(error) {
+	const text = error.stack ?? String(error);
+	const lines = (text.startsWith(error.name) ? typeOf(error) + text.slice(error.name.length) : text).split("\n");
+	const end = lines.findIndex((line) => line.includes(CALLER));
+	return (end > 0 ? lines.slice(0, end) : lines).join("\n");
+}
+
 /** The error's stack, and those of its causes. @param {Error} error */
 function stackOf(error) {
 	const stacks = [];
 	/** @type {unknown} */
 	let at = error;
 	while (at !== undefined && at !== null && stacks.length < MAX_CAUSES) {
-		stacks.push(at instanceof Error ? at.stack ?? String(at) : inspect(at));
+		stacks.push(at instanceof Error ? ownStack(at) : inspect(at));
 		at = at instanceof Error ? at.cause : undefined;
 	}
 	return stacks.join("\ncaused by: ");
@@ -52,7 +68,7 @@ export function failureOf(error) {
 	if (!(error instanceof Error)) {
 		return { code: "app", message: clean(typeof error === "string" ? error : inspect(error)), type: typeof error };
 	}
-	const type = error.constructor?.name || error.name;
+	const type = typeOf(error);
 	/** @type {Record<string, any>} */
 	const fields = { code: "app", message: clean(error.message || type), type: clean(type), stack: clean(stackOf(error)) };
 	if (error instanceof NonRetryableError) {

@@ -5,13 +5,15 @@ import { spawn } from "node:child_process";
 import { constants } from "node:os";
 import { NotInstalled } from "./errors.js";
 
-const BINARY = "pgconductor";
+/** In PATH, or where PGCONDUCTOR says. */
+const BINARY = process.env.PGCONDUCTOR || "pgconductor";
 const EX_UNAVAILABLE = 69;
 const FORWARDED = /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"]);
 
-const ADVICE = `pgconductor: this program serves tasks and is run by pgconductor, which was not found in PATH.
-Install it from its source (./configure && make && make install), or add the directory it is in to PATH, and
-start this program again.
+const NOT_FOUND = `\
+pgconductor: this program serves tasks and is run by pgconductor, but ${BINARY} was not found.
+Install it from its source (./configure && make && make install), add the directory it is in to PATH, or name it in the
+environment variable PGCONDUCTOR; then start this program again.
 `;
 
 /**
@@ -54,7 +56,7 @@ export function launch({ connectionString, drain }) {
 	process.on("exit", end);
 	const exited = new Promise((resolve) => {
 		child.on("error", (/** @type {NodeJS.ErrnoException} */ error) => {
-			process.stderr.write(error.code === "ENOENT" ? ADVICE : `pgconductor: ${error.message}\n`);
+			process.stderr.write(error.code === "ENOENT" ? NOT_FOUND : `pgconductor: ${error.message}\n`);
 			process.off("exit", end);
 			process.exit(EX_UNAVAILABLE);
 		});
@@ -76,13 +78,16 @@ export function launch({ connectionString, drain }) {
  */
 export function migrate(connectionString) {
 	return new Promise((resolve, reject) => {
-		const child = spawn(BINARY, ["migrate"], { stdio: ["ignore", "ignore", "pipe"], env: environment(connectionString) });
+		const env = environment(connectionString);
+		const child = spawn(BINARY, ["migrate"], { stdio: ["ignore", "ignore", "pipe"], env });
 		let said = "";
 		child.stderr.setEncoding("utf8").on("data", (text) => {
 			said += text;
 		});
 		child.on("error", (cause) => reject(new NotInstalled(
-			"there is no schema pgconductor in this database, and no program pgconductor in PATH to install it", { cause })));
-		child.on("close", (code) => code === 0 ? resolve() : reject(new NotInstalled(said.trim() || `pgconductor migrate: ${code}`)));
+			`there is no schema pgconductor in this database, and the program ${BINARY} to install it was not found`, { cause })));
+		child.on("close", (code) => {
+			code === 0 ? resolve() : reject(new NotInstalled(said.trim() || `pgconductor migrate: exit status ${code}`));
+		});
 	});
 }

@@ -138,7 +138,8 @@ export function invokeOptions(options) {
 		const name = /** @type {InvokeOption} */ (snake(key));
 		const cast = Object.hasOwn(INVOKE_OPTIONS, name) ? INVOKE_OPTIONS[name] : undefined;
 		if (cast === undefined) {
-			throw new TypeError(`pgconductor: invoke: ${key}: no such option (there are ${Object.keys(INVOKE_OPTIONS).join(", ")})`);
+			const names = Object.keys(INVOKE_OPTIONS).join(", ");
+			throw new TypeError(`pgconductor: invoke: ${key}: no such option (there are ${names})`);
 		}
 		if (value !== undefined && value !== null) {
 			found.push({ name, cast, text: asText(cast, value) });

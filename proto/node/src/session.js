@@ -241,7 +241,11 @@ export class Session {
 		}
 	}
 
-	/** One that waits is over; one that runs is told; one we do not know was just answered. @param {Integer} exec @param {string} reason */
+	/**
+	 * One that waits is over; one that runs is told; one that we do not know was just answered.
+	 * @param {Integer} exec
+	 * @param {string} reason
+	 */
 	#onCancel(exec, reason) {
 		const at = this.#waiting.findIndex((frame) => frame.exec === exec);
 		if (at !== -1) {

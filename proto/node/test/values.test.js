@@ -71,6 +71,7 @@ test("what cannot be is refused where it is written", () => {
 	const media = conductor.createTask({ name: "m", queue: "media" }, { invocable: true }, () => 1);
 	assert.deepEqual([{ ...task }, { ...media }], [{ name: "t", queue: "default" }, { name: "m", queue: "media" }]);
 	assert.throws(() => Conductor.create({ sql: {}, connectionString: "x" }), /either sql or connectionString/);
+	assert.throws(() => Conductor.create({ connectionString: "host=/tmp dbname=x" }), /connectionString: not a URL like/);
 	assert.throws(() => Conductor.create({ events: {} }), /events: not available in this version/);
 	assert.throws(() => Conductor.create({ url: "x" }), /url: no such option/);
 	assert.throws(() => Conductor.create({ context: { step: 1 } }), /context: step: /);

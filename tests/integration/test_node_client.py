@@ -1,0 +1,187 @@
+"""The client of the Node library: what it writes, in whose transaction, and how refusals look."""
+
+import json
+
+import pytest
+
+from support import paths
+from support.engine import value
+from support.node import needs_node, node_program, node_tree, run_node, url_of  # noqa: F401
+
+pytestmark = needs_node
+
+
+@pytest.fixture
+def script(node_program, dsn):
+    """script(text, …): runs it with `conductor`, `url` and `caught`; returns what it handed to `say`, parsed."""
+    def run(text, head="", env=None, dsn=dsn, close="\nawait conductor.close();"):
+        begin = """
+        import postgres from "postgres";
+        const url = process.env.TEST_URL;
+        const say = (...values) => values.forEach((value) => console.log(JSON.stringify(value ?? null)));
+        const caught = (promise) => promise.then(() => null, (e) => [e.constructor.name, e.message, e.code, e.cause?.name]);
+        """
+        done = run_node(*node_program(begin + (head or "const conductor = Conductor.create({ connectionString: url });") + text + close),
+                        env={"TEST_URL": url_of(dsn)} | (env or {}))
+        return [json.loads(line) for line in done.stdout.splitlines()]
+    return run
+
+
+@pytest.fixture(autouse=True)
+def greet(request):
+    if "dsn" in request.fixturenames:
+        request.getfixturevalue("db").execute("select pgconductor.declare_task('greet', 'default')")
+
+
+def rows(db, what="payload"):
+    return [row[0] for row in db.execute(f"select {what} from pgconductor.executions order by id").fetchall()]
+
+
+def test_ids_are_strings_and_batches_keep_their_order(db, script):
+    db.execute("alter sequence pgconductor.executions_id_seq restart with 9007199254740993")
+    one, many, none = script("""
+        say(await conductor.invoke({ name: "greet" }, { n: 0 }));
+        say(await conductor.invoke({ name: "greet" }, Array.from({ length: 500 }, (_, n) => ({ payload: { n }, priority: n % 3 }))));
+        say(await conductor.invoke({ name: "greet" }, []));
+    """)
+    assert one == "9007199254740993" and none == [] and len(set(many)) == 500
+    found = dict(db.execute("select id::text, (payload ->> 'n')::int from pgconductor.executions").fetchall())
+    assert [found[i] for i in many] == list(range(500)) and found[one] == 0
+
+
+def test_payloads_are_exact_text(db, script):
+    exact = '{"b": 9223372036854775808, "a": 12.50, "a": "\\u0000\\ud800"}'
+    script("""
+        for (const value of [0, false, "", null, undefined, { a: [1, "é\\u0000\\ud800"] }, new RawJSON(process.env.EXACT)])
+            await conductor.invoke({ name: "greet" }, value);
+        await conductor.invoke({ name: "greet" }, [{ payload: [1, 2] }, { payload: new RawJSON(process.env.EXACT), metadata: "m" }]);
+    """, env={"EXACT": exact})
+    assert rows(db, "payload::text") == ["0", "false", '""', "null", "null", '{"a":[1,"é\\u0000\\ud800"]}', exact, "[1,2]", exact]
+    assert rows(db, "metadata")[-1] == "m"
+
+
+def test_options(db, script):
+    before = value(db, "select pgconductor.now()")
+    script("""
+        await conductor.invoke({ name: "greet" }, 1, { priority: -7, metadata: { a: 1 } });
+        await conductor.invoke({ name: "greet", queue: "other" }, 2, { run_at: new Date("2100-01-02T03:04:05Z") });
+        await conductor.invoke({ name: "greet" }, 3, { runAt: "2100-01-02 03:04:05+00" });
+        await conductor.invoke({ name: "greet" }, 4, { delay: "2h", priority: undefined });
+        await conductor.invoke({ name: "greet" }, 5, { delay: 7_200_000 });
+        await conductor.invoke({ name: "greet", queue: "third" }, [{ payload: 6, delay: { hours: 2 } }, { payload: 7, queue: "default" }], { priority: 3 });
+    """)
+    assert rows(db, "payload::text::int") == [1, 2, 3, 4, 5, 6, 7]
+    assert rows(db, "priority") == [-7, 0, 0, 0, 0, 3, 3]
+    assert rows(db, "metadata")[0] == {"a": 1}
+    assert rows(db, "queue") == ["default", "other", "default", "default", "default", "third", "default"]
+    due = rows(db, "run_at")
+    assert due[1].isoformat() == due[2].isoformat() == "2100-01-02T03:04:05+00:00"
+    for at in due[3:6]:
+        assert 7190 < (at - before).total_seconds() < 7230
+
+
+def test_in_the_callers_transaction(db, script):
+    seen, = script("""
+        const sql = postgres(url.split("?")[0].replace("@/", "@localhost/"), { host: new URL(url.replace("@/", "@x/")).searchParams.get("host"),
+            port: new URL(url.replace("@/", "@x/")).searchParams.get("port"), transform: postgres.camel, fetch_types: false, max: 1 });
+        const theirs = Conductor.create({ sql, tasks: [{ name: "later", queue: "other", maxAttempts: 7 }] });
+        await sql`create table orders (n int)`;
+        await sql.begin(async (tx) => {
+            await tx`insert into orders values (1)`;
+            await theirs.with(tx).invoke({ name: "greet" }, "kept");
+            await theirs.invoke({ name: "greet" }, [{ payload: "also kept" }], { sql: tx });
+            const id = await theirs.with(tx).invoke({ name: "later" }, "declared as well");
+            await theirs.with(tx).cancel(await theirs.with(tx).invoke({ name: "greet" }, "cancelled"), { reason: "changed my mind" });
+            say((await theirs.with(tx).result(id)).state);
+        });
+        await sql.begin(async (tx) => {
+            await tx`insert into orders values (2)`;
+            await theirs.with(tx).invoke({ name: "greet" }, "gone");
+            throw new Error("no");
+        }).catch(() => {});
+        await sql.end();
+    """)
+    assert seen == "ready"
+    assert rows(db) == ["kept", "also kept", "declared as well"]
+    assert value(db, "select array_agg(n) from orders") == [1]
+    assert value(db, "select max_attempts from pgconductor.tasks where name = 'later' and queue = 'other'") == 7
+    assert value(db, "select error ->> 'message' from pgconductor.finished_executions") == "changed my mind"
+
+
+def test_cancel_retry_result(db, script):
+    assert script("""
+        const id = await conductor.invoke({ name: "greet" }, 1);
+        say(await conductor.result(id), await conductor.retry(id));
+        say(await conductor.cancel(id, { reason: "no more" }), await conductor.cancel(id), await conductor.result(id));
+        say(await conductor.retry(id), (await conductor.result(id)).state, await conductor.result("123456789"));
+    """) == [{"state": "ready"}, False, True, False,
+             {"state": "cancelled", "error": {"code": "cancelled", "message": "no more"}}, True, "ready", None]
+
+
+def test_what_is_refused(db, script):
+    found = script("""
+        const greet = { name: "greet" };
+        say(await caught(conductor.invoke({ name: "nope" }, 1)));
+        say(await caught(conductor.invoke(greet, new RawJSON("{"))));
+        say(await caught(conductor.invoke(greet, "x".repeat(17 << 20))));
+        say(await caught(conductor.invoke({ ...greet, queue: "No Queue" }, 1)));
+        say(await caught(conductor.invoke(greet, 1, { runAt: new Date(), delay: "1s" })));
+        say(await caught(conductor.invoke(greet, 1, { dedupe_key: "k" })));
+        say(await caught(conductor.invoke(greet, [{ payload: 1, throttle: { seconds: 5 } }])));
+        say(await caught(conductor.invoke(greet, 1, { priority: 99999 })));
+        say(await caught(conductor.invoke(greet, NaN)));
+        say(await caught(conductor.invoke(greet, [1, 2])));
+        say(await caught(conductor.invoke(greet, 1, { prio: 1 })));
+        say(await caught(conductor.cancel("not a number")));
+        say(await caught(Conductor.create({ connectionString: url, tasks: [{ name: "t", timeout: "soon" }] }).invoke({ name: "t" }, 1)));
+    """)
+    assert [(e[0], e[2]) for e in found] == [
+        ("UndeclaredTask", "PC001"), ("BadPayload", "PC002"), ("PayloadTooLarge", "PC003"), ("BadQueue", "PC004"),
+        ("BadTime", "PC005"), ("NotAvailable", "PC006"), ("NotAvailable", "PC006"), ("BadArgument", "PC009"), ("TypeError", None),
+        ("TypeError", None), ("TypeError", None), ("PostgresError", "22P02"), ("BadTask", "PC008")]
+    assert "'nope' was never declared" in found[0][1] and found[0][3] == "PostgresError"
+    assert "dedupe_key: not available" in found[5][1] and "batch of one" in found[9][1]
+    assert rows(db) == []
+
+
+def test_declared_before_it_is_deployed(db, script):
+    head = """const conductor = Conductor.create({ connectionString: url, tasks: [{ name: "later", queue: "other", timeout: "5s" }, { name: "never" }] });
+    const made = conductor.createTask({ name: "made", maxAttempts: 9 }, { invocable: true }, () => 1);"""
+    script("""
+        await conductor.invoke({ name: "later" }, 1);
+        await conductor.invoke(made, [{ payload: 2 }]);
+    """, head)
+    assert db.execute("select queue, payload from pgconductor.executions order by id").fetchall() == [("other", 1), ("default", 2)]
+    tasks = dict(db.execute("select name, (queue, max_attempts, timeout_ms)::text from pgconductor.tasks").fetchall())
+    assert (tasks["later"], tasks["made"]) == ("(other,3,5000)", "(default,9,)") and "never" not in tasks
+    script("await conductor.ensureInstalled();", head)
+    assert value(db, "select count(*) from pgconductor.tasks where name = 'never'") == 1
+
+
+def test_ensure_installed(script, empty_dsn, connect):
+    text = """
+        say((await caught(conductor.invoke({ name: "greet" }, 1)))?.[0]);
+        say((await caught(conductor.ensureInstalled()))?.slice(0, 2));
+        say((await caught(conductor.invoke({ name: "greet" }, 1)))?.[0]);
+    """
+    refused = script(text, dsn=empty_dsn, env={"PGCONDUCTOR": "/nonexistent/x"})
+    assert refused[0] == refused[1][0] == refused[2] == "NotInstalled"
+    assert "/nonexistent/x to install it was not found" in refused[1][1]
+    assert script(text, dsn=empty_dsn, env={"PGCONDUCTOR": paths.PGCONDUCTOR}) == ["NotInstalled", None, "UndeclaredTask"]
+    theirs = "const conductor = Conductor.create({ sql: postgres({ ...options, database: 'template1' }) });"
+    head = 'const at = new URL(url.replace("@/", "@x/")); const options = { host: at.searchParams.get("host"),' \
+           ' port: at.searchParams.get("port"), user: "postgres", idle_timeout: 1 };' + theirs
+    found, = script("say((await caught(conductor.ensureInstalled()))?.slice(0, 2));", head, dsn=empty_dsn)
+    assert found[0] == "NotInstalled" and "pgconductor migrate" in found[1]
+
+
+def test_where_it_connects_to(db, script, dsn):
+    """DATABASE_URL, else PG*; and a script that is through ends by itself, soon."""
+    head = "const conductor = Conductor.create();"
+    script('await conductor.invoke({ name: "greet" }, 1);', head, env={"DATABASE_URL": url_of(dsn)}, close="")
+    words = dict(word.split("=", 1) for word in dsn.split())
+    script('await conductor.invoke({ name: "greet" }, 2);', head, env={
+        "PGHOST": words["host"], "PGPORT": words["port"], "PGUSER": words["user"], "PGDATABASE": words["dbname"]})
+    assert rows(db) == [1, 2]
+    error, = script('say(await caught(conductor.invoke({ name: "greet" }, 3)));', head, env={"DATABASE_URL": "dbname=x"})
+    assert error[0] == "TypeError" and "not a URL" in error[1]

@@ -1,0 +1,28 @@
+// The tasks of docs/conform.md, with the Node library: pgconductor conform -- node conform_node.mjs
+import { setTimeout as sleep } from "node:timers/promises";
+import { Conductor, NonRetryableError, Orchestrator, RawJSON, RetryAfter } from "pgconductor";
+
+const conductor = Conductor.create();
+const task = (name, handler, queue) => conductor.createTask({ name, queue }, { invocable: true }, handler);
+
+const orchestrator = Orchestrator.create({ conductor, tasks: [
+	task("conform.echo", (event, ctx) => new RawJSON(ctx.payloadText)),
+	task("conform.fail", ({ payload }) => {
+		if (payload.retry === false) {
+			throw new NonRetryableError(payload.message);
+		}
+		if (payload.after_ms !== undefined) {
+			throw new RetryAfter(payload.after_ms, payload.message);
+		}
+		throw new Error(payload.message);
+	}),
+	task("conform.sleep", (event, ctx) => sleep(event.payload.ms, event.payload.ms, { signal: ctx.signal })),
+	task("conform.print", (event) => console.log(event.payload.text) ?? null),
+	task("conform.null", () => {}),
+	task("conform.log", ({ payload }, ctx) => ctx.logger[payload.level](payload.message)),
+	task("conform.repeat", ({ payload }) => payload.text.repeat(payload.times)),
+	task("conform.elsewhere", (event, ctx) => new RawJSON(ctx.payloadText), "other"),
+] });
+
+await orchestrator.start();
+await orchestrator.stopped;
