@@ -28,7 +28,7 @@
 
 #define CONFORM_QUEUE	"default"
 #define CONFORM_MAX_PAYLOAD	(16u << 20)
-#define CONFORM_TEXT	300		/* bytes of a result that a text shows */
+#define CONFORM_TEXT	120		/* bytes of JSON or of a message that a text shows */
 #define CONFORM_FRAME_ROOM	(1u << 20)	/* what max_frame allows beside a payload */
 
 struct session;
@@ -181,6 +181,8 @@ const struct frame *session_try(struct session *, int64_t until);
 const struct frame *session_final(struct session *, const char *expected);
 /* What a frame says, cut to a length that can be read. Never freed. */
 const char *session_text(const struct frame *);
+/* The same of JSON, with its length where it was cut. The caller frees it. */
+char	*session_cut(const char *, size_t len);
 
 /* ---- conform_process.c ---- */
 

@@ -14,22 +14,35 @@
 #include "common/json.h"
 #include "common/xmalloc.h"
 
+/* Not within a character. */
+char *
+session_cut(const char *s, size_t len)
+{
+	size_t shown = CONFORM_TEXT;
+
+	if (len <= CONFORM_TEXT)
+		return xstrndup(s, len);
+	while (((uint8_t)s[shown] & 0xc0) == 0x80)
+		shown--;
+	return xasprintf("%.*s… (%zu bytes)", (int)shown, s, len);
+}
+
 const char *
 session_text(const struct frame *f)
 {
-	static char text[CONFORM_TEXT + 200];
-	int max = CONFORM_TEXT / 2;
+	static char text[2 * CONFORM_TEXT + 200];
+	struct pstr what = f->type == MSG_FAIL ? f->fail.message : f->done.result.p != NULL ? f->done.result : pstr("null");
+	char *cut;
 
+	if (f->type != MSG_DONE && f->type != MSG_FAIL)
+		return msg_name(f->type);
+	cut = session_cut(what.p, what.len);
 	if (f->type == MSG_DONE)
-		snprintf(text, sizeof(text), "DONE of execution %" PRIu64 " with the result %.*s%s", f->exec,
-		    f->done.result.p == NULL ? 4 : f->done.result.len < CONFORM_TEXT ? (int)f->done.result.len : CONFORM_TEXT,
-		    f->done.result.p != NULL ? f->done.result.p : "null", f->done.result.len > CONFORM_TEXT ? "…" : "");
-	else if (f->type == MSG_FAIL)
-		snprintf(text, sizeof(text), "FAIL of execution %" PRIu64 " with code %.*s: %.*s", f->exec,
-		    (int)(f->fail.code.len < 40 ? f->fail.code.len : 40), f->fail.code.p,
-		    f->fail.message.len < (size_t)max ? (int)f->fail.message.len : max, f->fail.message.p);
+		snprintf(text, sizeof(text), "DONE of execution %" PRIu64 " with the result %s", f->exec, cut);
 	else
-		snprintf(text, sizeof(text), "%s", msg_name(f->type));
+		snprintf(text, sizeof(text), "FAIL of execution %" PRIu64 " with code %.*s: %s", f->exec,
+		    (int)(f->fail.code.len < 40 ? f->fail.code.len : 40), f->fail.code.p, cut);
+	free(cut);
 	return text;
 }
 

@@ -529,7 +529,7 @@ print(struct session *s)
 	session_open(s);
 	session_expect(s, session_run(s, "conform.print", "{\"text\": \"a line that conform.print was given\"}"), "null");
 	until = session_due();
-	while (memmem(buf_ptr(&s->log), s->log.len, text, strlen(text)) == NULL)
+	while (s->log.len == 0 || memmem(buf_ptr(&s->log), s->log.len, text, strlen(text)) == NULL)
 		if (!session_pump(s, until))
 			conform_fail(s, "the text of conform.print on stdout, as it is printed", "it is not there");
 	session_echo(s, "\"after printing\"");

@@ -15,8 +15,8 @@ from support import paths, processes
 from support.server import clean_environment, run_cli
 from support.wait import wait_for
 
-TIMEOUT = "5s"           # for what never comes; long enough for a busy machine
-AT_ONCE = 6
+TIMEOUT = "10s"          # for what never comes; long enough for a busy machine
+AT_ONCE = 12
 HANDLER = f"{paths.SRC}/tests/support/conform_handler.py"
 PERL = ["perl", f"{paths.SRC}/examples/handler.pl"]
 RUBY = ["ruby", f"{paths.SRC}/examples/handler.rb"]
@@ -154,6 +154,12 @@ def test_what_is_printed(handler):
         "skip prefetch-order: it runs several at once",
         "3 cases: 1 ok, 1 not ok, 1 skipped",
     ]
+
+
+def test_long_texts_are_cut(handler):
+    done = run_cli("conform", "--case", "large", "--", *handler, "--wrong", "large")
+    assert 'with the result "lll' in done.stdout and "… (1048576 bytes)\n" in done.stdout
+    assert all(len(line) < 250 for line in done.stdout.splitlines())
 
 
 def test_output_of_the_handler_is_shown():
