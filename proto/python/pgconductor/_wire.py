@@ -60,7 +60,10 @@ def check(number: int, fields: Fields) -> None:
     name = NAMES.get(number)
     if name is None:
         raise ProtocolError(f"there is no message {number}")
-    _check(name, _DECLARED[name], fields, 2)
+    try:
+        _check(_KINDS[name], fields, 2)
+    except ProtocolError as error:
+        raise ProtocolError(f"{name}.{error}") from None
 
 
 def ordered(name: str, fields: Fields) -> Fields:
@@ -71,7 +74,7 @@ def ordered(name: str, fields: Fields) -> Fields:
         if value is None:
             continue
         kind, many = kind.removesuffix("[]"), kind.endswith("[]")
-        if kind in _DECLARED:
+        if kind in _KINDS:
             value = [ordered(kind, item) for item in value] if many else ordered(kind, value)
         found[key] = value
     return found
@@ -79,61 +82,80 @@ def ordered(name: str, fields: Fields) -> Fields:
 
 # ---- checking
 
-_TYPES: dict[str, type] = {"str": str, "json": str, "uint": int, "int": int, "bool": bool}
-_RANGES = {"uint": (0, 2**64), "int": (-(2**63), 2**63)}
 
-# For each message and struct: key, Python type, declared type, required.
-Declared = tuple[tuple[str, type, str, bool], ...]
-_DECLARED: dict[str, Declared] = {
-    name: tuple((key, list if kind.endswith("[]") else _TYPES.get(kind, dict), kind, required)
-                for key, kind, required in fields)
-    for name, fields in FIELDS.items()
-}
+class _Kind:
+    """A message or struct as it is declared: the Python type of each key, its declared type, and which it must have."""
+
+    def __init__(self, fields: tuple[tuple[str, str, bool], ...]) -> None:
+        self.declared = {key: kind for key, kind, _ in fields}
+        self.types = {key: _type(kind) for key, kind in self.declared.items()}
+        self.required = frozenset(key for key, _, required in fields if required)
 
 
-def _check(where: str, declared: Declared, fields: Fields, depth: int) -> None:
-    seen = 0
-    for key, expected, kind, required in declared:
-        value = fields.get(key)
-        if value is None:
-            if required:
-                raise ProtocolError(f"{where}.{key}: missing")
-            continue
-        seen += 1
+_SCALARS: dict[str, type] = {"str": str, "json": str, "uint": int, "int": int, "bool": bool}
+
+
+def _type(kind: str) -> type:
+    return list if kind.endswith("[]") else _SCALARS.get(kind, dict)
+
+
+_KINDS = {name: _Kind(fields) for name, fields in FIELDS.items()}
+
+
+def _check(kind: _Kind, fields: Fields, depth: int) -> None:
+    """ProtocolError with the path of the key at fault. Each RUN comes through here: what is usual takes little."""
+    types = kind.types
+    if not kind.required <= fields.keys():
+        raise ProtocolError(f"{min(kind.required - fields.keys())}: missing")
+    for key, value in fields.items():
+        expected = types.get(key)
         if value.__class__ is not expected:
-            raise ProtocolError(f"{where}.{key}: not {kind}")
-        if expected is str:
+            _check_odd(kind, key, value, depth)
+        elif expected is str:
             if "\0" in value:
-                raise ProtocolError(f"{where}.{key}: NUL in a string")
+                raise ProtocolError(f"{key}: NUL in a string")
         elif expected is not bool:
-            _check_other(f"{where}.{key}", kind, value, depth)
-    if seen != len(fields):
-        for key, value in fields.items():
-            if type(key) is not str:
-                raise ProtocolError(f"{where}: a key is not a string")
-            _check_depth(value, depth + 1)
+            _check_other(kind.declared[key], key, value, depth)
 
 
-def _check_other(where: str, kind: str, value: Any, depth: int) -> None:
-    if kind in _RANGES:
-        low, high = _RANGES[kind]
-        if not low <= value < high:
+def _check_odd(kind: _Kind, key: Any, value: Any, depth: int) -> None:
+    """What is not of the type that its key has: it may be absent, or of a key that we do not know."""
+    if key.__class__ is not str:
+        raise ProtocolError("a key is not a string")
+    if key not in kind.types:
+        _check_depth(value, depth + 1)
+    elif value is not None:
+        raise ProtocolError(f"{key}: not {kind.declared[key]}")
+    elif key in kind.required:
+        raise ProtocolError(f"{key}: missing")
+
+
+def _check_other(kind: str, where: str, value: Any, depth: int) -> None:
+    """A number, a struct or a list, whose Python type is right."""
+    if kind == "uint":
+        if not 0 <= value < 2**64:
             raise ProtocolError(f"{where}: not {kind}")
-    elif kind in _DECLARED:
-        _check(where, _DECLARED[kind], value, depth + 1)
+    elif kind == "int":
+        if not -(2**63) <= value < 2**63:
+            raise ProtocolError(f"{where}: not {kind}")
+    elif kind in _KINDS:
+        try:
+            _check(_KINDS[kind], value, depth + 1)
+        except ProtocolError as error:
+            raise ProtocolError(f"{where}.{error}") from None
     else:
-        _check_list(where, kind.removesuffix("[]"), value, depth + 1)
+        _check_list(kind.removesuffix("[]"), where, value, depth + 1)
 
 
-def _check_list(where: str, kind: str, values: list[Any], depth: int) -> None:
+def _check_list(kind: str, where: str, values: list[Any], depth: int) -> None:
     if len(values) > MAX_LIST:
         raise ProtocolError(f"{where}: too long")
-    expected = _TYPES.get(kind, dict)
+    expected = _type(kind)
     for at, value in enumerate(values):
         if value.__class__ is not expected or (expected is str and "\0" in value):
             raise ProtocolError(f"{where}[{at}]: not {kind}")
         if expected is not str:
-            _check_other(f"{where}[{at}]", kind, value, depth)
+            _check_other(kind, f"{where}[{at}]", value, depth)
 
 
 def _check_depth(value: Any, depth: int) -> None:
@@ -142,4 +164,3 @@ def _check_depth(value: Any, depth: int) -> None:
             raise ProtocolError("not a frame: nested too deeply")
         for item in value.values() if isinstance(value, dict) else value:
             _check_depth(item, depth + 1)
-
