@@ -88,7 +88,7 @@ class _Kind:
 
     def __init__(self, fields: tuple[tuple[str, str, bool], ...]) -> None:
         self.declared = {key: kind for key, kind, _ in fields}
-        self.types = {key: _type(kind) for key, kind in self.declared.items()}
+        self.types: dict[str, Any] = {key: _type(kind) for key, kind in self.declared.items()}
         self.required = frozenset(key for key, _, required in fields if required)
 
 
@@ -150,7 +150,7 @@ def _check_other(kind: str, where: str, value: Any, depth: int) -> None:
 def _check_list(kind: str, where: str, values: list[Any], depth: int) -> None:
     if len(values) > MAX_LIST:
         raise ProtocolError(f"{where}: too long")
-    expected = _type(kind)
+    expected: Any = _type(kind)
     for at, value in enumerate(values):
         if value.__class__ is not expected or (expected is str and "\0" in value):
             raise ProtocolError(f"{where}[{at}]: not {kind}")
