@@ -83,7 +83,8 @@ class Reader {
 
 	/** An unsigned number of 1, 2 or 4 bytes. @param {number} n */
 	unsigned(n) {
-		return this.bytes.readUIntBE(this.take(n), n);
+		const at = this.take(n);
+		return n === 1 ? this.bytes[at] : this.bytes.readUIntBE(at, n);
 	}
 
 	/** @returns {Integer} */
@@ -516,6 +517,14 @@ export class FrameWriter {
 		this.#length += this.#bytes.write(value, this.#length, n);
 	}
 
+	/** @param {Buffer} key  a field's name, which is short */
+	#key(key) {
+		this.#byte(0xa0 | key.length);
+		this.#room(key.length);
+		this.#bytes.set(key, this.#length);
+		this.#length += key.length;
+	}
+
 	/** @param {number} n @param {number} fixed @param {number} wide */
 	#size(n, fixed, wide) {
 		if (n < 16) {
@@ -550,12 +559,12 @@ export class FrameWriter {
 			}
 		}
 		this.#size(n, 0x80, 0xde);
-		for (const { name, type, many } of fields) {
+		for (const { name, key, type, many } of fields) {
 			const value = values[name];
 			if (value == null) {
 				continue;
 			}
-			this.#text(name);
+			this.#key(key);
 			if (many) {
 				this.#size(value.length, 0x90, 0xdc);
 				for (const one of value) {
