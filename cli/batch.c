@@ -22,7 +22,7 @@
 #define ITEMS_MAX	1000
 #define ITEMS_BYTES	(16 << 20)
 /* Ids that stay in memory. */
-#define IDS_BYTES	(1 << 20)
+#define IDS_BYTES	(64 << 10)
 
 #define NOTHING		"nothing was created"
 

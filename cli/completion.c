@@ -112,6 +112,18 @@ static const char zsh_head[] =
     "\tcompadd -a names\n"
     "}\n"
     "\n"
+    "# What stands behind -- is a command of somebody else's.\n"
+    "_pgconductor_command()\n"
+    "{\n"
+    "\tlocal i=${words[(i)--]}\n"
+    "\n"
+    "\t((i < CURRENT)) || return 1\n"
+    "\tshift $i words\n"
+    "\t((CURRENT -= i))\n"
+    "\t_normal\n"
+    "\treturn 0\n"
+    "}\n"
+    "\n"
     "_pgconductor()\n"
     "{\n"
     "\tlocal program=$words[1] curcontext=$curcontext\n"
@@ -291,7 +303,7 @@ zsh_command(const struct cli_command *c)
 {
 	const struct cli_option *o;
 
-	printf("\t%s)\n\t\t_arguments", c->name);
+	printf("\t%s)\n%s\t\t_arguments", c->name, c->takes_command ? "\t\t_pgconductor_command && return\n" : "");
 	for (size_t i = 0; (o = cli_option_at(c, i)) != NULL; i++)
 		zsh_option(c, o);
 	if (c->operand != NULL) {
@@ -299,8 +311,6 @@ zsh_command(const struct cli_command *c)
 		put_action(c, c->operand);
 		putchar('\'');
 	}
-	if (c->takes_command)
-		fputs(" \\\n\t\t\t'*:: : _normal'", stdout);
 	fputs("\n\t\t;;\n", stdout);
 }
 

@@ -10,9 +10,12 @@ SH_LOG_COMPILER = env srcdir='$(top_srcdir)' $(SHELL)
 integration_tests = \
 	tests/integration/test_conform.py \
 	tests/integration/test_cli_basic.py \
+	tests/integration/test_cli_completion.py \
 	tests/integration/test_cli_dev.py \
 	tests/integration/test_cli_executions.py \
 	tests/integration/test_cli_list.py \
+	tests/integration/test_cli_ready.py \
+	tests/integration/test_cli_terminal.py \
 	tests/integration/test_cli_top.py \
 	tests/integration/test_engine_reading.py \
 	tests/integration/test_fault_chaos.py \
