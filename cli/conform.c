@@ -38,6 +38,7 @@ struct outcome {
 	const struct conform_case *c;
 	size_t		 group;		/* the number of its group's first case */
 	enum verdict	 verdict;
+	const struct outcome *gate;	/* the one for want of which it was skipped */
 	char		*expected;	/* or why it was skipped */
 	char		*came;
 	char		*output;
@@ -228,6 +229,7 @@ static void
 skip_behind(struct outcome *o, const struct outcome *gate)
 {
 	o->verdict = SKIPPED;
+	o->gate = gate;
 	o->expected = xasprintf("it needs what %s asks for", gate->c->name);
 }
 
@@ -375,6 +377,9 @@ print_outcome(const struct outcome *o)
 		print_json(o);
 		return;
 	}
+	/* Line after line of them would hide what matters. */
+	if (o->gate != NULL)
+		return;
 	printf("%s %s%s%s\n", verdict_name(o->verdict), o->c->name, o->verdict == SKIPPED ? ": " : "",
 	    o->verdict == SKIPPED ? o->expected : "");
 	if (o->verdict != NOT_OK)
@@ -401,6 +406,16 @@ count(enum verdict v)
 	for (size_t i = 0; i < outcomes_n; i++)
 		n += outcomes[i].verdict == v;
 	return n;
+}
+
+static void
+print_summary(void)
+{
+	const struct outcome *gate = outcomes[outcomes_n - 1].gate;
+
+	if (gate != NULL)
+		printf("skip all that needs what %s asks for\n", gate->c->name);
+	printf("%zu cases: %zu ok, %zu not ok, %zu skipped\n", outcomes_n, count(OK), count(NOT_OK), count(SKIPPED));
 }
 
 /* Which cases */
@@ -487,7 +502,7 @@ run(int argc, char **argv)
 			await_runners();
 	}
 	if (!json)
-		printf("%zu cases: %zu ok, %zu not ok, %zu skipped\n", outcomes_n, count(OK), count(NOT_OK), count(SKIPPED));
+		print_summary();
 	return cli_done(count(NOT_OK) > 0 ? 1 : EX_OK);
 }
 

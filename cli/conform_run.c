@@ -470,8 +470,8 @@ fail_after(struct session *s)
 	const struct msg_fail *m = fail(s, "{\"message\": \"later\", \"after_ms\": 1234}");
 
 	if (!m->has_after_ms || m->after_ms != 1234)
-		conform_differs(s, "FAIL with after_ms 1234", m->has_after_ms ? "FAIL with after_ms %llu" : "FAIL without after_ms",
-		    (unsigned long long)m->after_ms);
+		conform_differs(s, "FAIL with after_ms 1234",
+		    m->has_after_ms ? "FAIL with after_ms %llu" : "FAIL without after_ms", (unsigned long long)m->after_ms);
 	if (m->has_retry && !m->retry)
 		conform_fail(s, "FAIL that is retried after 1234 ms", "FAIL with retry false");
 }

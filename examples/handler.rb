@@ -1,5 +1,5 @@
 #!/usr/bin/ruby
-# A handler from scratch, written from docs/protocol.md. Needs msgpack (Debian: ruby-msgpack; elsewhere: gem install msgpack).
+# A handler from scratch, written from docs/protocol.md. Needs msgpack (Debian: ruby-msgpack; else gem install msgpack).
 #
 #	ruby handler.rb                           (or: pgconductor run -- ruby handler.rb)
 #	pgconductor invoke greet '{"name": "World"}' --wait
@@ -77,7 +77,8 @@ queue = ENV["PGCONDUCTOR_QUEUE"]
 tasks = []
 tasks += TASKS.keys.map { |name| { name: name } } if [nil, "default"].include?(queue)
 tasks += ELSEWHERE.keys.map { |name| { name: name, queue: "other" } } if [nil, "other"].include?(queue)
-send_frame(HELLO, 0, { protocols: [1], sdk: "ruby", capabilities: %w[cancel drain log], concurrency: CONCURRENCY, tasks: tasks })
+send_frame(HELLO, 0, { protocols: [1], sdk: "ruby", capabilities: %w[cancel drain log], concurrency: CONCURRENCY,
+                       tasks: tasks })
 Thread.handle_interrupt(Cancelled => :never) do    # but in tasks: see run
   while (head = $worker.read(4)) && head.bytesize == 4
     type, exec, fields = MessagePack.unpack($worker.read(head.unpack1("N")))

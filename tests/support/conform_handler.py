@@ -358,7 +358,8 @@ def spoiled(text):
         return exactly[WRONG][1] if text == exactly[WRONG][0] else text
     if WRONG in parts:
         return text.replace(*parts[WRONG])
-    if wrong("string-lengths") and text.startswith('"sss') and len(text) == 65536 or wrong("large") and text.startswith('"lll'):
+    cut = text.startswith('"lll') if wrong("large") else text.startswith('"sss') and len(text) == 65536
+    if cut and WRONG in ("string-lengths", "large"):
         return text[:-2] + '"'
     if wrong("slow-reader-many") and text.startswith('{"nth": 5, ') and len(text) > 100000:
         return "null"
