@@ -208,6 +208,29 @@ def test_what_it_prints_and_starts_does_no_harm(db, serving):
     one.wait_log(f'err.* .*execution={execution}: bad .*TypeError')
 
 
+def test_no_server_within_a_handler(db, serving):
+    """Neither by a second orchestrator, nor by a program or thread that has the same file."""
+    more = """
+    const start = () => Orchestrator.create({ conductor, tasks: [] }).start().then(() => null, (error) => error.message);
+    """
+    one = serving({
+        "again": "() => start()",
+        "child": """async () => {
+            const { spawnSync } = await import("node:child_process");
+            const { stderr, status } = spawnSync(process.execPath, [process.argv[1]], { encoding: "utf8" });
+            return [status, stderr];
+        }""",
+        "thread": """async () => {
+            const { Worker } = await import("node:worker_threads");
+            return new Promise((resolve) => new Worker(process.argv[1]).on("error", (error) => resolve(error.message)));
+        }"""}, serve=more + SERVE)
+    refusal = "one orchestrator serves in a handler"
+    assert refusal in answer(db, "again") and refusal in answer(db, "thread")
+    status, text = answer(db, "child")
+    assert status == 1 and refusal in text
+    assert len(one.handlers()) == 1
+
+
 def test_much_both_ways_at_once(db, serving):
     size, count = 1 << 20, 30
     serving({"echo": "(event) => event.payload + '!'"})

@@ -2,18 +2,23 @@
  * Orchestrator: serves tasks. Started by pgconductor it is a handler; started by hand it starts pgconductor.
  */
 import { Socket } from "node:net";
+import { isMainThread } from "node:worker_threads";
 import { Conductor, entryOf } from "./conductor.js";
 import { launch } from "./launch.js";
 import { workerConfig } from "./options.js";
 import { Session } from "./session.js";
 
 /** Milliseconds for the program's own last words, after which it is ended whatever it still holds open. */
-const LAST_WORDS = 1000;
+const LAST_WORDS = 2000;
 
 /** The descriptor of the worker, if pgconductor started this program. Programs that it starts are not to have it. */
 function takeDescriptor() {
 	const fd = process.env.PGCONDUCTOR_FD;
 	delete process.env.PGCONDUCTOR_FD;
+	// A server within a handler is nobody's wish.
+	if (!isMainThread || (fd === undefined && process.env.PGCONDUCTOR_PROTO !== undefined)) {
+		throw new Error("pgconductor: one orchestrator serves in a handler, and neither its threads nor the programs it starts");
+	}
 	return fd === undefined ? undefined : Number(fd);
 }
 
