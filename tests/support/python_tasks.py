@@ -145,7 +145,8 @@ def chatter(payload: Hold, ctx: Context) -> list[str]:
     except ValueError:
         logging.getLogger("app").exception("oh")
     wait_for(payload["until"])
-    return subprocess.run(["ls", "-l", "/proc/self/fd"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return subprocess.run(["ls", "-l", "/proc/self/fd"], capture_output=True, text=True, check=True,
+                          close_fds=False).stdout.splitlines()
 
 
 @task

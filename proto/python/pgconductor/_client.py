@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,6 +24,8 @@ T = TypeVar("T")
 # A payload of type P, to be inferred from the task alone: the second half, which nobody uses, makes type checkers look at
 # this argument last, when they know that {"name": "Ann"} is to be the TypedDict which the task takes.
 _Payload = Union[P, Callable[[P], NoReturn]]
+# Of connections of its own. Nothing is prepared: there may be a pooler in between.
+_OPTIONS = {"autocommit": True, "prepare_threshold": None, "fallback_application_name": "pgconductor client"}
 FIRST_LOOK, LONGEST_PAUSE = 0.01, 0.5
 
 
@@ -45,6 +48,7 @@ class Client:
         self._own = connection is None or isinstance(connection, str)
         self._url = _url(connection) if self._own else ""
         self._conn: Any = None if self._own else connection
+        self._connecting = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -128,9 +132,10 @@ class Client:
     # ----
 
     def _connection(self) -> psycopg.Connection[Any]:
-        if self._own and (self._conn is None or self._conn.closed):
-            self._conn = _psycopg().connect(self._url, autocommit=True, application_name="pgconductor client")
-        conn: psycopg.Connection[Any] = self._conn
+        with self._connecting:
+            if self._own and (self._conn is None or self._conn.closed):
+                self._conn = _psycopg().connect(self._url, **_OPTIONS)
+            conn: psycopg.Connection[Any] = self._conn
         return conn
 
     def _do(self, call: Call[T]) -> T:
@@ -209,8 +214,7 @@ class AsyncClient:
     async def _connection(self) -> psycopg.AsyncConnection[Any]:
         async with self._connecting:
             if self._own and (self._conn is None or self._conn.closed):
-                self._conn = await _psycopg().AsyncConnection.connect(
-                    self._url, autocommit=True, application_name="pgconductor client")
+                self._conn = await _psycopg().AsyncConnection.connect(self._url, **_OPTIONS)
         conn: psycopg.AsyncConnection[Any] = self._conn
         return conn
 
