@@ -206,7 +206,8 @@ def test_async_client(client, server, dsn, db):
             with pytest.raises(TimeoutError):
                 await mine.wait(await mine.invoke(tasks.value, 1, delay="1h"), timeout=0.05)
             i = await mine.invoke(tasks.value, 1, delay="1h")
-            assert await mine.cancel(i) and (await mine.result(i)).state == "cancelled" and await mine.retry(i)
+            assert await mine.cancel(i) and (await mine.result(i)).state == "cancelled"
+            assert await mine.retry(i) and await mine.wait(i, timeout=20) == 1
         before = executions(db)
         async with await psycopg.AsyncConnection.connect(dsn) as conn:
             theirs = AsyncClient(conn)
