@@ -28,6 +28,9 @@ as $$
         from pgconductor.executions x
         where x.shard = r.shard and x.lane = r.lane and x.ready_xid is not null
             and (x.ready_xid, x.id) > (r.xid, r.id) and x.ready_xid <= r.until
+            -- None of these can be seen yet, and there may be a million of them: somebody's open transaction, which every
+            -- poll would go through.
+            and x.ready_xid < (select pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()))
         order by x.ready_xid, x.id
         limit r.rows
     ) e

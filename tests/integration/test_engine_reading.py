@@ -187,20 +187,38 @@ def test_full_buffer_gives_way_and_is_read_again(server, app, db, wait_for):
     assert set(order[4:34]) <= set(high)
 
 
+ENTRIES_READ = "select idx_tup_read from pg_stat_user_indexes where indexrelname = 'executions_ready'"
+
+
 def test_less_important_lanes_are_not_read_to_be_evicted(server, app, db, wait_for):
     """A backlog of several priorities is read about once. Fails when each lane reads a batch, whatever is buffered."""
     server(config=app.config("seen"))
 
-    def entries_read():
-        return value(db, "select idx_tup_read from pg_stat_user_indexes where indexrelname = 'executions_ready'")
-
-    before = entries_read()
+    before = value(db, ENTRIES_READ)
     with db.transaction():
         for priority in (0, 7, 9):
             batch(db, "seen", 3000, '{"priority": %d}' % priority)
     wait_empty(db, 30)
-    wait_for(lambda: entries_read() - before >= 9000)
-    assert entries_read() - before < 3 * 9000, entries_read() - before
+    wait_for(lambda: value(db, ENTRIES_READ) - before >= 9000)
+    assert value(db, ENTRIES_READ) - before < 3 * 9000, value(db, ENTRIES_READ) - before
+
+
+def test_what_is_not_committed_is_not_walked_through(server, app, db, connect, wait_for):
+    """Beside a transaction that has invoked much and stays open the node goes on polling. Fails when each poll reads its
+    rows in the index, to find that they cannot be seen."""
+    server(config=app.config("seen"))
+    opened = connect(autocommit=False)
+    batch(opened, "seen", 3000)
+    before = value(db, ENTRIES_READ)
+    polls = value(db, "select idx_scan from pg_stat_user_indexes where indexrelname = 'executions_ready'")
+    for _ in range(10):
+        has_polled(db)
+    wait_for(lambda: value(db, "select idx_scan from pg_stat_user_indexes where indexrelname = 'executions_ready'")
+             > polls + 20)
+    # At most by one poll as what comes next, and by one as what is late.
+    assert value(db, ENTRIES_READ) - before <= 2 * 3000
+    opened.commit()
+    wait_empty(db, 30)
 
 
 # So that a sleeping node has soon read what is there.
