@@ -19,7 +19,7 @@
 #define PATIENCE_S	60
 
 static const char *conf_path;
-static bool want_drain, no_migrate;
+static bool want_drain, no_migrate, want_url;
 
 static const struct cli_option run_options[] = {
 	{ "config", 'c', CLI_TEXT, &conf_path, "FILE", "the configuration (else " CONF_DEFAULT_PATH " if it is there)" },
@@ -30,6 +30,7 @@ static const struct cli_option run_options[] = {
 
 static const struct cli_option dev_options[] = {
 	{ "config", 'c', CLI_TEXT, &conf_path, "FILE", "the configuration" },
+	{ "url", 0, CLI_FLAG, &want_url, NULL, "only print the URL of the one that runs in this directory" },
 	{ .name = NULL }
 };
 
@@ -131,6 +132,19 @@ run(int argc, char **argv)
 }
 
 static int
+print_url(void)
+{
+	bool running;
+	char *url = devdb_find(&running);
+
+	if (url == NULL || !running)
+		cli_fail(EX_UNAVAILABLE, "no dev server runs in this directory");
+	printf("%s\n", url);
+	free(url);
+	return cli_done(EX_OK);
+}
+
+static int
 run_dev(int argc, char **argv)
 {
 	struct devdb db;
@@ -140,6 +154,8 @@ run_dev(int argc, char **argv)
 
 	if (argc > 1)
 		cli_usage("%s: unexpected argument; a command to serve stands behind --", argv[1]);
+	if (want_url)
+		return print_url();
 	notify_init();
 	conf = cli_load_conf(conf_path, false);
 	conf->inherit_env = true;
@@ -170,7 +186,7 @@ const struct cli_command cmd_run = {
 
 const struct cli_command cmd_dev = {
 	.name = "dev",
-	.arguments = "[-c FILE] [-- CMD…]",
+	.arguments = "[-c FILE] [-- CMD…] | --url",
 	.summary = "serve tasks on a private PostgreSQL made for this directory",
 	.details = "Needs no set-up: makes and starts a PostgreSQL below .pgconductor/, prints its URL, serves, and stops\n"
 	    "it again at the end. Other commands run in this directory find it by themselves.\n",
