@@ -148,6 +148,24 @@ redirect(int log)
 	dup2(log, STDERR_FILENO);
 }
 
+/* Ends with the end of the log, which mostly tells why. */
+static void __attribute__((noreturn))
+log_failed(const struct devdb *d, int status, const char *what)
+{
+	char *path = xasprintf("%s/postgres.log", d->dir), text[1024];
+	FILE *f = fopen(path, "re");
+	size_t n = 0;
+
+	if (f != NULL && fseek(f, -(long)sizeof(text), SEEK_END) == -1)
+		rewind(f);
+	if (f != NULL) {
+		n = fread(text, 1, sizeof(text), f);
+		fclose(f);
+	}
+	fprintf(stderr, "%.*s%s", (int)n, text, n > 0 && text[n - 1] != '\n' ? "\n" : "");
+	cli_fail(status, "%s; see %s", what, path);
+}
+
 static int
 run_initdb(const struct devdb *d, const char *data, const char *locale)
 {
@@ -197,7 +215,7 @@ devpg_initdb(const struct devdb *d)
 		cli_fail(EX_CANTCREAT, "%s: %s", fresh, strerror(errno));
 	fprintf(stderr, "pgconductor: dev: making a private PostgreSQL in %s\n", d->base);
 	if (run_initdb(d, fresh, "--locale=C.UTF-8") != 0 && run_initdb(d, fresh, "--no-locale") != 0)
-		cli_fail(EX_CANTCREAT, "initdb failed; see %s/postgres.log", d->dir);
+		log_failed(d, EX_CANTCREAT, "initdb failed");
 	if (rename(fresh, d->data) == -1)
 		cli_fail(EX_CANTCREAT, "%s: %s", d->data, strerror(errno));
 	free(fresh);
@@ -363,9 +381,9 @@ devpg_wait_ready(const struct devdb *d)
 
 	for (waited = 0; PQping(d->url) != PQPING_OK; waited += 20) {
 		if (poll(&ended, 1, 0) > 0)
-			cli_fail(EX_UNAVAILABLE, "PostgreSQL did not start; see %s/postgres.log", d->dir);
+			log_failed(d, EX_UNAVAILABLE, "PostgreSQL did not start");
 		if (waited >= READY_MS)
-			cli_fail(EX_UNAVAILABLE, "PostgreSQL does not answer; see %s/postgres.log", d->dir);
+			log_failed(d, EX_UNAVAILABLE, "PostgreSQL does not answer");
 		pause_ms(20);
 	}
 }

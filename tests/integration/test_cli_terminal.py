@@ -147,7 +147,7 @@ def test_progress_of_a_file(declared, dsn, short_tmp, scale):
         with Terminal([paths.PGCONDUCTOR, "invoke", "t", "--batch", path, "--db", dsn], stdout=out) as t:
             found = t.wait(r"^(?:.*\r)? *(\d+)% \[#* *\] \d+ executions, \d+/s, \d+ s left", 30)
             assert 0 <= int(found[1]) <= 100
-            assert t.wait_exit(120) == 0
+            assert t.wait_exit(scale(60, 900)) == 0
             t.wait(r"\rpgconductor: invoke: \d+000 executions in \d+\.\d s$")
     with open(f"{short_tmp}/ids", encoding="ascii") as out:
         assert len(out.readlines()) == scale(30000, 1000000)
