@@ -317,7 +317,7 @@ clean_up(const struct devdb *d)
 static char *
 make_url(const char *socket_dir)
 {
-	char *out = xmalloc(3 * strlen(socket_dir) + 64), *p = stpcpy(out, "postgresql://postgres@/postgres?host=");
+	char *out = xmalloc(3 * strlen(socket_dir) + 64), *p = stpcpy(out, "postgresql://postgres@localhost/postgres?host=");
 
 	for (; *socket_dir != '\0'; socket_dir++) {
 		if (strchr("/_.-", *socket_dir) != NULL || (*socket_dir >= '0' && *socket_dir <= '9') ||

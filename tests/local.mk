@@ -31,6 +31,7 @@ integration_tests = \
 	tests/integration/test_engine_delayed.py \
 	tests/integration/test_engine_settle.py \
 	tests/integration/test_engine_nodes.py \
+	tests/integration/test_documents.py \
 	tests/integration/test_engine_connect.py \
 	tests/integration/test_engine_server.py \
 	tests/integration/test_fixtures.py \
