@@ -103,7 +103,7 @@ const char *cli_id(const char *);
 
 /*
  * Prints rows as a table: one column for each of the result's, numbers to the right. Control characters are escaped.
- * On a terminal a last column that does not fit is cut. Of a column "error" its code and message are shown.
+ * On a terminal a last column that does not fit is cut. Of a column "error" its code, type and message are shown.
  */
 void	cli_table(const PGresult *, const char *nothing);
 
@@ -125,7 +125,7 @@ int	cli_report(PGconn *, bool json, const char *sql, int n, const char *const *p
 
 /* ---- error.c ---- */
 
-/* The string under a key of a JSON object, or NULL; and "code: message" of an error. The caller frees them. */
+/* The string under a key of a JSON object, or NULL; and "code: type: message" of an error. The caller frees them. */
 char	*cli_json_get(const char *json, const char *key);
 char	*cli_error_text(const char *json);
 

@@ -149,17 +149,21 @@ cli_json_get(const char *json, const char *key)
 	return NULL;
 }
 
+/* The parts that there are, in this order. */
 char *
 cli_error_text(const char *json)
 {
-	char *code = cli_json_get(json, "code"), *message = cli_json_get(json, "message"), *out;
+	static const char *const keys[] = { "code", "type", "message" };
+	struct buf out;
+	char *part;
 
-	if (code == NULL && message == NULL)
-		out = xstrdup(json);
-	else
-		out = xasprintf("%s%s%s", code != NULL ? code : "", code != NULL && message != NULL ? ": " : "",
-		    message != NULL ? message : "");
-	free(code);
-	free(message);
-	return out;
+	buf_init(&out);
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		if ((part = cli_json_get(json, keys[i])) != NULL)
+			buf_addf(&out, "%s%s", out.len > 0 ? ": " : "", part);
+		free(part);
+	}
+	if (out.len == 0)
+		buf_addstr(&out, json);
+	return buf_steal_str(&out);
 }
