@@ -16,6 +16,7 @@ PGC_LONG=1 selects the long forms (fixture `scale`).
 
 import os
 import random
+import signal
 import subprocess
 import sys
 
@@ -30,6 +31,11 @@ from support.cluster import Cluster  # noqa: E402
 from support.ledger import Ledger  # noqa: E402
 from support.server import Server, clean_environment, run_cli  # noqa: E402
 from support.wait import wait_for as wait_for_condition  # noqa: E402
+
+# A shell without job control starts what it puts into the background with SIGINT ignored, which is inherited: then no
+# Ctrl-C that a test sends would do anything.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 LONG = os.environ.get("PGC_LONG", "") not in ("", "0")
 # Commits wait for their WAL to be written, though not for the disk: tests kill PostgreSQL, never the machine.
