@@ -173,6 +173,7 @@ def test_everything_at_once(chaos, seed, scale, capsys):
             for name, server in chaos.nodes.items():
                 assert server.running(), f"{name} has ended with {server.process.returncode}"
     chaos.all_well()
+    wait_for(lambda: chaos.database("select 1"), 30, "PostgreSQL is back")
     with psycopg.connect(chaos.dsn, autocommit=True) as conn:
         faults.wait_finished(conn, 90)
         faults.wait_even(conn, chaos.nodes.values(), 8, 60)
