@@ -49,9 +49,8 @@ may_pass(const char *conninfo, const char *why)
  * password, no such database) ends it at once.
  */
 static PGconn *
-connect_patiently(const char *conninfo)
+connect_patiently(const char *conninfo, time_t until)
 {
-	time_t until = time(NULL) + PATIENCE_S;
 	PGconn *conn;
 	bool said = false;
 	int refused = 0;
@@ -73,16 +72,31 @@ connect_patiently(const char *conninfo)
 	return conn;
 }
 
+/* A database that goes away in the middle of it is waited for as well. */
+static PGconn *
+migrate_patiently(const char *conninfo, struct migrate_status *status)
+{
+	time_t until = time(NULL) + PATIENCE_S;
+	PGconn *conn;
+	int rc;
+
+	for (;;) {
+		conn = connect_patiently(conninfo, until);
+		if ((rc = no_migrate ? migrate_look(conn, status) : migrate_apply(conn, status)) == 0)
+			return conn;
+		if (PQstatus(conn) != CONNECTION_BAD || time(NULL) >= until)
+			exit(rc);
+		PQfinish(conn);
+	}
+}
+
 /* Brings the schema up to date; with a configuration, also declares its tasks. */
 static void
 prepare(const char *conninfo, const struct conf *conf)
 {
 	struct migrate_status status;
-	PGconn *conn = connect_patiently(conninfo);
-	int rc = no_migrate ? migrate_look(conn, &status) : migrate_apply(conn, &status);
+	PGconn *conn = migrate_patiently(conninfo, &status);
 
-	if (rc != 0)
-		exit(rc);
 	if (no_migrate && status.installed > status.known)
 		cli_fail(EX_CONFIG, "the schema has version %d, this program knows %d", status.installed, status.known);
 	if (no_migrate && status.installed < status.known)

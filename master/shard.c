@@ -167,6 +167,7 @@ taken(const struct db_answer *a, void *arg)
 	}
 	for (int i = 0; i < a->rows; i++) {
 		uint64_t epoch = (uint64_t)db_int8(a, i, 1);
+		bool unclean = db_bool(a, i, 3);
 		struct lane *l;
 
 		s = shard_find(m, db_int4(a, i, 0));
@@ -177,9 +178,11 @@ taken(const struct db_answer *a, void *arg)
 			    s->queue->name, s->id);
 			run_each(m, drop_run, s);
 		}
+		/* What the former owner left may still wait after a mere reconnect: then the mark stays. */
+		if (unclean || s->epoch != epoch)
+			s->note_below = unclean ? db_xid8(a, i, 4) : 0;
 		s->epoch = epoch;
 		s->floor = db_xid8(a, i, 2);
-		s->note_below = db_bool(a, i, 3) ? db_xid8(a, i, 4) : 0;
 		shard_lane(m, s, 0);
 		TAILQ_FOREACH(l, &s->queue->lanes, link) {
 			if (l->shard != s)
@@ -190,7 +193,7 @@ taken(const struct db_answer *a, void *arg)
 			l->more = true;
 		}
 		set_state(s, SHARD_OWNED);
-		log_info("queue %s: shard %d taken%s", s->queue->name, s->id, s->note_below != 0 ? " over" : "");
+		log_info("queue %s: shard %d taken%s", s->queue->name, s->id, unclean ? " over" : "");
 	}
 	if (m->stopping)
 		shard_give_all(m);
@@ -391,14 +394,18 @@ unlocked(const struct db_answer *a, void *arg)
 	server_progress(m);
 }
 
-/* Shards that run nothing any more and are to be given up: the row first, then, after its commit, the lock. */
+/*
+ * Shards that run nothing any more and are to be given up: the row first, then, after its commit, the lock. One with
+ * runs that were waiting when it was taken over is let go of as a node that dies does it: the next owner too is to note
+ * them before it dispatches them.
+ */
 static void
 release_idle(struct master *m)
 {
 	struct floors f;
 	struct params ids;
 	struct shard *s;
-	int shards;
+	int shards, n = 0;
 
 	if (!node_may_write(m))
 		return;
@@ -413,13 +420,15 @@ release_idle(struct master *m)
 		if (s->state != SHARD_GIVING || s->active != 0)
 			continue;
 		set_state(s, SHARD_RELEASING);
-		floors_add(m, &f, s);
+		if (shard_floor(m, s) >= s->note_below)
+			floors_add(m, &f, s);
 		param_array_int4(&ids, shards, s->id);
+		n++;
 	}
-	if (f.n != 0) {
+	if (f.n != 0)
 		db_call(m->writer, &stmt_release, &f.p, NULL, NULL);
+	if (n != 0)
 		db_call(m->writer, &stmt_unlock, &ids, unlocked, m);
-	}
 	params_free(&f.p);
 	params_free(&ids);
 }

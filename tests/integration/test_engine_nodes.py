@@ -283,3 +283,43 @@ def test_what_was_buffered_is_given_up_with_its_shard(server, app, db):
     server(config=config)
     wait_empty(db)
     app.assert_once([block, *ids])
+
+
+def ended_by_their_node(db, app, ids, node, started):
+    """Kill a node as soon as it has started one of these; returns which."""
+    def look():
+        return next((i for i in ids if len(app.runs(i)) > started[i]), None)
+    execution = wait_for(look, 15, "one is started", poll=0.001)
+    node.kill9()
+    return execution
+
+
+@pytest.mark.parametrize("how", ["reconnect", "release"])
+def test_what_waited_when_its_node_died_is_counted_later_too(server, app, db, how):
+    """It may be what ends nodes, within its first second. So it is written down before it is dispatched, also when the
+    next owner has connected anew, or has given the shard up in good order, before it came to that."""
+    config = app.config("hold", concurrency=1, queue="shards = 1", top='shutdown_timeout = "1s"',
+                        more='task "hold" { handler = "app"  backoff = "10ms"  max_attempts = 9 }')
+    one = server(config=config)
+    ids = [invoke(db, "hold") for _ in range(3)]
+    ended_by_their_node(db, app, ids, one, dict.fromkeys(ids, 0))
+    before = {i: len(app.runs(i)) for i in ids}
+    two = server(config=config)
+    wait_for(lambda: any(len(app.runs(i)) > before[i] for i in ids), 15, "the next node has started one")
+    if how == "reconnect":
+        pid = backend(db, "writer")
+        db.execute("select pg_terminate_backend(%s)", (pid,))
+        wait_for(lambda: backend(db, "writer") not in (None, pid), 15, "the writer is back")
+        first = next(i for i in ids if len(app.runs(i)) > before[i])
+        before = {i: len(app.runs(i)) for i in ids}
+        app.release(first)
+    else:
+        two.stop()
+        before = {i: len(app.runs(i)) for i in ids}
+        two = server(config=config)
+    execution = ended_by_their_node(db, app, ids, two, before)
+    server(config=config)
+    app.release()
+    wait_empty(db, 30)
+    attempt = value(db, "select attempt from pgconductor.finished_executions where id = %s", execution)
+    assert attempt > 1
