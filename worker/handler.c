@@ -471,7 +471,7 @@ handler_check_ended(struct handler *h)
 	peer_free(h->peer);
 	h->peer = NULL;
 	process_status(h->status, text, sizeof(text));
-	if (h->blame == BLAME_NONE && (h->status != 0 || h->outstanding_n != 0 || !h->said_hello))
+	if (h->blame == BLAME_NONE && (h->status != 0 || (h->outstanding_n != 0 && !h->said_bye) || !h->said_hello))
 		log_warnx("handler %s[%d] %s", h->program->name, (int)h->proc.pid, text);
 	else
 		log_debug("handler %s[%d] %s", h->program->name, (int)h->proc.pid, text);

@@ -63,7 +63,8 @@ class Server:
             found = list(re.finditer(pattern, self.log, re.M))
             if len(found) >= count:
                 return found[-1]
-            assert self.running(), f"the server has ended with {self.process.returncode}"
+            if not self.running():
+                raise RuntimeError(f"the server has ended with {self.process.returncode}")
             return None
         return wait_for(look, timeout, f"the log has {pattern!r}" + (f" {count} times" if count > 1 else ""))
 
