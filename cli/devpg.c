@@ -148,9 +148,9 @@ redirect(int log)
 	dup2(log, STDERR_FILENO);
 }
 
-/* Ends with the end of the log, which mostly tells why. */
-static void __attribute__((noreturn))
-log_failed(const struct devdb *d, int status, const char *what)
+/* The end of the log mostly tells why. */
+static void
+put_log_end(const struct devdb *d)
 {
 	char *path = xasprintf("%s/postgres.log", d->dir), text[1024];
 	FILE *f = fopen(path, "re");
@@ -163,7 +163,14 @@ log_failed(const struct devdb *d, int status, const char *what)
 		fclose(f);
 	}
 	fprintf(stderr, "%.*s%s", (int)n, text, n > 0 && text[n - 1] != '\n' ? "\n" : "");
-	cli_fail(status, "%s; see %s", what, path);
+	free(path);
+}
+
+static void __attribute__((noreturn))
+log_failed(const struct devdb *d, int status, const char *what)
+{
+	put_log_end(d);
+	cli_fail(status, "%s; see %s/postgres.log", what, d->dir);
 }
 
 static int
@@ -274,7 +281,7 @@ stop_postgres(pid_t child)
  * stop, as Ctrl-C would.
  */
 static void
-watch(pid_t server, pid_t postgres, int alive, int terminal)
+watch(const struct devdb *d, pid_t server, pid_t postgres, int alive, int terminal)
 {
 	int ended = pidfd_open(postgres, 0);
 	struct pollfd fds[] = { { alive, POLLIN, 0 }, { ended, POLLIN, 0 }, { terminal, 0, 0 } };
@@ -285,7 +292,8 @@ watch(pid_t server, pid_t postgres, int alive, int terminal)
 		if (fds[0].revents != 0)
 			return;
 		if (fds[1].revents != 0) {
-			fprintf(stderr, "pgconductor: dev: PostgreSQL has ended by itself; see " DEVDB_DIRECTORY "/postgres.log\n");
+			put_log_end(d);
+			fprintf(stderr, "pgconductor: dev: PostgreSQL has ended by itself; see %s/postgres.log\n", d->dir);
 			kill(server, SIGTERM);
 			fds[1].fd = -1;
 		}
@@ -307,7 +315,7 @@ keeper(const struct devdb *d, pid_t server, int alive)
 	prctl(PR_SET_NAME, "pgconductor-dev");
 	postgres = start_postgres(d);
 	if (postgres != -1) {
-		watch(server, postgres, alive, terminal);
+		watch(d, server, postgres, alive, terminal);
 		stop_postgres(postgres);
 	}
 	unlink(state);

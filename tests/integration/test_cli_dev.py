@@ -35,7 +35,8 @@ class Dev:
 
     def ready(self):
         def look():
-            assert self.process.poll() is None, self.text
+            if self.process.poll() is not None:
+                raise RuntimeError(self.text)
             return re.search(r"^database: (\S+)$", self.text, re.M)
         self.url = wait_for(look, 60, "dev prints its URL")[1]
         self.postmaster = self.find_postmaster()
