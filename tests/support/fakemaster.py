@@ -10,8 +10,10 @@ Frames are kept in the order they came; what waits for one looks through those n
 names another binary to test.
 """
 
+import atexit
 import os
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -51,6 +53,8 @@ class FakeMaster:
         self.slots = {}
         self.has_announced = set()
         self.directory = tempfile.mkdtemp(prefix="pgc-worker-")
+        # Not before: a test may look at it afterwards.
+        atexit.register(shutil.rmtree, self.directory, True)
         self.log_path = os.path.join(self.directory, "log")
         ours, theirs = socket.socketpair()
         self.sock = ours
