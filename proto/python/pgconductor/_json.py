@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 import json
+import json.encoder
+from collections.abc import Callable
 from typing import Any
 
+
+def _encoder() -> Callable[[Any], str]:
+    """encode of json's own encoder, which makes the one in C anew for each value: that takes longer than a small result."""
+    encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+    make, quote = getattr(json.encoder, "c_make_encoder", None), getattr(json.encoder, "c_encode_basestring", None)
+    if make is None or quote is None:
+        return encoder.encode
+    chunks = make(None, encoder.default, quote, None, ": ", ", ", False, False, False)
+
+    def encode(value: Any) -> str:
+        try:
+            return "".join(chunks(value, 0))
+        except RecursionError:
+            # Deep, or a circle: the whole encoder says which.
+            return encoder.encode(value)
+    return encode
+
+
 # What is beyond ASCII stays readable in the database. NaN and infinity are no JSON, and are refused.
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_encode = _encoder()
 _encode_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode
 _encode_loosely = json.JSONEncoder(ensure_ascii=True, allow_nan=True, skipkeys=True, default=repr).encode
 
