@@ -52,10 +52,22 @@ def backend(db, role, node_pid=None):
 
 
 def has_polled(db):
-    """Wait until the node has read what is committed now."""
+    """Wait until each node has read what is committed now.
+
+    The first poll after it may only learn of the lanes; the second reads them, and has been taken in when a third begins.
+    """
     at = value(db, "select clock_timestamp()")
-    wait_for(lambda: value(db, "select query_start > %s and state = 'idle' from pg_stat_activity where datname ="
-                               " current_database() and application_name = 'pgconductor reader'", at), 10, "the node has read")
+    begun = {}
+
+    def three_each():
+        readers = db.execute("select pid, query_start, query_start > %s and query like '%%pgconductor.poll(%%'"
+                             " from pg_stat_activity where datname = current_database()"
+                             " and application_name = 'pgconductor reader'", (at,)).fetchall()
+        for pid, start, polls in readers:
+            begun.setdefault(pid, set()).update([start] if polls else [])
+        return readers and all(len(begun[pid]) >= 3 for pid, _, _ in readers)
+
+    wait_for(three_each, 20, "the node has read")
 
 
 def waits_for_lock(db, role):
