@@ -32,6 +32,7 @@ integration_tests = \
 	tests/integration/test_engine_server.py \
 	tests/integration/test_fixtures.py \
 	tests/integration/test_logs.py \
+	tests/integration/test_model.py \
 	tests/integration/test_sql_batch.py \
 	tests/integration/test_sql_history.py \
 	tests/integration/test_sql_invoke.py \
@@ -40,6 +41,7 @@ integration_tests = \
 	tests/integration/test_sql_upkeep.py \
 	tests/integration/test_sql_install.py \
 	tests/integration/test_sql_settle.py \
+	tests/integration/test_sql_steps.py \
 	tests/integration/test_sql_shards.py \
 	tests/integration/test_sql_tasks.py \
 	tests/integration/test_upgrade.py \
@@ -61,6 +63,7 @@ release_tests = $(source_checks) $(unit_tests) tests/integration/test_fixtures.p
 
 EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/run-integration tests/pytest.ini tests/integration/conftest.py tests/integration/schemas/1.sql \
+	tests/model/engine.pml \
 	tests/support/__init__.py tests/support/app.py tests/support/automake.py tests/support/cluster.py \
 	tests/support/conform_handler.py \
 	tests/support/engine.py \
