@@ -34,6 +34,7 @@ integration_tests = \
 	tests/integration/test_logs.py \
 	tests/integration/test_model.py \
 	tests/integration/test_sql_batch.py \
+	tests/integration/test_sql_children.py \
 	tests/integration/test_sql_history.py \
 	tests/integration/test_sql_invoke.py \
 	tests/integration/test_sql_logs.py \
@@ -41,7 +42,9 @@ integration_tests = \
 	tests/integration/test_sql_upkeep.py \
 	tests/integration/test_sql_install.py \
 	tests/integration/test_sql_settle.py \
+	tests/integration/test_sql_save_step.py \
 	tests/integration/test_sql_steps.py \
+	tests/integration/test_sql_suspend.py \
 	tests/integration/test_sql_shards.py \
 	tests/integration/test_sql_tasks.py \
 	tests/integration/test_upgrade.py \

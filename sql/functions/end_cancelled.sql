@@ -15,10 +15,14 @@ declare
     quiet constant boolean := current_setting('pgconductor.notify', true) is not distinct from 'off';
 begin
     perform pgconductor.ensure_partition(present);
+    -- By a statement of its own: the next one sees what was saved while this one waited.
+    perform from unnest(end_cancelled.ids) as r(id)
+    cross join lateral (
+        -- Not "=", see settle_plain.
+        select from pgconductor.executions x where x.id between r.id and r.id for update) e;
     with gone as (
         delete from pgconductor.executions e
         using unnest(end_cancelled.ids, end_cancelled.errors) as r(id, error)
-        -- Not "=", see settle_plain.
         where e.id between r.id and r.id
         returning e.id, e.ready_xid, e.created_at, e.run_at, e.attempt, e.priority, e.awaited, e.queue, e.task,
             e.payload, e.metadata, e.event, e.shard, e.parent, e.parent_key, r.error

@@ -13,8 +13,9 @@ from (
             when exists (select from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid) then 'running'
             else 'ready' end as state,
         case when e.waiting = 'suspended' and e.ready_xid is null then case
-                when e.pending is null then (select s.key from pgconductor.steps s where s.execution = e.id order by s.pos desc limit 1)
-                else (select string_agg(k.key, ', ' order by k.pos) from (
+                when e.pending is null then (select s.key collate "default" from pgconductor.steps s
+                    where s.execution = e.id order by s.pos desc limit 1)
+                else (select string_agg(k.key collate "default", ', ' order by k.pos) from (
                     select s.key, s.pos from pgconductor.steps s where s.execution = e.id and s.due_at is not null
                     order by s.pos limit 3) k) || case when e.pending > 3 then ', ...' else '' end end
             else e.waiting end as waiting, e.priority::int as priority,

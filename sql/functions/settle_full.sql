@@ -7,6 +7,17 @@ declare
     present constant timestamptz := pgconductor.now();
     n int;
 begin
+    -- One that was ended by force may have a transaction that is still saving a step: the statement after this one sees it.
+    if 'failed' = any (settle_full.outcomes) then
+        perform from unnest(settle_full.ids, settle_full.xids, settle_full.outcomes) as r(id, xid, outcome)
+        cross join lateral (
+            -- Not "=", see settle_plain.
+            select from pgconductor.executions e
+            where e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
+            for update) e
+        where r.outcome = 'failed';
+    end if;
+
     with asked as materialized (
         -- again: it stays, to be run later. wait: milliseconds until then.
         select e.id, e.ready_xid, r.outcome, r.result, r.error, r.took_ms,
@@ -19,7 +30,6 @@ begin
         from unnest(settle_full.ids, settle_full.xids, settle_full.outcomes, settle_full.results, settle_full.errors,
             settle_full.retries, settle_full.after_ms, settle_full.took_ms)
             as r(id, xid, outcome, result, error, retry, after_ms, took_ms)
-        -- Not "=", see settle_plain.
         join pgconductor.executions e on e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
         -- Left: an execution ends even if somebody has removed its task by hand.
         left join pgconductor.tasks t on t.name = e.task

@@ -11,7 +11,7 @@ import pytest
 from conftest import install, psql, start_cluster
 from test_sql_history import *  # noqa: F401,F403
 from test_sql_logs import *  # noqa: F401,F403
-from test_sql_steps import *  # noqa: F401,F403
+from test_sql_suspend import *  # noqa: F401,F403
 
 SCHEMAS = os.path.join(os.path.dirname(__file__), "schemas")
 
