@@ -19,7 +19,7 @@ begin
         update pgconductor.steps s
         set due_at = null
         from due d
-        where s.execution between d.execution and d.execution and s.key = d.key
+        where s.execution = any (array[d.execution]) and s.key = any (array[d.key])
         returning s.execution, s.key, s.error
     ), stopped as (
         -- It belongs to its owner, who is told.
@@ -28,7 +28,7 @@ begin
         from over o
         cross join lateral (
             select x.id, x.shard from pgconductor.executions x
-            where x.parent between o.execution and o.execution and x.parent_key = o.key
+            where x.parent = o.execution and x.parent_key = o.key
             order by x.parent, x.parent_key
         ) c
         join pgconductor.shards h on h.id = c.shard

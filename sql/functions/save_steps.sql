@@ -40,7 +40,8 @@ begin
             from unnest(save_steps.ids, save_steps.xids, save_steps.keys) with ordinality as u(id, xid, key, pos)
         ) r
         left join pgconductor.executions e on e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
-        left join pgconductor.steps s on s.execution between r.id and r.id and s.key = r.key
+        -- See take_wakes.
+        left join pgconductor.steps s on s.execution = any (array[r.id]) and s.key = any (array[r.key])
         order by r.pos);
 end
 $$;

@@ -71,7 +71,8 @@ begin
                 with ordinality as u(run, key, timer_ms, task, queue, payload, priority, timeout_ms, pos)
             where free[u.run]
         ) g
-        left join pgconductor.steps s on s.execution between ids[g.run] and ids[g.run] and s.key = g.key
+        -- See take_wakes.
+        left join pgconductor.steps s on s.execution = any (array[ids[g.run]]) and s.key = any (array[g.key])
         left join pgconductor.tasks t on t.name = g.task
         left join pgconductor.queues q on q.name = coalesce(g.queue, t.queue) and t.name is not null
         where g.nth = 1
@@ -92,7 +93,7 @@ begin
         set due_at = j.due_at, result = null,
             error = json_build_object('code', 'timeout', 'message', 'not finished in time')
         from judged j
-        where j.known and j.due_at < j.had and s.execution between j.id and j.id and s.key = j.key
+        where j.known and j.due_at < j.had and s.execution = any (array[j.id]) and s.key = any (array[j.key])
     ), child as (
         insert into pgconductor.executions (created_at, run_at, shard, lane, priority, queue, task, payload, expires_at,
             parent, parent_key)

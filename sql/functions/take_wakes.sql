@@ -14,9 +14,10 @@ begin
         select r.pos, w.shard, w.xid, w.id, w.execution, w.key, w.result, w.error, e.shard as home,
             e.shard is null or e.shard <> w.shard or l.id is not null as free,
             e.shard = w.shard and l.id is not null as held
+        -- Not "=", see settle_plain; and not "between" for several columns, of which only the first would bound
+        -- the walk.
         from unnest(take_wakes.shards, take_wakes.xids, take_wakes.ids) with ordinality as r(shard, xid, id, pos)
-        join pgconductor.wakes w on w.shard between r.shard and r.shard and w.xid = r.xid and w.id = r.id
-        -- Not "=", see settle_plain.
+        join pgconductor.wakes w on w.shard = any (array[r.shard]) and w.xid = any (array[r.xid]) and w.id = any (array[r.id])
         left join pgconductor.executions e on e.id between w.execution and w.execution
         left join lateral (
             select x.id from pgconductor.executions x
@@ -26,7 +27,7 @@ begin
     ), taken as (
         delete from pgconductor.wakes w
         using wake d
-        where d.free and w.shard between d.shard and d.shard and w.xid = d.xid and w.id = d.id
+        where d.free and w.shard = any (array[d.shard]) and w.xid = any (array[d.xid]) and w.id = any (array[d.id])
     ), handed_on as (
         -- It was moved after it had been looked up.
         insert into pgconductor.wakes (execution, shard, key, result, error)
@@ -38,7 +39,8 @@ begin
         update pgconductor.steps s
         set due_at = null, result = d.result, error = d.error
         from wake d
-        where d.held and d.key is not null and s.execution between d.execution and d.execution and s.key = d.key
+        where d.held and d.key is not null
+            and s.execution = any (array[d.execution]) and s.key = any (array[d.key])
             -- A wait that has ended stays as it is. Not "is not null": that would allow an index in which all waits of
             -- one execution are read for each.
             and coalesce(s.due_at, '-infinity') > '-infinity'
