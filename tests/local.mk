@@ -14,6 +14,7 @@ integration_tests = \
 	tests/integration/test_cli_executions.py \
 	tests/integration/test_cli_list.py \
 	tests/integration/test_cli_top.py \
+	tests/integration/test_durable_c.py \
 	tests/integration/test_engine_reading.py \
 	tests/integration/test_fault_chaos.py \
 	tests/integration/test_fault_commit.py \
@@ -52,7 +53,8 @@ integration_tests = \
 	tests/integration/test_worker_handlers.py \
 	tests/integration/test_worker_oneshot.py \
 	tests/integration/test_worker_pools.py \
-	tests/integration/test_worker_soak.py
+	tests/integration/test_worker_soak.py \
+	tests/integration/test_worker_steps.py
 
 source_checks = \
 	tests/check-docs.sh \
@@ -78,12 +80,18 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 
 # The tasks of docs/conform.md on libpgconductor, for test_conform.py.
 if HAVE_JANSSON
-check_PROGRAMS += tests/support/conform_c
+check_PROGRAMS += tests/support/conform_c tests/support/durable_c
 endif
 tests_support_conform_c_SOURCES = tests/support/conform_c.c
 tests_support_conform_c_CPPFLAGS = -I$(top_srcdir)/proto/c
 tests_support_conform_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_support_conform_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
+
+# Executions that last, for test_durable_c.py.
+tests_support_durable_c_SOURCES = tests/support/durable_c.c
+tests_support_durable_c_CPPFLAGS = -I$(top_srcdir)/proto/c
+tests_support_durable_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_support_durable_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
 
 # make bench: the figures, with their targets. make bench ROWS="drain latency" for some of them.
 bench_programs = tests/bench/ceiling tests/bench/forkloop tests/bench/latency tests/bench/noop_handler
