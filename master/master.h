@@ -183,7 +183,8 @@ struct shard {
 	uint64_t	 epoch;		/* 0: never owned */
 	uint32_t	 generation;	/* answers to questions of an older one are void */
 	uint64_t	 floor;		/* where the last taking began */
-	uint64_t	 note_below;	/* runs made ready before it are noted before they are dispatched, as repetitions are */
+	uint64_t	 note_below;	/* runs made ready before it may have been cut off: they are noted before they are
+					 * dispatched, as repetitions are, and may have saved steps */
 	size_t		 active;	/* runs in memory but for lingering ones */
 	int64_t		 deadline_ms;	/* of giving up, or of trying to lock again what was ours */
 	int64_t		 keep_until_ms;	/* it is not given up before */
@@ -476,8 +477,8 @@ void	resume_init(struct master *);
 void	resume_free(struct master *);
 /* Looks for wakes now, or as soon as the look under way is answered. */
 void	resume_poll(struct master *);
-/* The same, but not every time. */
-void	resume_tick(struct master *, bool asleep);
+/* The same, but not every time; told: this node is told of most. */
+void	resume_tick(struct master *, bool told);
 /* Wakes are likely to come soon. */
 void	resume_expect(struct master *);
 bool	resume_busy(const struct master *);

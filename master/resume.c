@@ -19,7 +19,11 @@
 #define READ_MAX	1000		/* of a shard at a time */
 #define TAKE_MAX	2000
 #define FOUND_MAX	20000		/* found and not taken: no more are read */
-#define EVERY_MS	50		/* without a reason */
+/* Without a reason: while nobody would tell, and otherwise. */
+#define EVERY_MS	50
+#define TOLD_MS		5000
+/* Who began before it was to be told is soon done. */
+#define UNTOLD_MS	500
 #define EXPECT_MS	2000
 #define RETRY_MS	150
 
@@ -60,6 +64,7 @@ struct resume {
 	struct takinglist takings;
 	size_t		 found_n;	/* in all of them */
 	int64_t		 polled_ms, expect_until_ms;
+	int64_t		 untold_ms;	/* when last nobody would have told */
 	struct event	*retry;
 };
 
@@ -214,11 +219,14 @@ resume_poll(struct master *m)
 }
 
 void
-resume_tick(struct master *m, bool asleep)
+resume_tick(struct master *m, bool told)
 {
+	struct resume *st = m->resume;
 	int64_t now = clock_ms();
 
-	if (asleep || now < m->resume->expect_until_ms || now - m->resume->polled_ms >= EVERY_MS)
+	if (!told)
+		st->untold_ms = now;
+	if (now < st->expect_until_ms || now - st->polled_ms >= (now - st->untold_ms < UNTOLD_MS ? EVERY_MS : TOLD_MS))
 		resume_poll(m);
 }
 

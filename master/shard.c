@@ -179,9 +179,13 @@ taken(const struct db_answer *a, void *arg)
 			    s->queue->name, s->id);
 			run_each(m, drop_run, s);
 		}
+		/* What a former owner left does not change by our taking it once more. */
+		if (db_bool(a, i, 3))
+			s->note_below = db_xid8(a, i, 4);
+		else if (s->epoch != epoch)
+			s->note_below = 0;
 		s->epoch = epoch;
 		s->floor = db_xid8(a, i, 2);
-		s->note_below = db_bool(a, i, 3) ? db_xid8(a, i, 4) : 0;
 		shard_lane(m, s, 0);
 		TAILQ_FOREACH(l, &s->queue->lanes, link) {
 			if (l->shard != s)
@@ -423,13 +427,15 @@ release_idle(struct master *m)
 		if (s->state != SHARD_GIVING || s->active != 0)
 			continue;
 		set_state(s, SHARD_RELEASING);
-		floors_add(m, &f, s);
+		/* Runs that were cut off and not looked at yet: the next owner is to find this one ended, and be careful. */
+		if (shard_floor(m, s) >= s->note_below)
+			floors_add(m, &f, s);
 		param_array_int4(&ids, shards, s->id);
 	}
-	if (f.n != 0) {
+	if (f.n != 0)
 		db_call(m->writer, &stmt_release, &f.p, NULL, NULL);
+	if (ids.count[shards] != 0)
 		db_call(m->writer, &stmt_unlock, &ids, unlocked, m);
-	}
 	params_free(&f.p);
 	params_free(&ids);
 }

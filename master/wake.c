@@ -337,7 +337,8 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	/* Woken by the clock alone for a delayed row: the poll follows its promotion. */
 	if (w->state != ASLEEP || w->due_ms > now)
 		reader_poll(m);
-	resume_tick(m, w->state == ASLEEP && w->due_ms > now);
+	/* From the moment the sleep lock is asked for, whoever writes a wake tells. */
+	resume_tick(m, w->state != AWAKE);
 	if (w->due_ms <= now)
 		w->due_ms = INT64_MAX;
 	/* Nothing is owned, or there is no connection: there is nothing to be quick about. */

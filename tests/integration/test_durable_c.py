@@ -11,7 +11,7 @@ import signal
 import pytest
 
 from support import paths, processes
-from support.engine import invoke, value, wait_finished
+from support.engine import backend, invoke, value, wait_finished
 from support.server import run_cli
 from support.wait import wait_for
 
@@ -122,6 +122,30 @@ def test_kills_in_the_middle_of_steps(start, db, ledger, victim):
             assert total == 780
         else:
             assert error["code"] == "crash"
+    assert_no_acknowledged_step_again(ledger)
+
+
+@pytest.mark.parametrize("between", ["release", "reconnect"])
+def test_steps_of_a_dead_node_outlast_another_owner(start, db, ledger, between):
+    """Who takes over from it, and does not come to run what was cut off, still knows that there may be steps; or leaves
+    its shards so that the next one does."""
+    one = start()
+    job = invoke(db, "steps", '{"n": 300}')
+    wait_for(lambda: len(ledger.entries("ok", job)) > 20, 20, "steps are saved")
+    one.kill9()
+    assert value(db, "select journal from pgconductor.executions where id = %s", job) is None
+    block = invoke(db, "loop", "null", priority=9)
+    two = start(processes=1, concurrency=1)
+    wait_for(lambda: ledger.entries("loop", block), 20, "the other node is busy")
+    if between == "release":
+        # It owns all shards, also the one with what it has not looked at.
+        assert two.stop() == 0
+        start()
+    else:
+        db.execute("select pg_terminate_backend(%s)", (backend(db, "writer"),))
+        two.wait_log("writer connection is back", 20)
+    assert value(db, "select pgconductor.cancel(%s)", block)
+    assert wait_finished(db, job, timeout=30)[1] == 44850
     assert_no_acknowledged_step_again(ledger)
 
 
