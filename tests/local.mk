@@ -15,6 +15,7 @@ integration_tests = \
 	tests/integration/test_cli_list.py \
 	tests/integration/test_cli_top.py \
 	tests/integration/test_durable_c.py \
+	tests/integration/test_durable_kills.py \
 	tests/integration/test_engine_reading.py \
 	tests/integration/test_fault_chaos.py \
 	tests/integration/test_fault_commit.py \

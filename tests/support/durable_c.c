@@ -13,6 +13,7 @@
  *	twice   null                            one key for two steps
  *	loop    null                            until it is stopped at a checkpoint, telling its progress
  *	cancel  {"id"}, start {"task", "payload"}   by a call
+ *	flow    {"mark"}                        20 steps, 3 sleeps between them and 5 children; returns [sum of all]
  *	hang    null                            stops its process; enters "hang"
  *	far     as leaf, in queue other
  */
@@ -322,6 +323,34 @@ start(struct pgc_run *run, void *arg)
 }
 
 static int
+flow(struct pgc_run *run, void *arg)
+{
+	struct pgc_child children[5];
+	char numbers[5][32];
+	long sum = 0;
+
+	(void)arg;
+	for (long i = 0; i < 20; i++) {
+		long value = one_step(run, i, 0, 0);
+
+		if (value == -1 || (i % 5 == 4 && i < 19 && pgc_sleep(run, NULL, 5 + i) != 0))
+			return PGC_OVER;
+		sum += value;
+	}
+	for (int i = 0; i < 5; i++) {
+		snprintf(numbers[i], sizeof(numbers[i]), "{\"value\":%d}", 1000 * (i + 1));
+		children[i] = (struct pgc_child)PGC_CHILD;
+		children[i].task = i < 3 ? "leaf" : "far";
+		children[i].payload = numbers[i];
+	}
+	if (pgc_invoke_all(run, children, 5) != 0)
+		return PGC_OVER;
+	for (int i = 0; i < 5; i++)
+		sum += children[i].result != NULL ? strtol(children[i].result, NULL, 10) : -1000000;
+	return done_json(run, json_integer(sum));
+}
+
+static int
 hang(struct pgc_run *run, void *arg)
 {
 	(void)arg;
@@ -336,9 +365,11 @@ main(int argc, char **argv)
 	static const struct { const char *name; pgc_task_fn *fn; } tasks[] = {
 		{ "steps", steps }, { "sleep", sleeps }, { "parent", parent }, { "many", many }, { "leaf", leaf }, { "tree", tree },
 		{ "twice", twice }, { "loop", loop }, { "cancel", cancel }, { "start", start }, { "hang", hang },
+		{ "flow", flow },
 	};
 	const char *options = getenv("DURABLE_OPTIONS"), *concurrency = getenv("DURABLE_CONCURRENCY");
 	struct pgc *c = pgc_new();
+	int status;
 
 	for (size_t i = 0; i < sizeof(tasks) / sizeof(tasks[0]); i++)
 		pgc_task_with(c, tasks[i].name, NULL, options, tasks[i].fn, NULL);
@@ -348,5 +379,7 @@ main(int argc, char **argv)
 		pgc_set_credit(c, (unsigned)atoi(concurrency));
 	if (getenv("DURABLE_BEAT") != NULL)
 		pgc_set_beat(c, (unsigned)atoi(getenv("DURABLE_BEAT")));
-	return pgc_serve(c, argc, argv);
+	status = pgc_serve(c, argc, argv);
+	pgc_free(c);
+	return status;
 }
