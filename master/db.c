@@ -347,6 +347,9 @@ answer(struct db *db, struct call *c, const PGresult *res)
 		a.outcome = DB_ERROR;
 		a.sqlstate = state != NULL ? state : "XX000";
 		a.message = message = one_line(PQresultErrorMessage(res));
+		a.primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+		if (a.primary == NULL)
+			a.primary = message;
 	}
 	if (c->cb != NULL) {
 		db->depth++;

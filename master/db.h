@@ -31,6 +31,7 @@ struct db_answer {
 	enum db_outcome	 outcome;
 	const char	*sqlstate;	/* DB_ERROR: five characters */
 	const char	*message;	/* DB_ERROR, DB_LOST: one line */
+	const char	*primary;	/* DB_ERROR: without what belongs to it */
 	int		 rows;		/* DB_OK */
 	const struct pg_result *res;
 };

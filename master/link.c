@@ -5,7 +5,9 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "common/crash.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/peer.h"
@@ -67,6 +69,14 @@ add_member(struct buf *b, const char *key, struct pstr value)
 	json_quote(b, value.p, value.len);
 }
 
+/* It was not an attempt's time that ended, but that of all of them. */
+static bool
+over(const struct run *r, const struct msg_fail *fail)
+{
+	return r->expires_ms != 0 && clock_ms() >= r->expires_ms && fail->code.len == 7 &&
+	    memcmp(fail->code.p, "timeout", 7) == 0;
+}
+
 static void
 on_fail(struct master *m, struct queue *q)
 {
@@ -94,10 +104,82 @@ on_fail(struct master *m, struct queue *q)
 		buf_add(&error, fail.data.p, fail.data.len);
 	}
 	buf_addstr(&error, "}");
-	retry = !fail.has_retry || fail.retry;
+	retry = (!fail.has_retry || fail.retry) && !over(r, &fail);
 	outcome(m, r, OUTCOME_FAILED, (const char *)buf_ptr(&error), error.len, retry,
 	    fail.has_after_ms && fail.after_ms < INT64_MAX ? (int64_t)fail.after_ms : -1);
 	buf_free(&error);
+}
+
+static void
+on_suspend(struct master *m, struct queue *q, const uint8_t *body, size_t len)
+{
+	struct run *r = sent_run(m, q, msg.exec);
+	struct msg_suspend suspend;
+	const char *why;
+
+	if (msg_suspend_decode(&msg, &suspend, &why) == -1) {
+		protocol_error(q, why);
+		return;
+	}
+	crash_point("suspend_received");
+	if (r != NULL)
+		outcome(m, r, OUTCOME_SUSPENDED, (const char *)body, len, true, -1);
+}
+
+static void
+on_step(struct master *m, struct queue *q)
+{
+	struct run *r = sent_run(m, q, msg.exec);
+	struct msg_step step;
+	const char *why;
+
+	if (msg_step_decode(&msg, &step, &why) == -1) {
+		protocol_error(q, why);
+		return;
+	}
+	crash_point("step_received");
+	/* It is told to stop already if it is not this node's any more. */
+	if (r != NULL && r->shard != NULL && !r->dropped && r->doom == NULL)
+		steps_add(m, r, &step);
+}
+
+static void
+on_call(struct master *m, struct queue *q)
+{
+	struct run *r = sent_run(m, q, msg.exec);
+	struct msg_call call;
+	const char *why;
+
+	if (msg_call_decode(&msg, &call, &why) == -1)
+		protocol_error(q, why);
+	else if (r != NULL && r->shard != NULL && !r->dropped)
+		calls_add(m, r, &call);
+}
+
+static void
+on_progress(struct master *m, struct queue *q)
+{
+	struct run *r = sent_run(m, q, msg.exec);
+	struct msg_progress progress;
+	const char *why;
+
+	if (msg_progress_decode(&msg, &progress, &why) == -1)
+		protocol_error(q, why);
+	else if (r != NULL && r->shard != NULL && !r->dropped)
+		note_progress(m, r, &progress);
+}
+
+static void
+on_journal(struct master *m, struct queue *q)
+{
+	struct run *r = sent_run(m, q, msg.exec);
+	struct msg_journal journal;
+	const char *why;
+
+	if (msg_journal_decode(&msg, &journal, &why) == -1)
+		protocol_error(q, why);
+	else if (r != NULL && r->shard != NULL && !r->dropped)
+		fetch_more(m, r);
 }
 
 static void
@@ -249,6 +331,21 @@ on_frame(struct peer *peer, const uint8_t *body, size_t len, void *arg)
 	case MSG_FAIL:
 		on_fail(m, q);
 		break;
+	case MSG_SUSPEND:
+		on_suspend(m, q, body, len);
+		break;
+	case MSG_STEP:
+		on_step(m, q);
+		break;
+	case MSG_CALL:
+		on_call(m, q);
+		break;
+	case MSG_PROGRESS:
+		on_progress(m, q);
+		break;
+	case MSG_JOURNAL:
+		on_journal(m, q);
+		break;
 	case MSG_LOG:
 		on_log(m, q);
 		break;
@@ -281,6 +378,8 @@ on_drained(struct peer *peer, void *arg)
 	struct queue *q = arg;
 
 	(void)peer;
+	steps_flush(q->master);
+	calls_flush(q->master);
 	settle_flush(q->master);
 	queue_dispatch(q->master, q);
 }

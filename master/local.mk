@@ -1,8 +1,10 @@
 # The master: owns PostgreSQL and the workers.
 noinst_LTLIBRARIES += libmaster.la
 libmaster_la_SOURCES = \
+	master/calls.c \
 	master/clock.h \
 	master/db.c master/db.h \
+	master/fetch.c \
 	master/health.c \
 	master/lane.c \
 	master/lines.c \
@@ -15,10 +17,14 @@ libmaster_la_SOURCES = \
 	master/reader.c \
 	master/report.c \
 	master/resolve.c master/resolve.h \
+	master/resume.c \
 	master/run.c \
 	master/server.c master/server.h \
 	master/settle.c \
 	master/shard.c \
+	master/snapshot.c \
+	master/steps.c \
+	master/suspend.c \
 	master/task.c \
 	master/upkeep.c \
 	master/wake.c \

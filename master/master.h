@@ -6,9 +6,14 @@
  *	shard.c		ownership: locking, taking, giving up
  *	lane.c		the ordered parts of a shard: cursor, late list
  *	reader.c	reading ready runs: cursors, late lists
+ *	snapshot.c	what a poll saw
  *	run.c		the runs in memory, found by exec and by (id, ready_xid)
  *	queue.c		buffers and dispatch
+ *	fetch.c		what a run needs before it is sent: a large payload, saved steps
  *	settle.c	writing outcomes;  note.c  the table `running`;  lines.c  what executions print
+ *	suspend.c	what runs wait for
+ *	steps.c		saving steps;  calls.c  what handlers ask for on the way
+ *	resume.c	wakes: telling executions what they waited for
  *	wake.c		when to poll, and going to sleep
  *	task.c		what the tasks table says; declaring and serving
  *	worker.c	worker processes;  link.c  their messages
@@ -53,6 +58,9 @@ enum run_state {
 	RUN_LINGERING	/* settled; a poll under way may still show it */
 };
 
+/* The text is a result; an error; nothing; the body of SUSPEND, or nothing if it is just to be run again. */
+enum outcome_kind { OUTCOME_COMPLETED, OUTCOME_FAILED, OUTCOME_DEFERRED, OUTCOME_SUSPENDED };
+
 struct task;
 
 struct run {
@@ -64,6 +72,12 @@ struct run {
 	bool		 dropped;	/* its row is not ours any more: the outcome is ignored */
 	bool		 large;		/* its payload is fetched when it is dispatched */
 	bool		 gap;		/* the last line it gave was dropped */
+	bool		 child;		/* another execution may wait for it */
+	bool		 journal;	/* may have saved steps, which are read before it is sent */
+	bool		 complete;	/* that was done for this dispatch */
+	bool		 wrote;		/* has saved steps, or made calls, in this run */
+	bool		 unsure;	/* whether one of them was committed is not known: the connection went */
+	bool		 asking;	/* more of its steps are being read */
 	uint32_t	 attempt;	/* of this run: 1 for the first */
 	uint32_t	 lines;		/* taken of it */
 	uint64_t	 lot;		/* of lines, that the last one is in */
@@ -75,6 +89,12 @@ struct run {
 	struct shard	*shard;		/* NULL once it was lost */
 	struct lane	*lane;		/* of that shard */
 	size_t		 payload_len;	/* of a large one */
+	int64_t		 expires_ms;	/* when it must have ended; 0: no limit */
+	int64_t		 journal_pos;	/* up to which steps were sent */
+	uint32_t	 writing;	/* steps and calls on their way to the database: its outcome waits for them */
+	uint32_t	 progress;	/* its place, from 1, among what is to be noted; 0: none */
+	struct held	*held;		/* that outcome */
+	char		*doom;		/* an error, as JSON: whatever comes of it, it has failed with this for good */
 	uint8_t		*frame;		/* RUN, length prefix and all */
 	size_t		 frame_len;
 	char		*event, *metadata;	/* of a large one, until its frame is made */
@@ -104,6 +124,19 @@ void	run_cancelled(struct master *, struct run *);
 void	run_put_back(struct master *, struct run *);
 void	run_frame(struct master *, struct run *, const char *payload, size_t payload_len, const char *event,
 	    const char *metadata, size_t metadata_len);
+struct msg_saved;
+/* The frame anew, with these steps, and the time that is left now. */
+void	run_refit(struct master *, struct run *, struct msg_saved *steps, size_t n, bool more);
+/*
+ * Something that it asked for is being written: its outcome waits until run_written() was called as often. Until then
+ * nothing but its exec is to be remembered: it may be gone.
+ */
+void	run_writing(struct run *);
+void	run_written(struct master *, struct run *);
+/* For settle.c: what comes of it, once all is written. */
+void	run_hold(struct run *, enum outcome_kind, const char *text, size_t len, bool retry, int64_t after_ms);
+/* It is to stop, and has failed with this code for good. */
+void	run_doom(struct master *, struct run *, const char *code, const char *message);
 
 struct run_table {
 	struct run	**slots;	/* by exec & RUN_SLOT_MASK */
@@ -150,11 +183,13 @@ struct shard {
 	uint64_t	 epoch;		/* 0: never owned */
 	uint32_t	 generation;	/* answers to questions of an older one are void */
 	uint64_t	 floor;		/* where the last taking began */
-	uint64_t	 note_below;	/* runs made ready before it are noted before they are dispatched, as repetitions are */
+	uint64_t	 note_below;	/* runs made ready before it may have been cut off: they are noted before they are
+					 * dispatched, as repetitions are, and may have saved steps */
 	size_t		 active;	/* runs in memory but for lingering ones */
 	int64_t		 deadline_ms;	/* of giving up, or of trying to lock again what was ours */
 	int64_t		 keep_until_ms;	/* it is not given up before */
 	bool		 moved;		/* what runs of it was taken along, as far as that was possible */
+	struct lane	 wakes;		/* read as a lane is; in no list */
 };
 
 TAILQ_HEAD(shardlist, shard);
@@ -325,6 +360,11 @@ struct snapshot {
 	size_t		 xip_n, xip_cap;
 };
 
+/* snapshot.c */
+bool	snapshot_parse(struct snapshot *, const char *text);
+/* It shows this transaction in progress, or to come. */
+bool	snapshot_shows(const struct snapshot *, uint64_t xid);
+
 struct poll_entry {
 	int32_t		 shard;
 	uint32_t	 generation;
@@ -349,8 +389,7 @@ struct reader {
 	size_t		 n, cap;
 	struct params	 params;
 	struct params	 unserved;
-	struct params	 fetch;
-	struct run_list	*fetching, *parking;
+	struct run_list	*parking;
 	struct snapshot	 snapshot;
 	struct runlist	 lingering;
 	size_t		 found;		/* new rows of the poll being read */
@@ -364,12 +403,24 @@ void	reader_free(struct master *);
 void	reader_poll(struct master *);
 void	reader_linger(struct master *, struct run *);
 void	reader_cancelled(struct master *, uint64_t id, uint64_t xid);
-void	reader_fetch(struct master *, struct run *);
-void	reader_fetch_flush(struct master *);
+/* The reader, and the writer it belongs to, are as they should be. */
+bool	reader_may_poll(const struct master *);
+/* A question about runs: the list is made with its first two parameters. */
+void	run_list_add(struct master *, struct run_list **, struct params *, const struct run *);
+void	run_list_free(struct run_list *);
+
+/* fetch.c */
+void	fetch_init(struct master *);
+void	fetch_free(struct master *);
+/* A dispatched run cannot be sent as it is. */
+bool	fetch_needed(const struct run *);
+/* It is sent when what it needs has come; after the last of several, fetch_flush. */
+void	fetch_run(struct master *, struct run *);
+void	fetch_flush(struct master *);
+/* Its handler asks for more of its steps. */
+void	fetch_more(struct master *, struct run *);
 
 /* ---- settling ---- */
-
-enum outcome_kind { OUTCOME_COMPLETED, OUTCOME_FAILED, OUTCOME_DEFERRED };
 
 struct outcome {
 	struct run	*run;
@@ -387,10 +438,56 @@ void	settle_init(struct master *);
 void	settle_free(struct master *);
 void	settle_add(struct master *, struct run *, enum outcome_kind, const char *text, size_t len, bool retry,
 	    int64_t after_ms);
+/* One that was held. */
+void	settle_release(struct master *, struct run *, enum outcome_kind, const char *text, size_t len, bool retry,
+	    int64_t after_ms);
 void	settle_flush(struct master *);
 bool	settle_idle(const struct master *);
 /* Too much waits to be written: no more may be started. */
 bool	settle_full(const struct master *);
+
+/* suspend.c */
+extern const struct db_stmt suspend_stmt;
+void	suspend_begin(struct params *);
+/* body: of the frame SUSPEND; len 0: it waits for nothing. */
+void	suspend_add(struct params *, const struct run *, const char *body, size_t len);
+
+/* ---- what runs write on their way ---- */
+
+/* steps.c */
+void	steps_init(struct master *);
+void	steps_free(struct master *);
+struct msg_step;
+void	steps_add(struct master *, struct run *, const struct msg_step *);
+void	steps_flush(struct master *);
+bool	steps_idle(const struct master *);
+
+/* calls.c */
+void	calls_init(struct master *);
+void	calls_free(struct master *);
+struct msg_call;
+void	calls_add(struct master *, struct run *, const struct msg_call *);
+void	calls_flush(struct master *);
+bool	calls_idle(const struct master *);
+
+/* ---- what executions wait for ---- */
+
+/* resume.c */
+void	resume_init(struct master *);
+void	resume_free(struct master *);
+/* Looks for wakes now, or as soon as the look under way is answered. */
+void	resume_poll(struct master *);
+/* The same, but not every time; told: this node is told of most. */
+void	resume_tick(struct master *, bool told);
+/* Wakes are likely to come soon. */
+void	resume_expect(struct master *);
+bool	resume_busy(const struct master *);
+/* None is found and not yet taken. */
+bool	resume_idle(const struct master *);
+/* The lowest transaction of a wake of this shard that was not taken, or may still come. */
+uint64_t resume_floor(const struct master *, const struct shard *);
+/* What was found and not taken of it is to be read again. */
+void	resume_forget(struct master *, struct shard *);
 
 /* ---- the table of what runs ---- */
 
@@ -405,6 +502,10 @@ void	note_old(struct master *);
 void	note_forget(struct master *, struct run *);
 /* Stops what was cancelled without this node having heard of it. */
 void	note_check(struct master *);
+struct msg_progress;
+/* How far a run is; written now and then. */
+void	note_progress(struct master *, struct run *, const struct msg_progress *);
+void	note_progress_flush(struct master *);
 
 /* ---- what executions print ---- */
 
@@ -435,6 +536,8 @@ void	wake_notified(struct master *);
  */
 void	wake_taken(struct master *, int ms);
 void	wake_polled(struct master *, size_t found);
+/* A look for wakes was answered. */
+void	wake_resumed(struct master *, size_t found);
 void	wake_sleeper_up(struct master *);
 void	wake_sleeper_down(struct master *);
 bool	wake_quiet(const struct master *);
@@ -491,7 +594,12 @@ void	server_worker_ended(struct master *, struct queue *);
 
 #define RELATIVES_MAX	16
 
+struct calls;
+struct fetch;
+struct held;
+struct resume;
 struct settle;
+struct steps;
 struct notes;
 struct lines;
 struct wake;
@@ -518,7 +626,11 @@ struct master {
 	struct task		*tasks[TASK_BUCKETS];
 	struct run_table	 runs;
 	struct reader		 reader;
+	struct fetch		*fetch;
 	struct settle		*settle;
+	struct steps		*steps;
+	struct calls		*calls;
+	struct resume		*resume;
 	struct notes		*notes;
 	struct lines		*lines;
 	struct wake		*wakes;

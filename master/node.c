@@ -148,6 +148,8 @@ attached(const struct db_answer *a, void *arg)
 	shard_writer_up(m);
 	task_serve(m);
 	n->balance_ms = 0;
+	steps_flush(m);
+	calls_flush(m);
 	settle_flush(m);
 }
 
@@ -420,6 +422,9 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	if (node_may_write(m)) {
 		shard_tick(m);
 		note_old(m);
+		note_progress_flush(m);
+		steps_flush(m);
+		calls_flush(m);
 		/* One look ends a writer that is stuck, the next one takes its shards: both within the timeout. */
 		if (!m->stopping && due(&n->balance_ms, now, m->takeover_ms / 4 < BALANCE_MS ? m->takeover_ms / 4 : BALANCE_MS))
 			shard_balance(m);

@@ -7,22 +7,38 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "common/utf8.h"
 #include "common/xmalloc.h"
 #include "master/master.h"
+#include "proto/messages.h"
 
 /* Runs that last this long stand in `running`. */
 #define NOTE_AFTER_MS	1000
+/* Of what a run says of its progress. */
+#define NOTE_BYTES	1000
 
 static const struct db_stmt stmt_note = { "note_running",
 	"select pgconductor.note_running($1::bigint[], $2::xid8[], $3::int[], $4::int[], $5::text[], $6::int[], $7::int, $8::int[])" };
 static const struct db_stmt stmt_forget = { "forget_running",
 	"select pgconductor.forget_running($1::bigint[], $2::xid8[])" };
 
+static const struct db_stmt stmt_progress = { "set_progress",
+	"select pgconductor.set_progress($1::bigint[], $2::xid8[], $3::int[], $4::text[])" };
+
 static const struct db_stmt stmt_gone = { "gone",
 	"select pos from pgconductor.gone($1::bigint[], $2::xid8[]) pos" };
 
+/* How far a run is. */
+struct progress {
+	uint64_t	 exec;
+	int		 percent;	/* -1: was not said */
+	char		*note;		/* NULL: likewise */
+};
+
 struct notes {
 	struct params	 note, forget;
+	struct progress	*progress;	/* what was said since that was written */
+	size_t		 progress_n, progress_cap;
 	uint64_t	*execs;		/* of the runs in note */
 	size_t		 n, cap;
 };
@@ -39,6 +55,9 @@ note_free(struct master *m)
 	params_free(&m->notes->note);
 	params_free(&m->notes->forget);
 	free(m->notes->execs);
+	for (size_t i = 0; i < m->notes->progress_n; i++)
+		free(m->notes->progress[i].note);
+	free(m->notes->progress);
 	free(m->notes);
 }
 
@@ -102,6 +121,7 @@ noted(const struct db_answer *a, void *arg)
 			run_put_back(m, r);
 		}
 	}
+	fetch_flush(m);
 	free(list->execs);
 	free(list);
 }
@@ -220,5 +240,77 @@ note_check(struct master *m)
 			asked->run[asked->n++].xid = r->xid;
 		}
 	db_call(m->control, &stmt_gone, &p, gone, asked);
+	params_free(&p);
+}
+
+/* ---- how far they are ---- */
+
+/* What was said last counts: of a run that speaks often no more is kept, or written, than of another. */
+void
+note_progress(struct master *m, struct run *r, const struct msg_progress *msg)
+{
+	struct notes *st = m->notes;
+	struct progress *p;
+
+	if (r->progress == 0) {
+		if (st->progress_n == st->progress_cap) {
+			st->progress_cap = st->progress_cap != 0 ? st->progress_cap * 2 : 64;
+			st->progress = xreallocarray(st->progress, st->progress_cap, sizeof(*st->progress));
+		}
+		st->progress[st->progress_n++] = (struct progress){ .exec = r->exec, .percent = -1 };
+		r->progress = (uint32_t)st->progress_n;
+	}
+	p = &st->progress[r->progress - 1];
+	if (msg->has_percent)
+		p->percent = msg->percent < 100 ? (int)msg->percent : 100;
+	if (msg->note.p != NULL) {
+		free(p->note);
+		p->note = xstrndup(msg->note.p, msg->note.len < NOTE_BYTES ? msg->note.len : utf8_span(msg->note.p, NOTE_BYTES));
+	}
+}
+
+static void
+add_progress(struct master *m, struct params *p, const struct progress *said, struct run *r)
+{
+	if (!r->noted)
+		note_run(m, r);
+	param_array_int8(p, 0, (int64_t)r->id);
+	param_array_xid8(p, 1, r->xid);
+	if (said->percent >= 0)
+		param_array_int4(p, 2, said->percent);
+	else
+		param_array_null(p, 2);
+	if (said->note != NULL)
+		param_array_text(p, 3, said->note, strlen(said->note));
+	else
+		param_array_null(p, 3);
+}
+
+void
+note_progress_flush(struct master *m)
+{
+	struct notes *st = m->notes;
+	struct params p;
+
+	if (st->progress_n == 0 || !node_may_write(m) || m->moving != 0)
+		return;
+	params_init(&p);
+	param_array(&p, PARAM_INT8);
+	param_array(&p, PARAM_XID8);
+	param_array(&p, PARAM_INT4);
+	param_array(&p, PARAM_TEXT);
+	for (size_t i = 0; i < st->progress_n; i++) {
+		struct run *r = run_by_exec(m, st->progress[i].exec);
+
+		if (r != NULL)
+			r->progress = 0;
+		if (r != NULL && r->state == RUN_SENT && r->shard != NULL && !r->dropped)
+			add_progress(m, &p, &st->progress[i], r);
+		free(st->progress[i].note);
+	}
+	st->progress_n = 0;
+	note_flush(m);
+	if (p.count[0] != 0)
+		db_call(m->writer, &stmt_progress, &p, NULL, NULL);
 	params_free(&p);
 }

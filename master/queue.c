@@ -280,6 +280,8 @@ send_run(struct master *m, struct queue *q, struct run *r)
 {
 	run_set_state(r, RUN_SENT);
 	r->sent_ms = clock_ms();
+	if (r->expires_ms != 0 && !r->journal)
+		run_refit(m, r, NULL, 0, false);
 	TAILQ_INSERT_TAIL(&q->sent, r, link);
 	buf_add(peer_out(q->worker.peer), r->frame, r->frame_len);
 	/* What was fetched for this dispatch is fetched again should there be another. */
@@ -288,10 +290,24 @@ send_run(struct master *m, struct queue *q, struct run *r)
 		r->frame = NULL;
 		r->frame_len = 0;
 	}
-	(void)m;
 }
 
-/* A dispatched run that had to wait for its payload or its note. */
+/* It may not be started any more: the time for all of its attempts is over. */
+static bool
+expired(struct master *m, struct run *r)
+{
+	static const char error[] = "{\"code\":\"timeout\",\"message\":\"the time it may take in all is over\"}";
+
+	if (r->expires_ms == 0 || r->expires_ms > clock_ms())
+		return false;
+	r->sent_ms = clock_ms();
+	report_failed(m, r, &(struct msg_fail){ .code = pstr("timeout"), .message = pstr("the time it may take in all is over"),
+	    .has_retry = true });
+	settle_add(m, r, OUTCOME_FAILED, error, sizeof(error) - 1, false, -1);
+	return true;
+}
+
+/* A dispatched run that had to wait for its payload, its steps or its note; after the last of several, fetch_flush. */
 void
 queue_send_later(struct master *m, struct run *r)
 {
@@ -302,9 +318,8 @@ queue_send_later(struct master *m, struct run *r)
 		run_put_back(m, r);
 		return;
 	}
-	if (r->frame == NULL) {
-		reader_fetch(m, r);
-		reader_fetch_flush(m);
+	if (fetch_needed(r)) {
+		fetch_run(m, r);
 		return;
 	}
 	send_run(m, q, r);
@@ -322,20 +337,24 @@ void
 queue_dispatch(struct master *m, struct queue *q)
 {
 	struct run *r;
-	bool sent = false;
+	bool sent = false, ended = false;
 
 	if (q->count == 0 || !node_may_dispatch(m) || settle_full(m))
 		goto out;
 	while (may_send(m, q) && (r = best(q)) != NULL) {
 		queue_unbuffer(m, r);
+		if (expired(m, r)) {
+			ended = true;
+			continue;
+		}
 		q->outstanding++;
 		q->pools[r->pool].slots--;
 		/* What may have ended a node before is written down first, to be counted should it end this one. */
 		if (!r->noted && (r->xid < r->shard->note_below || r->attempt > 1)) {
 			run_set_state(r, RUN_NOTING);
 			note_run(m, r);
-		} else if (r->large) {
-			reader_fetch(m, r);
+		} else if (r->large || r->journal) {
+			fetch_run(m, r);
 		} else {
 			send_run(m, q, r);
 			sent = true;
@@ -343,8 +362,10 @@ queue_dispatch(struct master *m, struct queue *q)
 	}
 	if (sent)
 		peer_flush(q->worker.peer);
+	if (ended)
+		settle_flush(m);
 	note_flush(m);
-	reader_fetch_flush(m);
+	fetch_flush(m);
 out:
 	if (queue_hungry(q))
 		reader_poll(m);

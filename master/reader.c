@@ -15,16 +15,15 @@
 #include "master/master.h"
 
 static const struct db_stmt stmt_poll = { "poll",
-	"select entry, id, ready_xid, attempt, task, payload, payload_len, metadata, event, shard, lane"
+	"select entry, id, ready_xid, attempt, task, payload, payload_len, metadata, event, shard, lane, parent, journal,"
+	" expires_ms"
 	" from pgconductor.poll($1::int[], $2::int[], $3::int[], $4::xid8[], $5::bigint[], $6::xid8[], $7::int[])" };
-static const struct db_stmt stmt_fetch = { "fetch",
-	"select id, ready_xid, payload from pgconductor.fetch($1::bigint[], $2::xid8[])" };
 static const struct db_stmt stmt_rehome = { "rehome",
 	"select count(*) from pgconductor.rehome($1::bigint[], $2::xid8[], $3::int)" };
 static const struct db_stmt stmt_park = { "park", "select unnest(pgconductor.park($1::bigint[], $2::xid8[], $3::text))" };
 
 enum { COL_ENTRY, COL_ID, COL_XID, COL_ATTEMPT, COL_TASK, COL_PAYLOAD, COL_LENGTH, COL_METADATA, COL_EVENT, COL_SHARD,
-	COL_LANE };
+	COL_LANE, COL_PARENT, COL_JOURNAL, COL_EXPIRES };
 
 enum { P_OWNED, P_SHARDS, P_LANES, P_XIDS, P_IDS, P_UNTILS, P_LIMITS };
 
@@ -36,7 +35,6 @@ reader_init(struct master *m)
 {
 	params_init(&m->reader.params);
 	params_init(&m->reader.unserved);
-	params_init(&m->reader.fetch);
 	buf_init(&m->reader.scratch);
 	TAILQ_INIT(&m->reader.lingering);
 }
@@ -46,59 +44,9 @@ reader_free(struct master *m)
 {
 	params_free(&m->reader.params);
 	params_free(&m->reader.unserved);
-	params_free(&m->reader.fetch);
 	buf_free(&m->reader.scratch);
 	free(m->reader.entries);
 	free(m->reader.snapshot.xip);
-}
-
-/* ---- the snapshot ---- */
-
-/* "xmin:xmax:xip,xip,…", ascending. */
-static bool
-parse_snapshot(struct snapshot *s, const char *text)
-{
-	char *end;
-
-	s->xmin = strtoull(text, &end, 10);
-	if (*end != ':')
-		return false;
-	s->xmax = strtoull(end + 1, &end, 10);
-	if (*end != ':')
-		return false;
-	s->xip_n = 0;
-	for (const char *p = end + 1; *p != '\0'; p = *end == ',' ? end + 1 : end) {
-		if (s->xip_n == s->xip_cap) {
-			s->xip_cap = s->xip_cap != 0 ? s->xip_cap * 2 : 64;
-			s->xip = xreallocarray(s->xip, s->xip_cap, sizeof(*s->xip));
-		}
-		s->xip[s->xip_n++] = strtoull(p, &end, 10);
-		if (end == p)
-			return false;
-	}
-	return true;
-}
-
-static bool
-in_progress(const struct snapshot *s, uint64_t xid)
-{
-	size_t low = 0, high = s->xip_n;
-
-	if (xid < s->xmin)
-		return false;
-	if (xid >= s->xmax)
-		return true;
-	while (low < high) {
-		size_t mid = (low + high) / 2;
-
-		if (s->xip[mid] == xid)
-			return true;
-		if (s->xip[mid] < xid)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return false;
 }
 
 /* ---- asking ---- */
@@ -126,7 +74,7 @@ add_entry(struct reader *rd, const struct lane *l, uint64_t xid, uint64_t id, ui
 static bool
 wants_look(const struct reader *rd, const struct late *late)
 {
-	return !late->probed || !in_progress(&rd->snapshot, late->xid);
+	return !late->probed || !snapshot_shows(&rd->snapshot, late->xid);
 }
 
 static void
@@ -154,7 +102,7 @@ add_lane(struct reader *rd, struct lane *l, int room)
 
 static void	polled(const struct db_answer *, void *);
 
-static bool
+bool
 reader_may_poll(const struct master *m)
 {
 	return m->reader.checked && node_may_write(m) && !m->stopping && m->moving == 0 && db_ready(m->reader_db);
@@ -203,8 +151,8 @@ reader_poll(struct master *m)
 
 /* ---- what came ---- */
 
-static void
-list_add(struct master *m, struct run_list **list, struct params *p, const struct run *r)
+void
+run_list_add(struct master *m, struct run_list **list, struct params *p, const struct run *r)
 {
 	struct run_list *l = *list;
 
@@ -220,8 +168,8 @@ list_add(struct master *m, struct run_list **list, struct params *p, const struc
 	l->execs[l->n++] = r->exec;
 }
 
-static void
-list_free(struct run_list *l)
+void
+run_list_free(struct run_list *l)
 {
 	free(l->execs);
 	free(l);
@@ -260,7 +208,7 @@ parked(const struct db_answer *a, void *arg)
 			lane_rewind(r->lane, r->xid, r->id);
 		run_free(m, r);
 	}
-	list_free(list);
+	run_list_free(list);
 }
 
 /* Another node that serves their task gets them; what is left waits, parked, until somebody does. */
@@ -304,9 +252,14 @@ read_row(struct master *m, const struct db_answer *a, int row, struct lane *l, u
 	r->pool = task_pool(r->task, r->queue);
 	if (r->pool < 0) {
 		r->state = RUN_PARKING;
-		list_add(m, &m->reader.parking, &m->reader.unserved, r);
+		run_list_add(m, &m->reader.parking, &m->reader.unserved, r);
 		return;
 	}
+	r->child = !db_null(a, row, COL_PARENT);
+	/* What a node saved that was cut off is known to nobody but the steps themselves. */
+	r->journal = !db_null(a, row, COL_JOURNAL) || xid < l->shard->note_below;
+	if (!db_null(a, row, COL_EXPIRES))
+		r->expires_ms = clock_ms() + db_int8(a, row, COL_EXPIRES);
 	r->large = db_null(a, row, COL_PAYLOAD);
 	if (r->large) {
 		r->payload_len = (size_t)db_int4(a, row, COL_LENGTH);
@@ -371,7 +324,7 @@ advance(struct master *m, const struct poll_entry *e)
 		late = late_find(l, e->xid);
 		if (late == NULL)
 			return;
-		if (e->rows < e->limit && !in_progress(s, e->xid))
+		if (e->rows < e->limit && !snapshot_shows(s, e->xid))
 			late_remove(l, late);
 		else if (e->rows != 0)
 			late->last_id = e->last_id;
@@ -416,7 +369,7 @@ read_answer(struct master *m, const struct db_answer *a)
 	int row, last = 0;
 
 	for (row = 0; row < a->rows; row++)
-		if (db_int4(a, row, COL_ENTRY) == 0 && !parse_snapshot(&rd->snapshot, db_text(a, row, COL_TASK, NULL)))
+		if (db_int4(a, row, COL_ENTRY) == 0 && !snapshot_parse(&rd->snapshot, db_text(a, row, COL_TASK, NULL)))
 			fatalx("poll: a snapshot of an unknown form: %s", db_text(a, row, COL_TASK, NULL));
 	for (row = 0; row < a->rows;) {
 		int entry = db_int4(a, row, COL_ENTRY);
@@ -461,7 +414,7 @@ late_has_ended(struct master *m)
 			if (!shard_readable(m, l->shard) || queue_lane_room(q, l, &ahead) == 0)
 				continue;
 			for (size_t i = 0; i < l->late_n; i++)
-				if (!in_progress(&m->reader.snapshot, l->late[i].xid))
+				if (!snapshot_shows(&m->reader.snapshot, l->late[i].xid))
 					return true;
 		}
 	}
@@ -540,68 +493,4 @@ reader_cancelled(struct master *m, uint64_t id, uint64_t xid)
 	r = run_new(m, id, xid);
 	run_set_state(r, RUN_LINGERING);
 	TAILQ_INSERT_TAIL(&m->reader.lingering, r, link);
-}
-
-/* ---- large payloads ---- */
-
-static void
-fetched(const struct db_answer *a, void *arg)
-{
-	struct run_list *list = arg;
-	struct master *m = list->master;
-
-	for (int i = 0; a->outcome == DB_OK && i < a->rows; i++) {
-		struct run *r = run_find(m, (uint64_t)db_int8(a, i, 0), db_xid8(a, i, 1));
-		size_t len;
-		const char *payload;
-
-		if (r == NULL || r->state != RUN_FETCHING || r->shard == NULL)
-			continue;
-		payload = db_text(a, i, 2, &len);
-		run_frame(m, r, payload, len, r->event, r->metadata, r->metadata != NULL ? strlen(r->metadata) : 0);
-	}
-	/* Without a payload the row is gone (cancelled), or the question was not answered: it does not run now. */
-	for (size_t i = 0; i < list->n; i++) {
-		struct run *r = run_by_exec(m, list->execs[i]);
-
-		if (r == NULL || r->state != RUN_FETCHING)
-			continue;
-		r->queue->fetching -= r->payload_len;
-		if (r->frame != NULL) {
-			queue_send_later(m, r);
-			continue;
-		}
-		queue_ended(m, r);
-		if (r->lane != NULL)
-			lane_rewind(r->lane, r->xid, r->id);
-		m->reader.again = true;
-		run_free(m, r);
-	}
-	list_free(list);
-}
-
-void
-reader_fetch(struct master *m, struct run *r)
-{
-	struct reader *rd = &m->reader;
-
-	run_set_state(r, RUN_FETCHING);
-	r->queue->fetching += r->payload_len;
-	list_add(m, &rd->fetching, &rd->fetch, r);
-	/* A few large ones at a time, so that an answer stays small. */
-	if (rd->fetching->n >= 4)
-		reader_fetch_flush(m);
-}
-
-void
-reader_fetch_flush(struct master *m)
-{
-	struct reader *rd = &m->reader;
-	struct run_list *list = rd->fetching;
-
-	if (list == NULL)
-		return;
-	rd->fetching = NULL;
-	db_call(m->reader_db, &stmt_fetch, &rd->fetch, fetched, list);
-	params_reset(&rd->fetch);
 }

@@ -9,7 +9,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "common/json.h"
 #include "common/log.h"
 #include "common/xmalloc.h"
 #include "master/master.h"
@@ -116,6 +118,8 @@ run_free(struct master *m, struct run *r)
 	free(r->frame);
 	free(r->event);
 	free(r->metadata);
+	free(r->held);
+	free(r->doom);
 	if (r->shard != NULL && r->state != RUN_LINGERING)
 		shard_run_gone(m, r->shard);
 	r->hash_next = t->spare;
@@ -207,9 +211,16 @@ run_cancelled(struct master *m, struct run *r)
 void
 run_put_back(struct master *m, struct run *r)
 {
+	/* It has saved something: its row must say so before somebody reads it again. */
+	if (r->wrote && !r->dropped && r->shard != NULL) {
+		settle_add(m, r, OUTCOME_SUSPENDED, NULL, 0, true, -1);
+		return;
+	}
 	if (r->noted)
 		note_forget(m, r);
-	r->started = false;
+	/* It may have saved a step in a transaction of its own; then its row says so. */
+	r->journal |= r->started;
+	r->started = r->complete = false;
 	if (r->dropped) {
 		run_free(m, r);
 		return;
@@ -246,11 +257,23 @@ copy_digits(char *p, uint64_t v)
 	return p;
 }
 
+static void
+put_frame(struct master *m, struct run *r, const struct msg_run *msg)
+{
+	struct buf *b = &m->reader.scratch;
+
+	buf_reset(b, 1 << 20);
+	msg_run_encode(b, r->exec, msg);
+	/* What msg holds may be in the former frame. */
+	free(r->frame);
+	r->frame_len = b->len;
+	r->frame = xmemdup(buf_ptr(b), b->len);
+}
+
 void
 run_frame(struct master *m, struct run *r, const char *payload, size_t payload_len, const char *event,
     const char *metadata, size_t metadata_len)
 {
-	struct buf *b = &m->reader.scratch;
 	char id[24], token[72], *p;
 	struct msg_run msg = {
 		.task = pstr(r->task->name),
@@ -272,11 +295,99 @@ run_frame(struct master *m, struct run *r, const char *payload, size_t payload_l
 	p = copy_digits(p, (uint64_t)m->node);
 	msg.token.p = token;
 	msg.token.len = (size_t)(p - token);
-	buf_reset(b, 1 << 20);
-	msg_run_encode(b, r->exec, &msg);
-	free(r->frame);
-	r->frame_len = b->len;
-	r->frame = xmemdup(buf_ptr(b), b->len);
+	put_frame(m, r, &msg);
+}
+
+/* Its payload and all else stay as they are. */
+void
+run_refit(struct master *m, struct run *r, struct msg_saved *steps, size_t n, bool more)
+{
+	static struct msg frame;
+	struct msg_run msg;
+	const char *why;
+	int64_t left;
+
+	if (msg_open(&frame, r->frame + MSG_HEAD, r->frame_len - MSG_HEAD, &why) == -1 ||
+	    msg_run_decode(&frame, &msg, &why) == -1)
+		fatalx("run %" PRIu64 ": %s", r->id, why);
+	msg.steps = steps;
+	msg.steps_n = n;
+	msg.has_more_steps = msg.more_steps = more;
+	msg.has_deadline_ms = r->task->timeout_ms != 0;
+	msg.deadline_ms = r->task->timeout_ms;
+	if (r->expires_ms != 0) {
+		left = r->expires_ms - clock_ms();
+		left = left > 0 ? left : 1;
+		if (!msg.has_deadline_ms || (uint64_t)left < msg.deadline_ms)
+			msg.deadline_ms = (uint64_t)left;
+		msg.has_deadline_ms = true;
+	}
+	put_frame(m, r, &msg);
+}
+
+/* ---- what it writes on its way ---- */
+
+/* An outcome that waits. */
+struct held {
+	enum outcome_kind	 kind;
+	bool			 retry;
+	int64_t			 after_ms;
+	size_t			 len;
+	char			 text[];
+};
+
+void
+run_hold(struct run *r, enum outcome_kind kind, const char *text, size_t len, bool retry, int64_t after_ms)
+{
+	struct held *h = xmalloc(sizeof(*h) + len);
+
+	h->kind = kind;
+	h->retry = retry;
+	h->after_ms = after_ms;
+	h->len = len;
+	if (len != 0)
+		memcpy(h->text, text, len);
+	free(r->held);
+	r->held = h;
+}
+
+void
+run_writing(struct run *r)
+{
+	r->writing++;
+	r->wrote = true;
+}
+
+void
+run_written(struct master *m, struct run *r)
+{
+	struct held *h = r->held;
+
+	if (--r->writing != 0)
+		return;
+	r->unsure = false;
+	if (h == NULL)
+		return;
+	r->held = NULL;
+	settle_release(m, r, h->kind, h->text, h->len, h->retry, h->after_ms);
+	free(h);
+}
+
+void
+run_doom(struct master *m, struct run *r, const char *code, const char *message)
+{
+	struct buf error;
+
+	if (r->doom != NULL)
+		return;
+	log_info("execution %" PRIu64 ": %s: %s", r->id, code, message);
+	buf_init(&error);
+	buf_addf(&error, "{\"code\":\"%s\",\"message\":", code);
+	json_quote(&error, message, strlen(message));
+	buf_addstr(&error, "}");
+	r->doom = buf_steal_str(&error);
+	if (r->state == RUN_SENT)
+		worker_cancel(m, r, code);
 }
 
 void

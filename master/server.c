@@ -200,7 +200,7 @@ drained(const struct master *m)
 			return false;
 		queues++;
 	}
-	return queues != 0 && shard_settled(m) && settle_idle(m) && wake_quiet(m);
+	return queues != 0 && shard_settled(m) && settle_idle(m) && resume_idle(m) && wake_quiet(m);
 }
 
 /* The exit status of --drain. */
@@ -470,6 +470,10 @@ server_run(struct server_options *opt)
 	catch_signals(&m);
 	worker_sweep_init(&m);
 	settle_init(&m);
+	steps_init(&m);
+	calls_init(&m);
+	resume_init(&m);
+	fetch_init(&m);
 	note_init(&m);
 	lines_init(&m);
 	wake_init(&m);
@@ -489,6 +493,10 @@ server_run(struct server_options *opt)
 	health_free(&m);
 	wake_free(&m);
 	settle_free(&m);
+	steps_free(&m);
+	calls_free(&m);
+	resume_free(&m);
+	fetch_free(&m);
 	note_free(&m);
 	lines_free(&m);
 	run_free_all(&m);

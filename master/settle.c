@@ -9,9 +9,11 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <event2/event.h>
 
+#include "common/crash.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/xmalloc.h"
@@ -38,7 +40,7 @@ static const struct db_stmt stmt_locked = { "settle_locked",
 	"select unnest(pgconductor.settle_locked($1::bigint[], $2::xid8[], $3::text[], $4::json[], $5::json[], $6::boolean[],"
 	" $7::bigint[], $8::int[], $9::int))" };
 
-enum batch_way { WAY_SPLIT, WAY_FULL, WAY_LOCKED };
+enum batch_way { WAY_SPLIT, WAY_FULL, WAY_LOCKED, WAY_SUSPEND };
 
 /* Outcomes written together. On its way it has one or two statements, the plain ones and the others. */
 struct batch {
@@ -59,7 +61,7 @@ struct batch {
 TAILQ_HEAD(batchlist, batch);
 
 struct settle {
-	struct batch	*gathering;
+	struct batch	*gathering, *suspending;
 	struct batchlist waiting;	/* to be sent, in this order; parts of failed ones */
 	struct batchlist sent;
 	size_t		 backlog, backlog_bytes;
@@ -145,6 +147,8 @@ settle_init(struct master *m)
 	st->retry = evtimer_new(m->base, on_time, m);
 	m->settle = st;
 	st->gathering = batch_new(m);
+	st->suspending = batch_new(m);
+	st->suspending->way = WAY_SUSPEND;
 }
 
 static void
@@ -167,6 +171,7 @@ settle_free(struct master *m)
 	struct settle *st = m->settle;
 
 	TAILQ_INSERT_TAIL(&st->waiting, st->gathering, link);
+	TAILQ_INSERT_TAIL(&st->waiting, st->suspending, link);
 	if (st->spare != NULL)
 		TAILQ_INSERT_TAIL(&st->waiting, st->spare, link);
 	batch_list_free(&st->waiting);
@@ -180,7 +185,7 @@ settle_free(struct master *m)
 bool
 settle_idle(const struct master *m)
 {
-	return m->settle->backlog == 0;
+	return m->settle->backlog == 0 && steps_idle(m) && calls_idle(m);
 }
 
 bool
@@ -194,7 +199,9 @@ settle_full(const struct master *m)
 static bool
 is_plain(const struct outcome *o)
 {
-	return o->kind == OUTCOME_COMPLETED && !o->careful && !o->run->noted;
+	const struct run *r = o->run;
+
+	return o->kind == OUTCOME_COMPLETED && !o->careful && !r->noted && !r->wrote && !r->journal && !r->child;
 }
 
 static void
@@ -246,7 +253,7 @@ answered_locked(const struct db_answer *a, void *arg)
 			batch_add(rest, &b->v[at], text_of(b, &b->v[at]), b->v[at].text_len);
 			b->v[at].run = NULL;
 		}
-		rest->way = WAY_LOCKED;
+		rest->way = b->way;
 		rest->not_before_ms = clock_ms() + LOCKED_RETRY_MS;
 		TAILQ_INSERT_TAIL(&b->master->settle->waiting, rest, link);
 	}
@@ -343,6 +350,30 @@ send_full(struct master *m, struct batch *b)
 }
 
 static void
+send_suspended(struct master *m, struct batch *b)
+{
+	struct params *p = &m->settle->params;
+
+	suspend_begin(p);
+	for (size_t i = 0; i < b->n; i++)
+		suspend_add(p, b->v[i].run, text_of(b, &b->v[i]), b->v[i].text_len);
+	b->unanswered++;
+	db_call(m->writer, &suspend_stmt, p, answered_locked, b);
+}
+
+/* A point for tests to end it at, if one of these has somebody who waits for it. */
+static void
+pass_children(const struct batch *b, const char *name)
+{
+	for (size_t i = 0; i < b->n; i++)
+		if (b->v[i].run != NULL && b->v[i].run->child && b->way != WAY_SUSPEND) {
+			crash_point(name);
+			return;
+		}
+	(void)name;
+}
+
+static void
 batch_send(struct master *m, struct batch *b)
 {
 	struct settle *st = m->settle;
@@ -361,7 +392,11 @@ batch_send(struct master *m, struct batch *b)
 	b->unanswered = 1;
 	if (b->way == WAY_SPLIT)
 		send_plain(m, b);
-	send_full(m, b);
+	if (b->way == WAY_SUSPEND)
+		send_suspended(m, b);
+	else
+		send_full(m, b);
+	pass_children(b, "child_settled");
 	if (--b->unanswered == 0)
 		batch_done(m, b);
 }
@@ -400,6 +435,16 @@ all_owned(const struct batch *b)
 	return true;
 }
 
+static void
+gathered(struct master *m, struct batch **b)
+{
+	enum batch_way way = (*b)->way;
+
+	TAILQ_INSERT_TAIL(&m->settle->waiting, *b, link);
+	*b = batch_new(m);
+	(*b)->way = way;
+}
+
 /*
  * What has gathered joins those to be sent. A commit costs much more than a row: a few outcomes that follow others
  * closely wait for more of them, and the first after a pause does not. Returns how long to wait, or 0.
@@ -409,12 +454,14 @@ stop_gathering(struct master *m, int64_t now)
 {
 	struct settle *st = m->settle;
 
-	if (st->gathering->n == 0 || st->in_flight >= IN_FLIGHT_MAX)
+	if ((st->gathering->n == 0 && st->suspending->n == 0) || st->in_flight >= IN_FLIGHT_MAX)
 		return 0;
-	if (st->gathering->n < FEW && now - st->gathered_ms < FEW_MS && !m->stopping)
+	if (st->gathering->n + st->suspending->n < FEW && now - st->gathered_ms < FEW_MS && !m->stopping)
 		return FEW_MS - (now - st->gathered_ms);
-	TAILQ_INSERT_TAIL(&st->waiting, st->gathering, link);
-	st->gathering = batch_new(m);
+	if (st->gathering->n != 0)
+		gathered(m, &st->gathering);
+	if (st->suspending->n != 0)
+		gathered(m, &st->suspending);
 	st->gathered_ms = now;
 	return 0;
 }
@@ -463,6 +510,10 @@ outcome_done(struct master *m, struct outcome *o)
 	m->settle->backlog_bytes -= o->text_len;
 	if (o->kind != OUTCOME_COMPLETED)
 		wake_up(m);
+	if (o->run->child || o->kind == OUTCOME_SUSPENDED)
+		resume_expect(m);
+	if (o->kind == OUTCOME_SUSPENDED)
+		crash_point("suspend_committed");
 	reader_linger(m, o->run);
 }
 
@@ -495,7 +546,7 @@ settle_offender(struct master *m, struct batch *b)
 	m->settle->backlog_bytes += error.len - o.text_len;
 	/* A failure that cannot be stored either has nothing more to be replaced by. */
 	o.replaced = true;
-	o.retry = o.kind == OUTCOME_COMPLETED || o.retry;
+	o.retry = o.kind != OUTCOME_FAILED || o.retry;
 	o.kind = OUTCOME_FAILED;
 	o.after_ms = -1;
 	batch_add(fresh, &o, (const char *)buf_ptr(&error), error.len);
@@ -543,7 +594,7 @@ batch_failed(struct master *m, struct batch *b)
 		upkeep_partition_missing(m);
 		part(m, b, 0, b->n, b->way, LOCKED_RETRY_MS);
 	} else if (strcmp(state, "55P03") == 0 || strcmp(state, "40P01") == 0 || strcmp(state, "40001") == 0) {
-		part(m, b, 0, b->n, WAY_LOCKED, b->way == WAY_LOCKED ? LOCKED_RETRY_MS : 0);
+		part(m, b, 0, b->n, b->way == WAY_SUSPEND ? WAY_SUSPEND : WAY_LOCKED, b->way >= WAY_LOCKED ? LOCKED_RETRY_MS : 0);
 	} else if (strcmp(state, "57014") == 0 && b->n > 1) {
 		part(m, b, 0, b->n / 2, b->way, 0);
 		part(m, b, b->n / 2, b->n, b->way, 0);
@@ -570,6 +621,7 @@ batch_done(struct master *m, struct batch *b)
 		if (b->n != 0)
 			batch_failed(m, b);
 	} else {
+		pass_children(b, "wake_written");
 		for (size_t i = 0; i < b->n; i++)
 			if (b->v[i].run != NULL)
 				outcome_done(m, &b->v[i]);
@@ -583,23 +635,38 @@ batch_done(struct master *m, struct batch *b)
 }
 
 void
-settle_add(struct master *m, struct run *r, enum outcome_kind kind, const char *text, size_t len, bool retry,
+settle_release(struct master *m, struct run *r, enum outcome_kind kind, const char *text, size_t len, bool retry,
     int64_t after_ms)
 {
 	struct settle *st = m->settle;
+	struct batch **b = kind == OUTCOME_SUSPENDED ? &st->suspending : &st->gathering;
 	int64_t took = clock_ms() - r->sent_ms;
 	struct outcome o = { .run = r, .kind = kind, .retry = retry, .after_ms = after_ms,
 	    .took_ms = took > INT32_MAX ? INT32_MAX : (int32_t)took };
 
+	if (r->doom != NULL && text != r->doom) {
+		settle_release(m, r, OUTCOME_FAILED, r->doom, strlen(r->doom), false, -1);
+		return;
+	}
+	batch_add(*b, &o, text, len);
+	st->backlog++;
+	st->backlog_bytes += len;
+	if ((*b)->n >= BATCH_MAX || (*b)->arena.len >= BATCH_BYTES) {
+		gathered(m, b);
+		settle_flush(m);
+	}
+}
+
+void
+settle_add(struct master *m, struct run *r, enum outcome_kind kind, const char *text, size_t len, bool retry,
+    int64_t after_ms)
+{
 	run_set_state(r, RUN_SETTLING);
 	free(r->frame);
 	r->frame = NULL;
-	batch_add(st->gathering, &o, text, len);
-	st->backlog++;
-	st->backlog_bytes += len;
-	if (st->gathering->n >= BATCH_MAX || st->gathering->arena.len >= BATCH_BYTES) {
-		TAILQ_INSERT_TAIL(&st->waiting, st->gathering, link);
-		st->gathering = batch_new(m);
-		settle_flush(m);
-	}
+	/* What it saved before stands before it. */
+	if (r->writing != 0)
+		run_hold(r, kind, text, len, retry, after_ms);
+	else
+		settle_release(m, r, kind, text, len, retry, after_ms);
 }

@@ -74,6 +74,7 @@ shard_forget_buffered(struct master *m, struct shard *s)
 {
 	struct lane *l;
 
+	resume_forget(m, s);
 	s->generation++;
 	TAILQ_FOREACH(l, &s->queue->lanes, link)
 		if (l->shard == s)
@@ -109,6 +110,7 @@ shard_free(struct master *m, struct shard *s)
 	}
 	run_each(m, drop_run, s);
 	TAILQ_REMOVE(&m->shards, s, link);
+	free(s->wakes.late);
 	free(s);
 }
 
@@ -192,6 +194,10 @@ taken(const struct db_answer *a, void *arg)
 			l->late_n = 0;
 			l->more = true;
 		}
+		s->wakes.xid = s->floor;
+		s->wakes.id = 0;
+		s->wakes.late_n = 0;
+		s->wakes.more = true;
 		set_state(s, SHARD_OWNED);
 		log_info("queue %s: shard %d taken%s", s->queue->name, s->id, unclean ? " over" : "");
 	}
@@ -199,6 +205,9 @@ taken(const struct db_answer *a, void *arg)
 		shard_give_all(m);
 	else
 		shard_unpark(m);
+	steps_flush(m);
+	calls_flush(m);
+	resume_expect(m);
 	wake_taken(m, STAY_AWAKE_MS);
 }
 
@@ -274,6 +283,7 @@ shard_want(struct master *m, struct queue *q, int32_t id)
 	s->id = id;
 	s->queue = q;
 	s->state = SHARD_WANTED;
+	s->wakes.shard = s;
 	TAILQ_INSERT_TAIL(&m->shards, s, link);
 	return s;
 }
@@ -327,7 +337,7 @@ floor_of_run(struct master *m, struct run *r, void *arg)
 static uint64_t
 shard_floor(struct master *m, struct shard *s)
 {
-	struct floor_scan scan = { s, UINT64_MAX };
+	struct floor_scan scan = { s, resume_floor(m, s) };
 	struct lane *l;
 
 	TAILQ_FOREACH(l, &s->queue->lanes, link) {
@@ -499,7 +509,8 @@ move_run(struct master *m, struct run *r, void *arg)
 	struct move *mv = arg;
 
 	(void)m;
-	if (r->shard == NULL || r->shard->id != mv->from || r->state != RUN_SENT)
+	/* What it may have saved as it is now could not be told from what somebody else saved. */
+	if (r->shard == NULL || r->shard->id != mv->from || r->state != RUN_SENT || r->unsure)
 		return;
 	param_array_int8(&mv->p, mv->ids, (int64_t)r->id);
 	param_array_xid8(&mv->p, mv->xids, r->xid);
@@ -528,6 +539,8 @@ moved(const struct db_answer *a, void *arg)
 	}
 	params_free(&mv->p);
 	free(mv);
+	steps_flush(m);
+	calls_flush(m);
 	settle_flush(m);
 	reader_poll(m);
 	release_idle(m);

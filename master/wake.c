@@ -44,6 +44,7 @@ struct wake {
 	int64_t		 stay_until_ms;
 	bool		 looking;	/* LAST_LOOK: a poll was asked for after the grant */
 	bool		 looked;	/* and found nothing */
+	bool		 looked_wakes;	/* likewise the look for wakes */
 	bool		 promoting, promote_again;
 	int64_t		 promoted_ms;	/* when promote was last asked */
 	int64_t		 full_look_ms;
@@ -119,7 +120,7 @@ lock_answered(const struct db_answer *a, void *arg)
 	}
 	w->lock = LOCK_HELD;
 	set_state(w, LAST_LOOK);
-	w->looking = w->looked = false;
+	w->looking = w->looked = w->looked_wakes = false;
 	schedule(m);
 }
 
@@ -169,13 +170,13 @@ wake_sleeper_down(struct master *m)
 
 /* ---- delayed rows ---- */
 
-/* Both questions of the last look found nothing. */
+/* All questions of the last look found nothing. */
 static void
 fall_asleep(struct master *m)
 {
 	struct wake *w = m->wakes;
 
-	if (w->state != LAST_LOOK || !w->looked || w->promoting)
+	if (w->state != LAST_LOOK || !w->looked || !w->looked_wakes || w->promoting)
 		return;
 	set_state(w, ASLEEP);
 	server_progress(m);
@@ -308,6 +309,7 @@ schedule(struct master *m)
 			w->looking = true;
 			promote(m);
 			reader_poll(m);
+			resume_poll(m);
 		}
 		wait = TICK_NODDING_MS;
 		break;
@@ -335,6 +337,8 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	/* Woken by the clock alone for a delayed row: the poll follows its promotion. */
 	if (w->state != ASLEEP || w->due_ms > now)
 		reader_poll(m);
+	/* From the moment the sleep lock is asked for, whoever writes a wake tells. */
+	resume_tick(m, w->state != AWAKE);
 	if (w->due_ms <= now)
 		w->due_ms = INT64_MAX;
 	/* Nothing is owned, or there is no connection: there is nothing to be quick about. */
@@ -364,6 +368,7 @@ wake_notified(struct master *m)
 	/* What it is about may be due a little later: if the poll finds nothing, the next tick asks for that. */
 	w->promoted_ms = 0;
 	wake_up(m);
+	resume_poll(m);
 }
 
 void
@@ -430,6 +435,20 @@ wake_polled(struct master *m, size_t found)
 		break;
 	}
 	schedule(m);
+}
+
+void
+wake_resumed(struct master *m, size_t found)
+{
+	struct wake *w = m->wakes;
+
+	if (found != 0 && w->state != AWAKE) {
+		wake_up(m);
+	} else if (w->state == LAST_LOOK) {
+		w->looked_wakes = w->looking && found == 0 && !resume_busy(m);
+		fall_asleep(m);
+		schedule(m);
+	}
 }
 
 bool

@@ -27,11 +27,14 @@ proto/messages.c: $(message_sources)
 # Only what it needs of common/, compiled for it, so that the library depends on libc alone.
 lib_LTLIBRARIES += libpgconductor.la
 libpgconductor_la_SOURCES = \
+	proto/c/error.c \
+	proto/c/journal.c \
 	proto/c/launch.c \
 	proto/c/private.h \
 	proto/c/run.c \
 	proto/c/session.c \
 	proto/c/setup.c \
+	proto/c/steps.c \
 	proto/codec.c \
 	common/buf.c \
 	common/json.c \

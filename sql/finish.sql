@@ -46,7 +46,8 @@ begin
     for f in
         select p.oid::regprocedure from pg_catalog.pg_proc p
         where p.pronamespace = 'pgconductor'::regnamespace
-            and p.proname in ('invoke', 'invoke_batch', 'cancel', 'retry', 'result', 'declare_task', 'execution_logs')
+            and p.proname in ('invoke', 'invoke_batch', 'cancel', 'retry', 'result', 'declare_task', 'execution_logs', 'execution_steps',
+                'save_step')
     loop
         execute format('grant execute on function %s to pgconductor_client', f);
     end loop;

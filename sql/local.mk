@@ -3,6 +3,7 @@
 sql_files = \
 	sql/migrations/0001_tables.sql \
 	sql/migrations/0002_logs.sql \
+	sql/migrations/0003_durable.sql \
 	sql/functions/attach_node.sql \
 	sql/functions/awake.sql \
 	sql/functions/backoff.sql \
@@ -13,11 +14,15 @@ sql_files = \
 	sql/functions/check_size.sql \
 	sql/functions/check_writer.sql \
 	sql/functions/declare_task.sql \
+	sql/functions/draw_ids.sql \
 	sql/functions/due_time.sql \
 	sql/functions/duration_ms.sql \
+	sql/functions/end_cancelled.sql \
+	sql/functions/end_waits.sql \
 	sql/functions/ensure_partition.sql \
 	sql/functions/ensure_queue.sql \
 	sql/functions/execution_logs.sql \
+	sql/functions/execution_steps.sql \
 	sql/functions/executions_all.sql \
 	sql/functions/expire.sql \
 	sql/functions/fetch.sql \
@@ -36,9 +41,11 @@ sql_files = \
 	sql/functions/is_on.sql \
 	sql/functions/keep_declared.sql \
 	sql/functions/keep_interval.sql \
+	sql/functions/kept_steps.sql \
 	sql/functions/live_nodes.sql \
 	sql/functions/load_tasks.sql \
 	sql/functions/lock_shards.sql \
+	sql/functions/make_call.sql \
 	sql/functions/move_runs.sql \
 	sql/functions/note_running.sql \
 	sql/functions/notify_owner.sql \
@@ -48,6 +55,7 @@ sql_files = \
 	sql/functions/partitioned.sql \
 	sql/functions/poll.sql \
 	sql/functions/poll_interval.sql \
+	sql/functions/poll_wakes.sql \
 	sql/functions/probe.sql \
 	sql/functions/promote.sql \
 	sql/functions/refresh_routes.sql \
@@ -57,7 +65,10 @@ sql_files = \
 	sql/functions/release.sql \
 	sql/functions/result.sql \
 	sql/functions/retry.sql \
+	sql/functions/save_step.sql \
+	sql/functions/save_steps.sql \
 	sql/functions/serve.sql \
+	sql/functions/set_progress.sql \
 	sql/functions/set_setting.sql \
 	sql/functions/set_sources.sql \
 	sql/functions/settle_full.sql \
@@ -65,9 +76,12 @@ sql_files = \
 	sql/functions/settle_plain.sql \
 	sql/functions/setup_session.sql \
 	sql/functions/show_escapes.sql \
+	sql/functions/steps_of.sql \
 	sql/functions/store_floors.sql \
+	sql/functions/suspend_runs.sql \
 	sql/functions/system_id.sql \
 	sql/functions/take.sql \
+	sql/functions/take_wakes.sql \
 	sql/functions/task_options.sql \
 	sql/functions/task_values.sql \
 	sql/functions/tidy.sql \

@@ -17,6 +17,8 @@ integration_tests = \
 	tests/integration/test_cli_ready.py \
 	tests/integration/test_cli_terminal.py \
 	tests/integration/test_cli_top.py \
+	tests/integration/test_durable_c.py \
+	tests/integration/test_durable_kills.py \
 	tests/integration/test_engine_reading.py \
 	tests/integration/test_fault_chaos.py \
 	tests/integration/test_fault_commit.py \
@@ -44,7 +46,9 @@ integration_tests = \
 	tests/integration/test_node_handlers.py \
 	tests/integration/test_node_launch.py \
 	tests/integration/test_node_package.py \
+	tests/integration/test_model.py \
 	tests/integration/test_sql_batch.py \
+	tests/integration/test_sql_children.py \
 	tests/integration/test_sql_history.py \
 	tests/integration/test_sql_invoke.py \
 	tests/integration/test_sql_logs.py \
@@ -52,6 +56,9 @@ integration_tests = \
 	tests/integration/test_sql_upkeep.py \
 	tests/integration/test_sql_install.py \
 	tests/integration/test_sql_settle.py \
+	tests/integration/test_sql_save_step.py \
+	tests/integration/test_sql_steps.py \
+	tests/integration/test_sql_suspend.py \
 	tests/integration/test_sql_shards.py \
 	tests/integration/test_sql_tasks.py \
 	tests/integration/test_upgrade.py \
@@ -59,7 +66,8 @@ integration_tests = \
 	tests/integration/test_worker_handlers.py \
 	tests/integration/test_worker_oneshot.py \
 	tests/integration/test_worker_pools.py \
-	tests/integration/test_worker_soak.py
+	tests/integration/test_worker_soak.py \
+	tests/integration/test_worker_steps.py
 
 # What the tests of the Node library install.
 .PHONY: clean-node
@@ -79,6 +87,7 @@ release_tests = $(source_checks) $(unit_tests) tests/integration/test_fixtures.p
 
 EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/run-integration tests/pytest.ini tests/integration/conftest.py tests/integration/schemas/1.sql \
+	tests/model/engine.pml \
 	tests/support/__init__.py tests/support/app.py tests/support/automake.py tests/support/cluster.py \
 	tests/support/conform_handler.py \
 	tests/support/engine.py \
@@ -91,12 +100,18 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 
 # The tasks of docs/conform.md on libpgconductor, for test_conform.py.
 if HAVE_JANSSON
-check_PROGRAMS += tests/support/conform_c
+check_PROGRAMS += tests/support/conform_c tests/support/durable_c
 endif
 tests_support_conform_c_SOURCES = tests/support/conform_c.c
 tests_support_conform_c_CPPFLAGS = -I$(top_srcdir)/proto/c
 tests_support_conform_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_support_conform_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
+
+# Executions that last, for test_durable_c.py.
+tests_support_durable_c_SOURCES = tests/support/durable_c.c
+tests_support_durable_c_CPPFLAGS = -I$(top_srcdir)/proto/c
+tests_support_durable_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_support_durable_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
 
 # make bench: the figures, with their targets. make bench ROWS="drain latency" for some of them.
 bench_programs = tests/bench/ceiling tests/bench/forkloop tests/bench/latency tests/bench/noop_handler

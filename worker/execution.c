@@ -7,6 +7,8 @@
 #include "config.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,6 +52,8 @@ exec_new(struct worker *w, uint64_t exec, const struct msg_run *run, size_t byte
 	x->deadline_ms = run->has_deadline_ms ? run->deadline_ms : 0;
 	x->grace_ms = w->kill_grace_ms;
 	x->frame = NULL;
+	x->refusal = NULL;
+	x->refusal_text = NULL;
 	x->bytes = bytes;
 	x->timed = false;
 	memcpy(x->id, run->id.p, len);
@@ -68,6 +72,7 @@ exec_free_all(struct worker *w)
 		for (int i = 0; i < EXEC_CHUNK; i++) {
 			exec_timer_stop(&chunk->executions[i]);
 			free(chunk->executions[i].frame);
+			free(chunk->executions[i].refusal_text);
 		}
 		free(chunk->executions);
 		free(chunk);
@@ -86,7 +91,9 @@ exec_free(struct worker *w, struct execution *x)
 	exec_timer_stop(x);
 	table_del(&w->execs, x->exec);
 	free(x->frame);
+	free(x->refusal_text);
 	x->frame = NULL;
+	x->refusal_text = NULL;
 	TAILQ_INSERT_HEAD(&w->free_execs, x, entry);
 }
 
@@ -182,6 +189,25 @@ exec_fail_stopped(struct worker *w, struct execution *x)
 {
 	if (x->stop == STOP_TIMEOUT)
 		link_fail(w, x->exec, "timeout", true, "timed out after %" PRIu64 " ms", x->deadline_ms);
+	else if (x->stop == STOP_REFUSED)
+		link_fail(w, x->exec, x->refusal, false, "%s", x->refusal_text);
 	else
 		link_fail(w, x->exec, "cancelled", false, "cancelled");
+}
+
+void
+exec_refuse(struct execution *x, const char *code, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	if (x->stop != STOP_NONE)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	x->refusal = code;
+	x->refusal_text = xstrdup(text);
+	log_info("execution %s: %s: %s", x->id, code, text);
+	exec_stop(x, STOP_REFUSED, x->w->kill_grace_ms, pstr(code));
 }

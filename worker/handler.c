@@ -24,6 +24,7 @@
 #include "worker/internal.h"
 
 #define CLOSED_GRACE_MS	1000		/* from the end of its socket to TERM */
+#define BEAT_LOOKS	4		/* looks in the time that a handler may be silent */
 #define UNHURRIED_MS	(24u * 3600 * 1000)	/* what DRAIN says when nobody is waiting */
 
 static const char *const state_names[] = {
@@ -31,6 +32,7 @@ static const char *const state_names[] = {
 };
 
 static void on_timer(evutil_socket_t, short, void *);
+static void on_beat(evutil_socket_t, short, void *);
 static void handler_exited(struct process *, int);
 
 void
@@ -101,6 +103,7 @@ handler_new(struct pool *pool)
 	h->started_at = worker_now();
 	TAILQ_INIT(&h->outstanding);
 	evtimer_assign(&h->timer, h->w->base, on_timer, h);
+	evtimer_assign(&h->beat, h->w->base, on_beat, h);
 	return h;
 }
 
@@ -382,6 +385,39 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+/* Beats */
+
+void
+handler_watch_beat(struct handler *h)
+{
+	struct timeval tv = worker_tv(h->beat_ms / BEAT_LOOKS + 1);
+
+	if (h->beat_ms != 0)
+		event_add(&h->beat, &tv);
+}
+
+/*
+ * Silence is counted in looks of ours, not by the clock: what stops this process, or keeps it from reading, does not
+ * count against the handler.
+ */
+static void
+on_beat(evutil_socket_t fd, short what, void *arg)
+{
+	struct handler *h = arg;
+	int unread = 0;
+
+	(void)fd;
+	(void)what;
+	if (h->peer == NULL || h->state >= HANDLER_ENDING)
+		return;
+	if (h->w->choked || (ioctl(peer_fd(h->peer), FIONREAD, &unread) == 0 && unread > 0))
+		h->silent = 0;
+	if (h->silent++ < BEAT_LOOKS)
+		handler_watch_beat(h);
+	else
+		handler_fault(h, "silent for longer than %" PRIu64 " ms", h->beat_ms);
+}
+
 void
 handler_closed(struct handler *h, const char *why)
 {
@@ -484,6 +520,7 @@ handler_free(struct handler *h)
 {
 	handler_tell_started(h);
 	event_del(&h->timer);
+	event_del(&h->beat);
 	stream_finish(&h->log);
 	meter_close(&h->meter);
 	program_unref(h->program);

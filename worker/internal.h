@@ -190,7 +190,8 @@ enum exec_state {
 	EXEC_STOPPING		/* asked to end; its grace is running */
 };
 
-enum exec_stop { STOP_NONE, STOP_TIMEOUT, STOP_CANCELLED };
+/* Refused: what it sent on the way is at fault, and decides how it ends. */
+enum exec_stop { STOP_NONE, STOP_TIMEOUT, STOP_CANCELLED, STOP_REFUSED };
 
 struct execution {
 	uint64_t		 exec;
@@ -204,6 +205,8 @@ struct execution {
 	uint64_t		 deadline_ms;	/* 0: none */
 	uint64_t		 grace_ms;
 	uint8_t			*frame;		/* while EXEC_WAITING */
+	const char		*refusal;	/* STOP_REFUSED: the code, and the message */
+	char			*refusal_text;
 	size_t			 bytes;		/* of its RUN frame */
 	struct event		 timer;
 	bool			 timed;
@@ -229,6 +232,8 @@ void	exec_timer_stop(struct execution *);
 void	exec_cancel(struct worker *, struct execution *, const struct msg_cancel *);
 /* Sends the final frame of one that was asked to end. */
 void	exec_fail_stopped(struct worker *, struct execution *);
+/* Asks it to end; whatever it answers, it has failed with this code. */
+void	exec_refuse(struct execution *, const char *code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* ---- link.c: to the master ---- */
 
@@ -290,6 +295,9 @@ struct handler {
 	bool			 reaped;
 	int			 status;
 	uint64_t		 credit, concurrency, window;
+	uint64_t		 beat_ms;	/* so long it may be silent; 0: for ever */
+	unsigned		 silent;	/* looks since it said something */
+	struct event		 beat;
 	struct exec_list	 outstanding;	/* in the order they were sent */
 	struct execution	*first_sent;	/* the first that is not running yet */
 	uint64_t		 outstanding_n;
@@ -328,7 +336,22 @@ void	handler_fault(struct handler *, const char *fmt, ...) __attribute__((format
 void	handler_closed(struct handler *, const char *why);
 void	handler_check_ended(struct handler *);
 
+/* From now on it is ended when it is silent for too long. */
+void	handler_watch_beat(struct handler *);
+
 extern const struct peer_ops session_ops;
+/* The execution that a frame is about, if it is this handler's to speak of; if not, the handler is at fault. */
+struct execution *session_execution(struct handler *, const struct msg *);
+
+/* ---- durable.c: steps, waiting and calls, between a handler and the master */
+
+void	durable_step(struct handler *, struct msg *, const uint8_t *body, size_t len);
+void	durable_suspend(struct handler *, struct msg *, const uint8_t *body, size_t len);
+void	durable_call(struct handler *, struct msg *, const uint8_t *body, size_t len);
+void	durable_progress(struct handler *, struct msg *, const uint8_t *body, size_t len);
+void	durable_journal(struct handler *, struct msg *, const uint8_t *body, size_t len);
+/* STEP_OK, RETURN and STEPS from the master. */
+void	durable_answer(struct worker *, const struct msg *, const uint8_t *body, size_t len);
 
 /* ---- oneshot.c; result.c: what its streams and status mean ---- */
 

@@ -107,6 +107,11 @@ link_frame(struct peer *peer, const uint8_t *body, size_t len, void *arg)
 	case MSG_DRAIN:
 		on_drain(w, frame);
 		break;
+	case MSG_STEP_OK:
+	case MSG_RETURN:
+	case MSG_STEPS:
+		durable_answer(w, frame, body, len);
+		break;
 	}
 }
 

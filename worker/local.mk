@@ -1,6 +1,7 @@
 # The worker process; no libpq.
 noinst_LTLIBRARIES += libworker.la
 libworker_la_SOURCES = \
+	worker/durable.c \
 	worker/execution.c \
 	worker/handler.c \
 	worker/internal.h \

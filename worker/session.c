@@ -20,7 +20,8 @@
 #define TASK_NAME_MAX	128
 #define QUEUE_NAME_MAX	63
 
-static const char *const capabilities[] = { "cancel", "credit", "drain", "log" };
+static const char *const capabilities[] = { "beat", "call", "cancel", "credit", "drain", "log", "progress", "step",
+	"suspend" };
 
 #define CAPABILITIES (sizeof(capabilities) / sizeof(capabilities[0]))
 
@@ -162,6 +163,7 @@ take_hello(struct handler *h, const struct msg_hello *m)
 	h->window = m->has_window ? m->window : 0;
 	h->can_cancel = has_capability(m, "cancel");
 	h->can_drain = has_capability(m, "drain");
+	h->beat_ms = m->has_beat_ms ? m->beat_ms : 0;
 	h->said_hello = true;
 }
 
@@ -207,15 +209,15 @@ on_hello(struct handler *h, struct msg *frame)
 		return;
 	take_hello(h, &m);
 	send_welcome(h, &m);
+	handler_watch_beat(h);
 	announced = pool_announce(h->pool, m.sdk, m.tasks, m.tasks_n);
 	pool_handler_ready(h->pool, h, announced);
 }
 
 /* Final frames */
 
-/* The execution that a frame is about, if it is this handler's to speak of. */
-static struct execution *
-own_execution(struct handler *h, const struct msg *frame)
+struct execution *
+session_execution(struct handler *h, const struct msg *frame)
 {
 	struct execution *x = exec_find(h->w, frame->exec);
 
@@ -227,7 +229,8 @@ own_execution(struct handler *h, const struct msg *frame)
 	}
 	/* It ended while CANCEL was on its way, and then answered that. */
 	if (x == NULL && h->strays > 0) {
-		h->strays--;
+		if (frame->type == MSG_DONE || frame->type == MSG_FAIL || frame->type == MSG_SUSPEND)
+			h->strays--;
 		return NULL;
 	}
 	handler_fault(h, "protocol error: %s for execution %" PRIu64 ", which it does not have", msg_name(frame->type),
@@ -238,7 +241,7 @@ own_execution(struct handler *h, const struct msg *frame)
 static void
 on_done(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
 {
-	struct execution *x = own_execution(h, frame);
+	struct execution *x = session_execution(h, frame);
 	struct worker *w = h->w;
 	struct msg_done m;
 	const char *why;
@@ -251,7 +254,9 @@ on_done(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
 		return;
 	}
 	handler_tell_started(h);
-	if (m.result.len > w->max_payload)
+	if (x->stop == STOP_REFUSED)
+		exec_fail_stopped(w, x);
+	else if (m.result.len > w->max_payload)
 		link_fail(w, x->exec, "oversize", false, "the result is %zu bytes long; the limit is %" PRIu64,
 		    m.result.len, w->max_payload);
 	else if (m.result.p != NULL && json_check(m.result.p, m.result.len, &at, &why) == -1)
@@ -264,7 +269,7 @@ on_done(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
 static void
 on_fail(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
 {
-	struct execution *x = own_execution(h, frame);
+	struct execution *x = session_execution(h, frame);
 	struct msg_fail m;
 	const char *why;
 
@@ -349,6 +354,24 @@ dispatch(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
 	case MSG_LOG:
 		on_log(h, frame);
 		break;
+	case MSG_STEP:
+		durable_step(h, frame, body, len);
+		break;
+	case MSG_SUSPEND:
+		durable_suspend(h, frame, body, len);
+		break;
+	case MSG_CALL:
+		durable_call(h, frame, body, len);
+		break;
+	case MSG_PROGRESS:
+		durable_progress(h, frame, body, len);
+		break;
+	case MSG_JOURNAL:
+		durable_journal(h, frame, body, len);
+		break;
+	case MSG_BEAT:
+		/* That it came is all there is to it. */
+		break;
 	case MSG_BYE:
 		on_bye(h);
 		break;
@@ -365,6 +388,7 @@ session_frame(struct peer *peer, const uint8_t *body, size_t len, void *arg)
 	(void)peer;
 	if (h->blame == BLAME_FAULT)
 		return;
+	h->silent = 0;
 	if (msg_open(frame, body, len, &why) == -1)
 		handler_fault(h, "protocol error: %s", why);
 	else if (!h->said_hello && frame->type != MSG_HELLO)

@@ -44,10 +44,12 @@ struct pgc_run;
 
 /* Result of a task's function: the execution is finished later. */
 #define PGC_LATER	1
+/* Likewise: this run of it is over already. What returned this has ended it; see "Executions that last". */
+#define PGC_OVER	2
 
 /*
- * A task's function. Returns what pgc_done or pgc_fail returned; or PGC_LATER; or 0 without having finished it, which
- * completes it with null; any other value fails it.
+ * A task's function. Returns what pgc_done or pgc_fail returned; or PGC_LATER or PGC_OVER; or 0 without having finished
+ * it, which completes it with null; any other value fails it.
  */
 typedef int	pgc_task_fn(struct pgc_run *, void *arg);
 
@@ -77,6 +79,9 @@ void	pgc_set_concurrency(struct pgc *, unsigned);
 void	pgc_set_credit(struct pgc *, unsigned);
 /* Most bytes of executions handed over at once; no limit unless set. */
 void	pgc_set_window(struct pgc *, uint64_t bytes);
+
+/* This program is ended and started anew when it has been silent for so long; pgc_step, called, is enough of a sign. */
+void	pgc_set_beat(struct pgc *, unsigned ms);
 
 /* Called when an execution is to stop (see pgc_cancelled); only for those that were started. */
 typedef void	pgc_cancel_fn(struct pgc_run *, void *arg);
@@ -165,6 +170,87 @@ struct pgc_failure {
 };
 #define PGC_FAILURE	{ NULL, NULL, NULL, NULL, NULL, false, -1 }
 int	pgc_fail_with(struct pgc_run *, const struct pgc_failure *);
+
+/*
+ * ---- Executions that last
+ *
+ * A function runs from its beginning each time: after a failure, after the end of its process, and whenever what it
+ * waited for is over. What is saved under a key is there again, in every later run, so that what was done is not done
+ * twice:
+ *
+ *	static int
+ *	order(struct pgc_run *run, void *arg)
+ *	{
+ *		const char *charge = pgc_saved(run, "charge");
+ *
+ *		if (charge == NULL && pgc_save_now(run, "charge", charge = charge_card(pgc_payload(run))) != 0)
+ *			return PGC_OVER;
+ *		if (pgc_sleep(run, "a while", 3600 * 1000) != 0)
+ *			return PGC_OVER;
+ *		return pgc_done(run, charge);
+ *	}
+ *
+ * A key names one step, sleep or child of an execution; the same ones must be used in the same situation each time. One
+ * that is used twice in a run fails the execution for good, with code nondeterminism.
+ *
+ * Functions that return int here return 0, and then go on; or PGC_OVER: this run is over, because it now waits, because it
+ * was to stop, or because it has failed. Then pgc_run is gone: return PGC_OVER at once. They may be called from a
+ * task's function, or later, not from a callback. Those that have to wait for the database say so; meanwhile they read
+ * and write, but start nothing else: a program that runs several executions at once is better off with pgc_save and
+ * pgc_on_saved.
+ */
+
+/* What was saved under that key, as JSON text that lives until the run is over; NULL: nothing yet. Ask once in a run. */
+const char *pgc_saved(struct pgc_run *, const char *key);
+/*
+ * Saves what a step has left: JSON text, NULL is null. It is sent, and counts once it is committed: whatever follows, of
+ * this execution, is written after it.
+ */
+int	pgc_save(struct pgc_run *, const char *key, const char *json);
+/* Waits until all that was saved is committed. */
+int	pgc_flush_steps(struct pgc_run *);
+/* Both: after it the step is not run again, whatever happens. */
+int	pgc_save_now(struct pgc_run *, const char *key, const char *json);
+/* Called when all that an execution has saved so far is committed. */
+typedef void	pgc_saved_fn(struct pgc_run *, void *arg);
+void	pgc_on_saved(struct pgc *, pgc_saved_fn *, void *arg);
+
+/* Goes on after so many milliseconds, from the first time on; meanwhile nothing is held. key NULL: named by its turn. */
+int	pgc_sleep(struct pgc_run *, const char *key, int64_t ms);
+
+/* An execution that this one waits for. Begin with PGC_CHILD. */
+struct pgc_child {
+	const char	*key;		/* NULL: named by its turn */
+	const char	*task;
+	const char	*payload;	/* JSON; NULL is null */
+	const char	*queue;		/* NULL: the task's own */
+	int		 priority;
+	int64_t		 timeout_ms;	/* then it is cancelled, and the error's code is timeout; -1: none */
+	/* What came of it, once the function returns 0. */
+	const char	*result;	/* JSON; NULL: it has failed */
+	const char	*error;		/* JSON, an object with code and message; NULL: it has not */
+};
+#define PGC_CHILD	{ NULL, NULL, NULL, NULL, 0, -1, NULL, NULL }
+int	pgc_invoke(struct pgc_run *, struct pgc_child *);
+/* Many at once: goes on when all are finished. */
+int	pgc_invoke_all(struct pgc_run *, struct pgc_child *, size_t n);
+/* Fails for good because a child has: "Child execution failed: " and its message. Returns as pgc_fail does. */
+int	pgc_fail_child(struct pgc_run *, const struct pgc_child *);
+
+/*
+ * For a loop that takes long: where the execution may stop. It does when it was cancelled, and when no further executions
+ * will come: then it is run again elsewhere, without having lost an attempt, with what it has saved.
+ */
+int	pgc_checkpoint(struct pgc_run *);
+/* How far it is, for people: percent from 0 to 100, or -1; a line, or NULL. May be called often. */
+void	pgc_progress(struct pgc_run *, int percent, const char *note);
+/* Cancels another execution; waits for the answer. *cancelled: it was unfinished; may be NULL. */
+int	pgc_cancel_execution(struct pgc_run *, const char *id, const char *reason, bool *cancelled);
+/*
+ * Invokes a task without waiting for what comes of it; waits for its id only, which lives until the next call of the same
+ * run. Do it in a step, or it is done in each run. NULL in *id: it is refused, pgc_error says why.
+ */
+int	pgc_start(struct pgc_run *, const char *task, const char *payload, const char **id);
 
 /* ---- Saying something */
 

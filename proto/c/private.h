@@ -24,6 +24,30 @@ struct task {
 
 enum run_state { RUN_FREE, RUN_WAITING, RUN_RUNNING };
 
+/* Something saved under a key. */
+struct saved {
+	const char	*key, *result, *error;	/* both NULL: null */
+	bool		 mine;		/* in this run */
+	bool		 used;		/* in this run its key was named */
+	bool		 committed;
+};
+
+/* What is saved of an execution, and on its way. Kept for the next one that the object stands for. */
+struct journal {
+	struct saved	*v;
+	size_t		 n, cap;
+	uint32_t	*index;		/* by key: place in v and 1; 0: free */
+	size_t		 index_n;	/* a power of two */
+	char		**blobs;	/* memory of keys and texts, but for those in the frame */
+	size_t		 blobs_n, blobs_cap;
+	bool		 incomplete;	/* more is to come before it may start */
+	unsigned	 unnamed;	/* keys given by turn so far */
+	unsigned	 pending;	/* steps sent and not committed */
+	uint64_t	 calls;		/* the number of the last */
+	bool		 answered;
+	char		*answer, *refusal;	/* of that */
+};
+
 struct pgc_run {
 	struct pgc	*c;
 	struct pgc_run	*next, *prev;
@@ -35,6 +59,8 @@ struct pgc_run {
 	struct buf	 frame;
 	int64_t		 started;	/* nanoseconds */
 	char		*cancel;	/* reason, once it is to stop */
+	char		*fault;		/* a key it used twice: whatever it returns, it has failed */
+	struct journal	*journal;	/* NULL until there is something for it */
 	void		*data;
 };
 
@@ -49,8 +75,12 @@ struct pgc {
 	unsigned	 concurrency;
 	unsigned	 credit;	/* 0: as concurrency */
 	uint64_t	 window;
+	unsigned	 beat_ms;
+	int64_t		 beaten;	/* when we last gave a sign, in nanoseconds */
 	pgc_cancel_fn	*on_cancel;
 	void		*on_cancel_arg;
+	pgc_saved_fn	*on_saved;
+	void		*on_saved_arg;
 	pgc_drain_fn	*on_drain;
 	void		*on_drain_arg;
 
@@ -79,6 +109,8 @@ void	pgc_hello(struct pgc *);
 void	pgc_read(struct pgc *);
 void	pgc_flush(struct pgc *);
 void	pgc_look(struct pgc *, int64_t now);
+/* Gives a sign of life when it is time to. Milliseconds until the next, -1: none is asked for. */
+int	pgc_beat(struct pgc *, int64_t now);
 
 /* run.c */
 void	run_queue(struct pgc *, uint64_t exec, const struct msg_run *, const uint8_t *body, size_t len);
@@ -86,6 +118,34 @@ void	run_cancel(struct pgc *, uint64_t exec, const struct pstr *reason);
 void	run_start_waiting(struct pgc *);
 void	run_drop_waiting(struct pgc *);
 void	run_free_all(struct pgc *);
+struct pgc_run *run_find(struct pgc *, uint64_t exec);
+/* It is over: forgets it. */
+void	run_retire(struct pgc_run *);
+/* Fails it if it was to stop or is at fault already. */
+bool	run_stopped(struct pgc_run *);
+
+/* journal.c */
+/* The steps of its RUN. */
+void	journal_begin(struct pgc_run *, const uint8_t *body, char *copy);
+/* STEPS. */
+void	journal_more(struct pgc_run *, const struct msg_steps *);
+/* Empty again, for another execution. */
+void	journal_reset(struct journal *);
+void	journal_free(struct journal *);
+struct journal *journal_of(struct pgc_run *);
+struct saved *journal_find(struct journal *, const char *key);
+/* The key is copied, and the text. */
+struct saved *journal_add(struct pgc_run *, const char *key, const char *result);
+/* The string as it is in the copy of a frame, NUL-terminated. */
+void	settle_string(struct pstr *, const uint8_t *body, char *copy);
+
+/* steps.c */
+void	steps_ok(struct pgc_run *, const struct pstr *key);
+void	steps_return(struct pgc_run *, const struct msg_return *);
+
+/* error.c */
+/* The text of a string member of a JSON object, NUL-terminated; NULL: there is none. The caller frees it. */
+char	*error_member(const char *json, const char *name);
 
 /* launch.c */
 int	pgc_launch(int argc, char **argv);

@@ -61,18 +61,22 @@ run_new(struct pgc *c)
 	r->serial = ++c->serials;
 	r->started = 0;
 	r->cancel = NULL;
+	r->fault = NULL;
 	r->data = NULL;
 	return r;
 }
 
-static void
+void
 run_retire(struct pgc_run *r)
 {
 	struct pgc *c = r->c;
 
 	list_remove(r->state == RUN_WAITING ? &c->waiting : &c->running, r);
 	free(r->cancel);
-	r->cancel = NULL;
+	free(r->fault);
+	r->cancel = r->fault = NULL;
+	if (r->journal != NULL)
+		journal_reset(r->journal);
 	buf_reset(&r->frame, KEEP_FRAME);
 	list_append(&c->spare, r, RUN_FREE);
 }
@@ -85,6 +89,8 @@ list_free(struct run_list *l)
 	while ((r = l->first) != NULL) {
 		list_remove(l, r);
 		free(r->cancel);
+		free(r->fault);
+		journal_free(r->journal);
 		buf_free(&r->frame);
 		free(r);
 	}
@@ -110,7 +116,7 @@ find_task(const struct pgc *c, const struct pstr *name)
 }
 
 /* The string as it is in the copy of the frame; what follows it there was read already and gives way to a NUL. */
-static void
+void
 settle_string(struct pstr *s, const uint8_t *body, char *copy)
 {
 	if (s->p == NULL)
@@ -140,6 +146,8 @@ run_queue(struct pgc *c, uint64_t exec, const struct msg_run *m, const uint8_t *
 	settle_string(&r->m.event.payload, body, copy);
 	settle_string(&r->m.metadata, body, copy);
 	settle_string(&r->m.trace, body, copy);
+	if (m->steps_n != 0 || m->has_more_steps)
+		journal_begin(r, body, copy);
 	list_append(&c->waiting, r, RUN_WAITING);
 }
 
@@ -163,6 +171,17 @@ call(struct pgc_run *r)
 		pgc_failf(r, "the task's function returned %d", verdict);
 }
 
+/* One whose saved steps have not all come yet lets others go first. */
+static struct pgc_run *
+first_complete(const struct pgc *c)
+{
+	struct pgc_run *r;
+
+	for (r = c->waiting.first; r != NULL && r->journal != NULL && r->journal->incomplete; r = r->next)
+		;
+	return r;
+}
+
 /* Calls the functions of those that wait, as far as concurrency allows. */
 void
 run_start_waiting(struct pgc *c)
@@ -180,8 +199,8 @@ run_start_waiting(struct pgc *c)
 			first = now;
 		}
 		pgc_look(c, now);
-		if ((r = c->waiting.first) == NULL)
-			continue;
+		if ((r = first_complete(c)) == NULL)
+			break;
 		list_remove(&c->waiting, r);
 		list_append(&c->running, r, RUN_RUNNING);
 		r->started = now;
@@ -205,6 +224,14 @@ find_run(const struct run_list *l, uint64_t exec)
 	for (r = l->first; r != NULL && r->exec != exec; r = r->next)
 		;
 	return r;
+}
+
+struct pgc_run *
+run_find(struct pgc *c, uint64_t exec)
+{
+	struct pgc_run *r = find_run(&c->running, exec);
+
+	return r != NULL ? r : find_run(&c->waiting, exec);
 }
 
 /* One that waits is over; one that runs is told. One we do not know has just been finished. */
@@ -326,6 +353,10 @@ pgc_data(const struct pgc_run *r)
 static int
 fail_encode(struct pgc_run *r, const struct msg_fail *m)
 {
+	struct msg_fail fault = { .code = pstr("nondeterminism"), .message = pstr(r->fault), .has_retry = true };
+
+	if (r->fault != NULL)
+		m = &fault;
 	if (!r->c->lost)
 		msg_fail_encode(&r->c->out, r->exec, m);
 	run_retire(r);
@@ -348,6 +379,8 @@ pgc_done_len(struct pgc_run *r, const char *json, size_t len)
 
 	if (r->state == RUN_FREE)
 		return -1;
+	if (r->fault != NULL)
+		return refuse_result(r, "nondeterminism", r->fault, false);
 	if (json != NULL && len > r->c->max_payload) {
 		snprintf(message, sizeof(message), "a result of %zu bytes; the limit is %zu", len, r->c->max_payload);
 		return refuse_result(r, "oversize", message, false);
@@ -410,6 +443,19 @@ pgc_fail_with(struct pgc_run *r, const struct pgc_failure *f)
 	if (f->data != NULL && strlen(f->data) <= r->c->max_payload && utf8_valid(f->data, strlen(f->data)))
 		m.data = pstr(f->data);
 	return fail_encode(r, &m);
+}
+
+bool
+run_stopped(struct pgc_run *r)
+{
+	struct pgc_failure f = PGC_FAILURE;
+
+	if (r->fault == NULL && r->cancel == NULL && !r->c->lost)
+		return false;
+	f.message = "stopped";
+	f.code = r->cancel != NULL && strcmp(r->cancel, "timeout") == 0 ? "timeout" : "cancelled";
+	pgc_fail_with(r, &f);
+	return true;
 }
 
 PUBLIC int

@@ -75,13 +75,15 @@ void
 pgc_hello(struct pgc *c)
 {
 	static uint64_t versions[] = { 1 };
-	struct pstr capabilities[] = { pstr("cancel"), pstr("credit"), pstr("drain"), pstr("log") };
+	struct pstr capabilities[] = { pstr("call"), pstr("cancel"), pstr("credit"), pstr("drain"), pstr("log"),
+		pstr("progress"), pstr("step"), pstr("suspend"), pstr("beat") };
 	const char *queue = getenv("PGCONDUCTOR_QUEUE");
 	struct msg_task *tasks = xcalloc(c->tasks_n, sizeof(*tasks));
 	struct msg_hello m = {
 		.protocols = versions, .protocols_n = 1,
 		.sdk = pstr("c"), .version = pstr(PACKAGE_VERSION),
-		.capabilities = capabilities, .capabilities_n = 4,
+		.capabilities = capabilities, .capabilities_n = c->beat_ms != 0 ? 9 : 8,
+		.has_beat_ms = c->beat_ms != 0, .beat_ms = c->beat_ms,
 		.has_credit = true, .credit = c->credit != 0 ? c->credit : c->concurrency,
 		.has_concurrency = true, .concurrency = c->concurrency,
 		.has_window = c->window != 0, .window = c->window,
@@ -131,6 +133,39 @@ got_reject(struct pgc *c, const struct msg_reject *m)
 	pgc_lose(c, "the worker refused this program: %.*s", (int)m->reason.len, m->reason.p);
 }
 
+/* What is said of an execution that has just been finished is late, no more. */
+static int
+got_about_run(struct pgc *c, struct msg *m, const char **why)
+{
+	struct pgc_run *r = run_find(c, m->exec);
+	union {
+		struct msg_step_ok ok;
+		struct msg_return ret;
+		struct msg_steps steps;
+	} u;
+
+	switch (m->type) {
+	case MSG_STEP_OK:
+		if (msg_step_ok_decode(m, &u.ok, why) == -1)
+			return -1;
+		if (r != NULL)
+			steps_ok(r, &u.ok.key);
+		break;
+	case MSG_RETURN:
+		if (msg_return_decode(m, &u.ret, why) == -1)
+			return -1;
+		if (r != NULL)
+			steps_return(r, &u.ret);
+		break;
+	default:
+		if (msg_steps_decode(m, &u.steps, why) == -1)
+			return -1;
+		if (r != NULL)
+			journal_more(r, &u.steps);
+	}
+	return 0;
+}
+
 /* -1 with the reason when the frame is not what it should be. */
 static int
 dispatch(struct pgc *c, struct msg *m, const uint8_t *body, size_t len, const char **why)
@@ -169,6 +204,10 @@ dispatch(struct pgc *c, struct msg *m, const uint8_t *body, size_t len, const ch
 			return -1;
 		got_drain(c, &u.drain);
 		return 0;
+	case MSG_STEP_OK:
+	case MSG_RETURN:
+	case MSG_STEPS:
+		return got_about_run(c, m, why);
 	}
 	*why = "unexpected";
 	return -1;
@@ -252,10 +291,27 @@ pgc_read(struct pgc *c)
 		buf_reset(&c->in, 2 * READ_BYTES);
 }
 
+int
+pgc_beat(struct pgc *c, int64_t now)
+{
+	static const struct msg_beat none;
+	int64_t every = (int64_t)c->beat_ms * 1000000 / 4;
+
+	if (every == 0 || !c->welcome)
+		return -1;
+	if (now - c->beaten >= every) {
+		c->beaten = now;
+		if (!c->lost && c->out.len == 0)
+			msg_beat_encode(&c->out, 0, &none);
+	}
+	return (int)((c->beaten + every - now) / 1000000) + 1;
+}
+
 /* Between and in the middle of functions: are there news (CANCEL, DRAIN)? */
 void
 pgc_look(struct pgc *c, int64_t now)
 {
+	pgc_beat(c, now);
 	if (now - c->looked < LOOK_EVERY)
 		return;
 	pgc_flush(c);

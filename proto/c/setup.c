@@ -96,6 +96,19 @@ pgc_set_window(struct pgc *c, uint64_t bytes)
 }
 
 PUBLIC void
+pgc_set_beat(struct pgc *c, unsigned ms)
+{
+	c->beat_ms = ms;
+}
+
+PUBLIC void
+pgc_on_saved(struct pgc *c, pgc_saved_fn *fn, void *arg)
+{
+	c->on_saved = fn;
+	c->on_saved_arg = arg;
+}
+
+PUBLIC void
 pgc_on_cancel(struct pgc *c, pgc_cancel_fn *fn, void *arg)
 {
 	c->on_cancel = fn;
@@ -178,6 +191,7 @@ pgc_step(struct pgc *c)
 {
 	if (c->fd == -1 || c->lost)
 		return -1;
+	pgc_beat(c, pgc_now());
 	pgc_read(c);
 	run_start_waiting(c);
 	pgc_flush(c);
@@ -211,7 +225,7 @@ pgc_serve(struct pgc *c, int argc, char **argv)
 	while (going == 1) {
 		pfd.fd = pgc_fd(c);
 		pfd.events = pgc_events(c);
-		if (poll(&pfd, 1, -1) == -1 && errno != EINTR)
+		if (poll(&pfd, 1, pgc_beat(c, pgc_now())) == -1 && errno != EINTR)
 			pgc_lose(c, "poll: %s", strerror(errno));
 		going = pgc_step(c);
 	}

@@ -22,14 +22,14 @@ begin
     for o in select key, value from json_each(options) loop
         why := null;
         case
-        when o.key in ('max_attempts', 'backoff', 'timeout', 'remove_on_complete', 'remove_on_fail')
+        when o.key in ('max_attempts', 'backoff', 'timeout', 'total_timeout', 'remove_on_complete', 'remove_on_fail')
             and json_typeof(o.value) = 'null' then
             continue;
         when o.key = 'max_attempts' then
             if json_typeof(o.value) <> 'number' or o.value::text !~ '^\d{1,9}$' or o.value::text::int < 1 then
                 why := 'not a whole number from 1 on';
             end if;
-        when o.key = 'timeout' then
+        when o.key in ('timeout', 'total_timeout') then
             if coalesce(pgconductor.duration_ms(o.value), 0) < 1 then
                 why := 'not a duration above 0, such as "30s" or "5m"';
             end if;
@@ -71,7 +71,7 @@ begin
         else
             raise exception using errcode = 'PC008',
                 message = format('%s: options: %s: no such option', what, o.key),
-                hint = 'Options: max_attempts, backoff, timeout, remove_on_complete, remove_on_fail.';
+                hint = 'Options: max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail.';
         end case;
         if why is not null then
             raise exception using errcode = 'PC008', message = format('%s: options: %s: %s', what, o.key, why),

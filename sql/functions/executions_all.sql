@@ -4,13 +4,21 @@
 -- which one counts.
 create or replace view pgconductor.executions_all as
 select u.id, u.task, u.queue, u.state, u.waiting, u.priority, u.attempt, u.payload, u.metadata, u.event, u.result,
-    u.error, u.created_at, u.run_at, u.started_at, u.finished_at, u.took_ms, u.node, u.program, u.pid
+    u.error, u.created_at, u.run_at, u.started_at, u.finished_at, u.took_ms, u.node, u.program, u.pid, u.parent,
+    u.percent, u.note
 from (
     select e.id, e.task, e.queue,
-        case when e.ready_xid is null then case e.run_at when 'infinity' then 'ready' else 'delayed' end
+        case when e.ready_xid is null then case when e.waiting = 'suspended' then 'suspended'
+                when e.run_at = 'infinity' then 'ready' else 'delayed' end
             when exists (select from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid) then 'running'
             else 'ready' end as state,
-        e.waiting, e.priority::int as priority,
+        case when e.waiting = 'suspended' and e.ready_xid is null then case
+                when e.pending is null then (select s.key collate "default" from pgconductor.steps s
+                    where s.execution = e.id order by s.pos desc limit 1)
+                else (select string_agg(k.key collate "default", ', ' order by k.pos) from (
+                    select s.key, s.pos from pgconductor.steps s where s.execution = e.id and s.due_at is not null
+                    order by s.pos limit 3) k) || case when e.pending > 3 then ', ...' else '' end end
+            else e.waiting end as waiting, e.priority::int as priority,
         coalesce((select r.attempt from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid),
             e.attempt) as attempt,
         e.payload, e.metadata, e.event, null::json as result, e.error, e.created_at,
@@ -19,12 +27,16 @@ from (
         null::timestamptz as finished_at, null::int as took_ms,
         (select r.node from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid) as node,
         (select r.program from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid) as program,
-        (select r.pid from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid) as pid
+        (select r.pid from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid) as pid,
+        e.parent,
+        (select r.percent from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid) as percent,
+        (select r.note from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid) as note
     from pgconductor.executions e
     union all
     select f.id, f.task, f.queue, f.state, null::text, f.priority::int, f.attempt, f.payload, f.metadata, f.event,
         case when f.state = 'completed' then coalesce(f.result, 'null'::json) end, f.error, f.created_at, f.run_at,
-        f.finished_at - f.took_ms * interval '1 ms', f.finished_at, f.took_ms, f.node, null::text, null::int
+        f.finished_at - f.took_ms * interval '1 ms', f.finished_at, f.took_ms, f.node, null::text, null::int,
+        f.parent, null::smallint, null::text
     from pgconductor.finished_executions f
 ) u
 where case when u.finished_at is null then true
@@ -35,4 +47,4 @@ where case when u.finished_at is null then true
     end;
 
 comment on view pgconductor.executions_all is
-'All executions, unfinished and finished, one row each. state: ready (waiting: why it must wait), delayed, running (for a second or longer), completed, failed, cancelled. attempt: attempts so far, or the current one. run_at: when it was or is due. error: of the last attempt that failed.';
+'All executions, unfinished and finished, one row each. state: ready (waiting: why it must wait), delayed, suspended (waiting: for what), running (for a second or longer), completed, failed, cancelled. attempt: attempts so far, or the current one. run_at: when it was or is due. error: of the last attempt that failed. parent: the execution that waits, or waited, for it. percent, note: how far it says to be, while it runs.';

@@ -36,9 +36,10 @@ begin
         perform pgconductor.refuse_json('pgconductor.invoke', invoke.payload, coalesce(nullif(why, ''), sqlerrm));
     end;
 
-    insert into pgconductor.executions (created_at, run_at, shard, awaited, queue, task, payload, metadata)
+    insert into pgconductor.executions (created_at, run_at, shard, awaited, queue, task, payload, metadata, expires_at)
     select pgconductor.now(), pgconductor.now(), t.shard_ids[1 + floor(dice * cardinality(t.shard_ids))::int],
-        pgconductor.is_on('pgconductor.await'), t.queue, t.name, body, invoke.metadata
+        pgconductor.is_on('pgconductor.await'), t.queue, t.name, body, invoke.metadata,
+        case when t.total_timeout_ms is not null then pgconductor.now() + t.total_timeout_ms * interval '1 ms' end
     from pgconductor.tasks t
     where t.name = invoke.task and pgconductor.awake(t.owners[1 + floor(dice * cardinality(t.shard_ids))::int])
     returning id into made;

@@ -14,6 +14,7 @@ declare
     n int;
     home_queue text;
     shards int[];
+    ends timestamptz;
     ids bigint[];
 begin
     -- Items with nothing but a payload are the usual ones, and have a way of their own at half the cost. They are told by
@@ -33,14 +34,15 @@ begin
         perform pgconductor.check_size('pgconductor.invoke_batch', largest - 4);
     end if;
 
-    select t.queue, t.shard_ids into home_queue, shards from pgconductor.tasks t where t.name = invoke_batch.task;
+    select t.queue, t.shard_ids, present + t.total_timeout_ms * interval '1 ms' into home_queue, shards, ends
+    from pgconductor.tasks t where t.name = invoke_batch.task;
     if not found then
         perform pgconductor.find_home('pgconductor.invoke_batch', invoke_batch.task, null);
     end if;
     ids := array(select nextval('pgconductor.executions_id_seq') from generate_series(1, n));
-    insert into pgconductor.executions (id, created_at, run_at, shard, awaited, queue, task, payload)
+    insert into pgconductor.executions (id, created_at, run_at, shard, awaited, queue, task, payload, expires_at)
     select ids[p.pos], present, present, shards[1 + (p.pos + dice) % cardinality(shards)], wanted, home_queue,
-        invoke_batch.task, p.payload
+        invoke_batch.task, p.payload, ends
     from unnest(payloads) with ordinality as p(payload, pos);
     perform pgconductor.wake(array(
         select shards[1 + (pos + dice) % cardinality(shards)]

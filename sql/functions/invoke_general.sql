@@ -44,9 +44,11 @@ begin
         perform pgconductor.use_lane('pgconductor.invoke', home.shard, level);
     end if;
     insert into pgconductor.executions (ready_xid, created_at, run_at, shard, lane, priority, awaited, queue, task,
-        payload, metadata)
-    values (case when due <= present then pg_current_xact_id() end, present, due, home.shard, -level, level,
-        pgconductor.is_on('pgconductor.await'), home.queue, invoke_general.task, body, invoke_general.metadata)
+        payload, metadata, expires_at)
+    select case when due <= present then pg_current_xact_id() end, present, due, home.shard, -level, level,
+        pgconductor.is_on('pgconductor.await'), home.queue, invoke_general.task, body, invoke_general.metadata,
+        due + t.total_timeout_ms * interval '1 ms'
+    from pgconductor.tasks t where t.name = invoke_general.task
     returning id into made;
     -- What is due later is found by the next slow poll in time.
     if due < present + pgconductor.poll_interval() then

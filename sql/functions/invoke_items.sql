@@ -1,4 +1,4 @@
-create or replace function pgconductor.invoke_items(task text, items json)
+create or replace function pgconductor.invoke_items(task text, items json, draft bigint default null)
 returns bigint[]
 language plpgsql volatile
 as $$
@@ -6,7 +6,7 @@ as $$
 declare
     what constant text := 'pgconductor.invoke_batch';
     present constant timestamptz := pgconductor.now();
-    wanted constant boolean := pgconductor.is_on('pgconductor.await');
+    wanted constant boolean := pgconductor.is_on('pgconductor.await') or draft is not null;
     soon constant timestamptz := present + pgconductor.poll_interval();
     dice constant int := floor(random() * 1024);
     body constant text := invoke_items.items::text;
@@ -46,7 +46,8 @@ begin
         return '{}';
     end if;
 
-    ids := array(select nextval('pgconductor.executions_id_seq') from generate_series(1, n));
+    ids := case when draft is not null then array[draft]
+        else array(select nextval('pgconductor.executions_id_seq') from generate_series(1, n)) end;
     with given as materialized (
         select r.*, case when r.run_at is null and r.delay is null then present
                 else pgconductor.due_time(what, r.run_at, r.delay) end as due
@@ -57,16 +58,19 @@ begin
         ) r
     ), put as (
         insert into pgconductor.executions (id, ready_xid, created_at, run_at, shard, lane, priority, awaited, queue,
-            task, payload, metadata)
+            task, payload, metadata, expires_at)
         select ids[g.pos], case when g.due <= present then pg_current_xact_id() end, present, g.due,
             q.shard_ids[1 + (g.pos + dice) % cardinality(q.shard_ids)], -coalesce(g.priority, 0),
             coalesce(g.priority, 0), wanted, q.name, t.name,
             coalesce(case when mark is null then g.payload
                 else pgconductor.show_escapes(g.payload::text, mark)::json end, 'null'),
-            case when mark is null then g.metadata else pgconductor.show_escapes(g.metadata::text, mark)::json end
+            case when mark is null then g.metadata else pgconductor.show_escapes(g.metadata::text, mark)::json end,
+            g.due + t.total_timeout_ms * interval '1 ms'
         from given g
-        cross join (select x.name, x.queue from pgconductor.tasks x where x.name = invoke_items.task) t
+        cross join (select x.name, x.queue, x.total_timeout_ms from pgconductor.tasks x where x.name = invoke_items.task) t
         join pgconductor.queues q on q.name = coalesce(g.queue, t.queue)
+        -- The draft was made by a transaction whose commit was not answered.
+        on conflict do nothing
         returning shard, lane, run_at, payload
     ), lane as (
         insert into pgconductor.lanes (shard, lane)
@@ -83,5 +87,5 @@ begin
 end
 $$;
 
-comment on function pgconductor.invoke_items(text, json) is
-'Engine. What invoke_batch does with items that are not just payloads without special characters.';
+comment on function pgconductor.invoke_items(text, json, bigint) is
+'Engine. What invoke_batch does with items that are not just payloads without special characters. draft: the id of the only one, drawn before; made already, it is not made again.';

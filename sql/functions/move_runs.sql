@@ -15,7 +15,9 @@ begin
     ), done as (
         update pgconductor.executions e
         set shard = coalesce(f.target, e.shard),
-            ready_xid = case when f.target is null then e.ready_xid else pg_current_xact_id() end
+            ready_xid = case when f.target is null then e.ready_xid else pg_current_xact_id() end,
+            journal = case when e.journal or exists (
+                select from pgconductor.steps s where s.execution between f.id and f.id) then true end
         from free f
         where e.id between f.id and f.id and e.ready_xid is not distinct from f.ready_xid and f.target is not null
         returning e.id, f.ready_xid as old, e.ready_xid as new, e.shard, e.lane

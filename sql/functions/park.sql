@@ -13,7 +13,9 @@ begin
         for update of e skip locked
     ), done as (
         update pgconductor.executions e
-        set ready_xid = null, run_at = 'infinity', waiting = park.reason
+        set ready_xid = null, run_at = 'infinity', waiting = park.reason,
+            journal = case when e.journal or exists (
+                select from pgconductor.steps s where s.execution between f.id and f.id) then true end
         from free f where e.id between f.id and f.id and e.ready_xid is not distinct from f.ready_xid
     )
     select array_agg(r.pos order by r.pos) into missed

@@ -3,13 +3,13 @@
 create or replace function pgconductor.poll(owned int[], shards int[], lanes int[], xids xid8[], ids bigint[],
     untils xid8[], limits int[])
 returns table (entry int, id bigint, ready_xid xid8, attempt int, task text, payload json, payload_len int,
-    metadata json, event text, shard int, lane int)
+    metadata json, event text, shard int, lane int, parent bigint, journal boolean, expires_ms bigint)
 language sql stable
 as $$
     select 0, null::bigint, null::xid8, null::int, pg_catalog.pg_current_snapshot()::text, null::json, null::int,
-        null::json, null::text, null::int, null::int
+        null::json, null::text, null::int, null::int, null::bigint, null::boolean, null::bigint
     union all
-    select -1, null, null, null, null, null, null, null, null, n.shard, n.lane
+    select -1, null, null, null, null, null, null, null, null, n.shard, n.lane, null, null, null
     from (
         select l.shard, l.lane from pgconductor.lanes l where l.shard = any (poll.owned)
         except
@@ -17,14 +17,16 @@ as $$
     ) n
     union all
     select r.entry::int, e.id, e.ready_xid, e.attempt, e.task, e.payload, e.payload_len, e.metadata, e.event,
-        e.shard, e.lane
+        e.shard, e.lane, e.parent, e.journal,
+        case when e.expires_at is not null then (extract(epoch from e.expires_at - pgconductor.now()) * 1000)::bigint end
     from unnest(poll.shards, poll.lanes, poll.xids, poll.ids, poll.untils, poll.limits) with ordinality
         as r(shard, lane, xid, id, until, rows, entry)
     cross join lateral (
         -- Payloads are stored uncompressed, so their size is known without fetching them.
         select x.id, x.ready_xid, x.attempt, x.task,
             case when pg_catalog.pg_column_size(x.payload) < 8192 then x.payload end as payload,
-            pg_catalog.pg_column_size(x.payload) as payload_len, x.metadata, x.event, x.shard, x.lane
+            pg_catalog.pg_column_size(x.payload) as payload_len, x.metadata, x.event, x.shard, x.lane,
+            x.parent, x.journal, x.expires_at
         from pgconductor.executions x
         where x.shard = r.shard and x.lane = r.lane and x.ready_xid is not null
             and (x.ready_xid, x.id) > (r.xid, r.id) and x.ready_xid <= r.until
@@ -37,4 +39,4 @@ as $$
 $$;
 
 comment on function pgconductor.poll(int[], int[], int[], xid8[], bigint[], xid8[], int[]) is
-'Engine, on the reader. Reads ready runs. Range i: of shards[i] and lanes[i], those after (xids[i], ids[i]) up to transaction untils[i], limits[i] at most, in order; its rows have entry i (from 1). One row with entry 0 has the snapshot in task. Rows with entry -1 name lanes of the owned shards that are in no range. payload is null from 8 KiB on (see fetch); payload_len: bytes, to within 4.';
+'Engine, on the reader. Reads ready runs. Range i: of shards[i] and lanes[i], those after (xids[i], ids[i]) up to transaction untils[i], limits[i] at most, in order; its rows have entry i (from 1). One row with entry 0 has the snapshot in task. Rows with entry -1 name lanes of the owned shards that are in no range. payload is null from 8 KiB on (see fetch); payload_len: bytes, to within 4. parent, journal, expires_ms (milliseconds that are left of its overall limit) are null for what is none of a child, possibly with steps, limited.';

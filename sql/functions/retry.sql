@@ -9,6 +9,7 @@ declare
     present constant timestamptz := pgconductor.now();
     f pgconductor.finished_executions;
     home int;
+    ends timestamptz;
 begin
     select h.* into f from pgconductor.finished_executions h where h.id = retry.id order by h.finished_at desc limit 1;
     if not found then
@@ -17,15 +18,21 @@ begin
 
     select q.shard_ids[1 + floor(dice * cardinality(q.shard_ids))::int] into home
     from pgconductor.queues q where q.name = f.queue;
+    select present + t.total_timeout_ms * interval '1 ms' into ends from pgconductor.tasks t where t.name = f.task;
     perform pgconductor.use_lane('pgconductor.retry', home, f.priority);
     insert into pgconductor.executions (id, created_at, run_at, shard, lane, priority, awaited, queue, task, payload,
-        metadata, event)
+        metadata, event, expires_at, journal)
     values (f.id, f.created_at, present, home, -f.priority, f.priority, pgconductor.is_on('pgconductor.await'),
-        f.queue, f.task, f.payload, f.metadata, f.event)
+        f.queue, f.task, f.payload, f.metadata, f.event, ends, case when f.steps is not null then true end)
     on conflict (id) do nothing;
     if not found then
         return false;
     end if;
+    -- What is done is done. What it waited for in vain is tried once more.
+    insert into pgconductor.steps (execution, key, result)
+    select f.id, s.key, s.result from unnest(f.steps) with ordinality as s(key, result, error, pos)
+    where s.error is null order by s.pos
+    on conflict do nothing;
     insert into pgconductor.retried (id) values (f.id) on conflict do nothing;
     perform pgconductor.wake(array[home]);
     return true;
@@ -33,4 +40,4 @@ end
 $$;
 
 comment on function pgconductor.retry(bigint) is
-'Runs a finished execution again, from its first attempt, whatever its state. Its history stays as it is. False if there is no history of it, or if it is unfinished.';
+'Runs a finished execution again, from its first attempt, whatever its state; steps that it has saved are not done again. Its history stays as it is. False if there is no history of it, or if it is unfinished.';

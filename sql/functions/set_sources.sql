@@ -13,6 +13,7 @@ begin
     t.queue := coalesce(v ->> 'queue', 'default');
     t.max_attempts := coalesce((v ->> 'max_attempts')::int, 3);
     t.timeout_ms := pgconductor.duration_ms((v -> 'timeout')::json);
+    t.total_timeout_ms := pgconductor.duration_ms((v -> 'total_timeout')::json);
     t.keep_complete := case when v ? 'remove_on_complete' then pgconductor.keep_interval(v -> 'remove_on_complete')
         else interval '7 days' end;
     t.keep_fail := case when v ? 'remove_on_fail' then pgconductor.keep_interval(v -> 'remove_on_fail')
@@ -41,7 +42,7 @@ begin
     from pgconductor.queues q where q.name = t.queue;
     update pgconductor.tasks x
     set queue = t.queue, max_attempts = t.max_attempts, backoff_ms = t.backoff_ms, backoff_factor = t.backoff_factor,
-        backoff_max_ms = t.backoff_max_ms, timeout_ms = t.timeout_ms, keep_complete = t.keep_complete,
+        backoff_max_ms = t.backoff_max_ms, timeout_ms = t.timeout_ms, total_timeout_ms = t.total_timeout_ms, keep_complete = t.keep_complete,
         keep_fail = t.keep_fail, sources = t.sources, shard_ids = t.shard_ids, owners = t.owners
     where x.name = old.name;
 

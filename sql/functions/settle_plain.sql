@@ -15,6 +15,7 @@ begin
         using unnest(settle_plain.ids, settle_plain.xids, settle_plain.results, settle_plain.keep,
             settle_plain.took_ms) as r(id, xid, result, keep, took_ms)
         where e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
+            and e.journal is null and e.parent is null
         returning e.id, e.created_at, e.run_at, e.attempt, e.priority, e.awaited, e.queue, e.task, e.payload,
             e.metadata, e.event, r.result, r.keep, r.took_ms
     ), kept as (
@@ -26,6 +27,14 @@ begin
         where g.keep or g.awaited
     )
     select count(*) into n from gone;
+    -- Not there, or not plain: somebody waits for it, or it has remembered something that only its client knew of.
+    if n < cardinality(settle_plain.ids) then
+        n := n + pgconductor.settle_full(settle_plain.ids, settle_plain.xids,
+            array_fill('completed'::text, array[cardinality(settle_plain.ids)]), settle_plain.results,
+            array_fill(null::json, array[cardinality(settle_plain.ids)]),
+            array_fill(true, array[cardinality(settle_plain.ids)]),
+            array_fill(null::bigint, array[cardinality(settle_plain.ids)]), settle_plain.took_ms, settle_plain.node);
+    end if;
     return n;
 end
 $$;

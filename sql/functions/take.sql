@@ -72,9 +72,12 @@ begin
                 limit 1) e
             where l.shard = s.id)
         then
-            update pgconductor.executions e set ready_xid = pg_current_xact_id()
+            update pgconductor.executions e set ready_xid = pg_current_xact_id(), journal = true
             where e.shard = s.id and e.ready_xid > greatest(ahead, pg_current_xact_id());
         end if;
+
+        update pgconductor.wakes w set xid = pg_current_xact_id()
+        where w.shard = s.id and w.xid > greatest(ahead, pg_current_xact_id());
 
         update pgconductor.shards x
         set epoch = take.epoch, owner = take.node, floor = take.floor, system_id = here, taken_at = pgconductor.now()

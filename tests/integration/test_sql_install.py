@@ -10,7 +10,8 @@ import pytest
 from support import paths
 from support.sqlnode import declare, one
 
-CLIENT = {"invoke", "invoke_batch", "cancel", "retry", "result", "declare_task", "execution_logs"}
+CLIENT = {"invoke", "invoke_batch", "cancel", "retry", "result", "declare_task", "execution_logs", "execution_steps",
+          "save_step"}
 SQL = os.path.join(paths.SRC, "sql")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from support.sqlnode import ALL, Node, declare, one
 
-HOT = ("executions", "running")
+HOT = ("executions", "running", "steps", "wakes")
 LANES = [(s, lane) for s in (1, 2, 3, 4) for lane in (0, -1, -2)]
 MODIFY = ("ModifyTable", "LockRows")
 
@@ -65,6 +65,20 @@ def fill(db, rows):
                " shard, 1, 1 from pgconductor.executions where ready_xid is not null limit %s on conflict do nothing", (rows // 10,))
 
 
+def last(db, base, rows):
+    """A hundred parents with many steps and children, ready and waiting, and wakes for them."""
+    db.execute("insert into pgconductor.executions (id, ready_xid, created_at, run_at, shard, queue, task, payload, parent, parent_key,"
+               " journal, pending, waiting) select %(base)s + n, case when n %% 2 = 0 then pg_current_xact_id() end, now(),"
+               " now() + interval '1 hour', 1 + n %% 4, 'default', 'work', '{}', case when n > 100 then %(base)s + 1 + n %% 100 end,"
+               " case when n > 100 then n::text end, true, case when n %% 2 = 1 then 9 end,"
+               " case when n %% 2 = 1 then 'suspended' end from generate_series(1, %(rows)s) n", {"base": base, "rows": rows})
+    db.execute("insert into pgconductor.steps (execution, due_at, key, result) select %(base)s + 1 + n %% 100, case n %% 3 when 0"
+               " then 'infinity' when 1 then now() + n * interval '1 s' end::timestamptz, n::text, '1' from generate_series(1, %(rows)s) n",
+               {"base": base, "rows": rows})
+    db.execute("insert into pgconductor.wakes (shard, execution, key, result) select 1 + n %% 4, %(base)s + 1 + n %% 100, n::text, '1'"
+               " from generate_series(1, %(rows)s) n", {"base": base, "rows": rows})
+
+
 def exercise(node, explained, prepared):
     """Call everything of the hot path once; returns the plans by function."""
     if not prepared:
@@ -90,6 +104,22 @@ def exercise(node, explained, prepared):
     call("rehome", lambda: node.call("select pgconductor.rehome(%s::bigint[], %s::xid8[], %s)", *columns, node.id + 1))
     call("rehome_to", lambda: node.call("select pgconductor.rehome_to(%s::bigint[], %s::xid8[], 1)", *columns))
     call("promote", lambda: node.promote(None, 7))
+    # Executions that last, where there are any.
+    runs = [(*r, 0) for r in node.call("select id, ready_xid from pgconductor.executions e where id > 1000000 and ready_xid is not null"
+                                       " and parent is null order by id limit 8")] or [(1, "1", 0), (2, "2", 0)]
+    call("save_steps", lambda: node.save_steps([(r, "x", "1") for r in runs] * 2))
+    call("steps_of", lambda: node.steps(*runs), "reader")
+    waits = [{"key": "a", "task": "work", "priority": 1}, {"key": "b", "task": "work", "timeout_ms": 0}, {"key": "t", "timer_ms": 60000}]
+    call("suspend_runs", lambda: node.suspend(*((r, waits, True) for r in runs[:4])))
+    call("poll_wakes", lambda: node.wakes(5), "reader")
+    call("take_wakes", lambda: node.take_wakes(node.wakes(100) or [(1, "1", 1)]))
+    call("end_waits", lambda: node.call("select count(*) from pgconductor.end_waits(%s)", [r[0] for r in runs]))
+    call("set_progress", lambda: node.call("select pgconductor.set_progress(%s::bigint[], %s::xid8[], %s::int[], %s::text[])",
+                                           [r[0] for r in runs], [r[1] for r in runs], [1] * len(runs), ["x"] * len(runs)))
+    call("make_call", lambda: node.call("select pgconductor.make_call(%s, %s, 'cancel', '{\"id\": 1}', null, false)", *runs[0][:2]))
+    call("settle_lasting", lambda: node.settle(runs[4:], ["completed", "failed"] * (len(runs[4:]) // 2)))
+    call("end_cancelled", lambda: node.call("select * from pgconductor.end_cancelled(%s, array_fill('{}'::json, array[%s]), false)",
+                                            [r[0] for r in runs], len(runs)))
     return got
 
 
@@ -98,7 +128,11 @@ EXPECTED = {
     "settle_full": ["executions_pkey", "running_pkey"], "settle_locked": ["executions_pkey", "running_pkey"],
     "promote": ["executions_delayed", "executions_pkey"], "park": ["executions_pkey"], "unpark": ["executions_delayed"],
     "rehome": ["executions_pkey"], "rehome_to": ["executions_pkey"], "note_running": ["executions_pkey"],
-    "forget_running": ["running_pkey"]}
+    "forget_running": ["running_pkey"], "save_steps": ["executions_pkey"], "steps_of": ["executions_pkey", "steps_pkey"],
+    "suspend_runs": ["executions_pkey", "steps_pkey"], "poll_wakes": ["wakes_shard"], "take_wakes": ["wakes_shard", "executions_pkey", "steps_pkey"],
+    "end_waits": ["steps_waiting", "steps_pkey", "executions_children"], "set_progress": ["running_pkey"],
+    "make_call": ["executions_pkey"], "settle_lasting": ["steps_pkey", "executions_children", "executions_pkey"],
+    "end_cancelled": ["executions_pkey", "executions_children", "steps_pkey", "running_pkey"]}
 
 
 @pytest.mark.parametrize("analyzed", [False, True], ids=["unknown", "analyzed"])
@@ -114,8 +148,10 @@ def test_plans_of_the_engine(db, connect, explained, analyzed):
     for rows in (0, 1000, 99000):
         if rows:
             fill(db, rows)
+            last(db, rows * 1000, rows // 5)
         if analyzed:
-            db.execute("analyze pgconductor.executions, pgconductor.running, pgconductor.lanes, pgconductor.tasks")
+            db.execute("analyze pgconductor.executions, pgconductor.running, pgconductor.lanes, pgconductor.tasks,"
+                       " pgconductor.steps, pgconductor.wakes")
         late = Node(connect)
         late.epochs = dict(first.epochs)
         for node, plans in ((first, prepared), (late, {})):
@@ -203,7 +239,8 @@ def test_cost_of_a_promotion_does_not_grow(db, connect, explained):
 
 def test_only_the_indexes_that_earn_their_keep(db):
     assert db.execute("select indexname from pg_indexes where schemaname = 'pgconductor' and tablename = 'executions'"
-                      " order by 1").fetchall() == [("executions_delayed",), ("executions_pkey",), ("executions_ready",)]
+                      " order by 1").fetchall() == [("executions_children",), ("executions_delayed",), ("executions_pkey",),
+                                 ("executions_ready",)]
     assert one(db, "select count(*) from pg_constraint where contype = 'f' and (conrelid = 'pgconductor.executions'::regclass"
                    " or confrelid = 'pgconductor.executions'::regclass)") == (0,)
     # A unique lane would make transactions wait for each other; a default partition would be scanned under a lock.

@@ -131,7 +131,8 @@ def test_precedence(db):
     declare_as(db, "code:a", max_attempts=6, timeout="6s", backoff="6s", remove_on_fail="6d", queue="a")
     declare_as(db, "code:client", max_attempts=5, remove_on_fail="5d", remove_on_complete="5d", queue="c")
     assert values(db) == {"max_attempts": (9, "set"), "timeout": ("8s", "config"), "backoff": ("7s", "code:b"),
-                          "remove_on_fail": ("6d", "code:a"), "remove_on_complete": ("5d", "code:client"), "queue": ("b", "code:b")}
+                          "remove_on_fail": ("6d", "code:a"), "remove_on_complete": ("5d", "code:client"), "queue": ("b", "code:b"),
+                          "total_timeout": (None, "default")}
     t = task(db)
     assert (t["max_attempts"], t["timeout_ms"], t["backoff_ms"], t["queue"]) == (9, 8000, [7000], "b")
     assert days(db, "keep_fail") == datetime.timedelta(days=6)

@@ -6,13 +6,15 @@
     def greet(run): return {"hello": run.payload["name"]}
     h.serve()
 
-A function gets a Run and returns something JSON can hold, or raises Fail. With concurrency above one, each runs in a
+A function gets a Run and returns something JSON can hold, or raises Fail or Suspend. What is said of its execution but
+CANCEL comes to run.inbox, as (name, map), where functions run in threads. With concurrency above one, each runs in a
 thread. h.send(name, exec, map) sends anything, well-formed or not.
 """
 
 import concurrent.futures
 import json
 import os
+import queue
 import socket
 import struct
 import sys
@@ -36,6 +38,14 @@ class Fail(Exception):
         self.fields = {"code": code, "message": message, **fields}
 
 
+class Suspend(Exception):
+    """Ends the run with SUSPEND: waits, and its other fields."""
+
+    def __init__(self, waits, **fields):
+        super().__init__("suspended")
+        self.fields = {"waits": waits, **fields}
+
+
 class RawJSON(str):
     """A result that is JSON text already."""
 
@@ -49,6 +59,7 @@ class Run:
         self.attempt = fields["attempt"]
         self.text = fields["event"]["payload"]
         self.cancelled = threading.Event()
+        self.inbox = queue.Queue()
 
     @property
     def payload(self):
@@ -119,6 +130,8 @@ class Handler:
             answer = ("DONE", {"result": text})
         except Fail as fail:
             answer = ("FAIL", fail.fields)
+        except Suspend as suspend:
+            answer = ("SUSPEND", suspend.fields)
         except Exception as error:  # whatever a task raises is its failure
             answer = ("FAIL", {"code": "app", "message": str(error), "type": type(error).__name__,
                                "stack": traceback.format_exc()})
@@ -147,6 +160,8 @@ class Handler:
                     self.run(run)
             elif name == "CANCEL" and execution in self.running:
                 self.running[execution].cancelled.set()
+            elif execution in self.running:
+                self.running[execution].inbox.put((name, fields))
             elif name == "DRAIN":
                 threading.Thread(target=self._drain, daemon=True).start()
             elif name == "REJECT":

@@ -141,6 +141,64 @@ class Node:
         return self.call("select promoted, upto, next_due_ms from pgconductor.promote(%s, %s, %s)", sorted(self.epochs),
                          after, most)[0]
 
+    def save(self, run, steps, again=False):
+        """steps: {key: JSON text} or pairs of one run. Returns what became of each."""
+        pairs = list(steps.items() if isinstance(steps, dict) else steps)
+        return self.save_steps([(run, key, result) for key, result in pairs], again)
+
+    def save_steps(self, rows, again=False):
+        """rows: (run, key, JSON text)."""
+        return self.call("select pgconductor.save_steps(%s::bigint[], %s::xid8[], %s::text[], %s::json[], %s)",
+                         [r[0][0] for r in rows], [r[0][1] for r in rows], [r[1] for r in rows], [r[2] for r in rows],
+                         again)[0][0]
+
+    def steps(self, *runs, after=0, most=1 << 20):
+        """What runs have remembered: (id, pos, key, result, error, more)."""
+        return self.reader.execute(
+            "select id, pos, key, result::text, error::text, more from pgconductor.steps_of(%s::bigint[], %s::xid8[],"
+            " %s::bigint[], %s)", ([r[0] for r in runs], [r[1] for r in runs], [after] * len(runs), most)).fetchall()
+
+    def journal(self, run):
+        """The outcomes of one run by their keys: JSON of the result, or {"error": code}."""
+        return {r[2]: {"error": json.loads(r[4]).get("code")} if r[4] else json.loads(r[3] or "null") for r in self.steps(run)}
+
+    def suspend(self, *given):
+        """given: (run, waits, any, timeout_ms), the last two may be missing; waits as in SUSPEND. Positions left locked."""
+        given = [tuple(g) + (None, None)[len(g) - 2:] for g in given]
+        waits = [(n, w) for n, g in enumerate(given, 1) for w in g[1]]
+        names = ("timer_ms", "task", "queue", "payload", "priority", "timeout_ms")
+        columns = [[w.get(name) for _, w in waits] for name in names]
+        return self.call(
+            "select pgconductor.suspend_runs(%s::bigint[], %s::xid8[], %s::boolean[], %s::bigint[], %s::int[], %s::text[],"
+            " %s::bigint[], %s::text[], %s::text[], %s::json[], %s::int[], %s::bigint[])", [g[0][0] for g in given],
+            [g[0][1] for g in given], [g[2] for g in given], [g[3] for g in given], [n for n, _ in waits],
+            [w["key"] for _, w in waits], *columns)[0][0]
+
+    def wakes(self, limit=1000000):
+        """The wakes of the node's shards, from the beginning: (shard, xid, id)."""
+        shards = sorted(self.epochs)
+        rows = self.reader.execute(
+            "select entry, shard, xid, id, snapshot from pgconductor.poll_wakes(%s::int[], %s::xid8[], %s::bigint[],"
+            " %s::xid8[], %s::int[])", (shards, ["0"] * len(shards), [0] * len(shards), [ALL] * len(shards),
+                                        [limit] * len(shards))).fetchall()
+        assert sum(r[0] == 0 for r in rows) == 1
+        return [r[1:4] for r in rows if r[0] > 0]
+
+    def take_wakes(self, wakes=None):
+        """Returns the positions left locked."""
+        wakes = self.wakes() if wakes is None else wakes
+        return self.call("select pgconductor.take_wakes(%s::int[], %s::xid8[], %s::bigint[])", [w[0] for w in wakes],
+                         [w[1] for w in wakes], [w[2] for w in wakes])[0][0]
+
+    def run_of(self, execution):
+        """The ready run of an execution; None when it is not ready."""
+        found = [r for r in self.ready() if r[0] == execution]
+        return found[0] if found else None
+
+    def token(self, run):
+        shard = self.call("select shard from pgconductor.executions where id = %s", run[0])[0][0]
+        return f"{run[1]}.{self.epochs[shard]}.{self.id}"
+
     def run_all(self, **options):
         """Settle whatever is ready; returns the ids."""
         runs = self.ready()

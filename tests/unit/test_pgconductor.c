@@ -637,6 +637,413 @@ START_TEST(credit_and_log)
 END_TEST
 
 /* What a worker must not send ends the session with a reason. */
+/* ---- executions that last */
+
+static struct msg_step
+worker_gets_step(uint64_t exec, const char *key, const char *result)
+{
+	struct msg_step s;
+	const char *why;
+
+	worker_gets(MSG_STEP);
+	ck_assert_uint_eq(m.exec, exec);
+	ck_assert_int_eq(msg_step_decode(&m, &s, &why), 0);
+	ck_assert_msg(s.key.len == strlen(key) && memcmp(s.key.p, key, s.key.len) == 0, "key %.*s", (int)s.key.len, s.key.p);
+	if (result == NULL)
+		ck_assert_ptr_null(s.result.p);
+	else
+		ck_assert_msg(s.result.len == strlen(result) && memcmp(s.result.p, result, s.result.len) == 0, "result");
+	return s;
+}
+
+static struct msg_suspend
+worker_gets_suspend(uint64_t exec)
+{
+	struct msg_suspend s;
+	const char *why;
+
+	worker_gets(MSG_SUSPEND);
+	ck_assert_uint_eq(m.exec, exec);
+	ck_assert_int_eq(msg_suspend_decode(&m, &s, &why), 0);
+	return s;
+}
+
+static bool
+is(struct pstr s, const char *text)
+{
+	return s.p != NULL && s.len == strlen(text) && memcmp(s.p, text, s.len) == 0;
+}
+
+static void
+say_step_ok(uint64_t exec, const char *key)
+{
+	struct msg_step_ok ok = { .key = pstr(key) };
+
+	msg_step_ok_encode(&out, exec, &ok);
+}
+
+/* A RUN of the task "keep" with what was saved before. */
+static struct pgc_run *
+run_with(struct msg_saved *steps, size_t n, bool more)
+{
+	struct msg_run r = { .id = pstr("42"), .task = pstr("keep"), .attempt = 1, .token = pstr("1.2.3"),
+	    .event = { .name = pstr("pgconductor.invoke"), .payload = pstr("null") }, .steps = steps, .steps_n = n,
+	    .has_more_steps = true, .more_steps = more };
+	static uint64_t exec = 500;
+
+	msg_run_encode(&out, ++exec, &r);
+	worker_sends();
+	ck_assert_int_eq(pgc_step(c), 1);
+	return kept[kept_n - 1];
+}
+
+START_TEST(steps_are_sent_and_acknowledged)
+{
+	struct pgc_run *r;
+
+	open_with(4, 4);
+	r = run_with(NULL, 0, false);
+	ck_assert_ptr_null(pgc_saved(r, "a"));
+	ck_assert_int_eq(pgc_save(r, "a", "[1]"), 0);
+	ck_assert_int_eq(pgc_save(r, "b", NULL), 0);
+	ck_assert_int_eq(pgc_step(c), 1);
+	worker_gets_step(501, "a", "[1]");
+	worker_gets_step(501, "b", NULL);
+	say_step_ok(501, "a");
+	say_step_ok(501, "b");
+	worker_sends();
+	ck_assert_int_eq(pgc_flush_steps(r), 0);
+	ck_assert_int_eq(pgc_flush_steps(r), 0);
+	ck_assert_int_eq(pgc_done(r, "1"), 0);
+	ck_assert_int_eq(pgc_step(c), 1);
+	worker_gets_done(501, "1");
+	/* Late. */
+	say_step_ok(501, "a");
+	worker_sends();
+	ck_assert_int_eq(pgc_step(c), 1);
+}
+END_TEST
+
+static void
+on_saved(struct pgc_run *r, void *arg)
+{
+	(void)r;
+	++*(int *)arg;
+}
+
+START_TEST(saved_is_told_once_for_all)
+{
+	struct pgc_run *r;
+	int told = 0;
+
+	pgc_on_saved(c, on_saved, &told);
+	open_with(4, 4);
+	r = run_with(NULL, 0, false);
+	pgc_save(r, "a", "1");
+	pgc_save(r, "b", "1");
+	say_step_ok(501, "a");
+	worker_sends();
+	ck_assert_int_eq(pgc_step(c), 1);
+	ck_assert_int_eq(told, 0);
+	say_step_ok(501, "b");
+	say_step_ok(501, "b");
+	worker_sends();
+	ck_assert_int_eq(pgc_step(c), 1);
+	ck_assert_int_eq(told, 1);
+	pgc_done(r, NULL);
+}
+END_TEST
+
+START_TEST(what_was_saved_comes_with_run)
+{
+	struct msg_saved steps[] = { { pstr("a"), pstr("{\"x\": 1.50}"), { NULL, 0 } }, { pstr("b"), { NULL, 0 }, { NULL, 0 } },
+		{ pstr("c"), { NULL, 0 }, pstr("{\"code\":\"x\"}") } };
+	struct pgc_run *r;
+
+	open_with(4, 4);
+	r = run_with(steps, 3, false);
+	ck_assert_str_eq(pgc_payload(r), "null");
+	ck_assert_str_eq(pgc_saved(r, "a"), "{\"x\": 1.50}");
+	ck_assert_str_eq(pgc_saved(r, "b"), "null");
+	ck_assert_ptr_null(pgc_saved(r, "d"));
+	pgc_done(r, NULL);
+	/* The object is another execution now. */
+	r = run_with(NULL, 0, false);
+	ck_assert_ptr_null(pgc_saved(r, "a"));
+	pgc_done(r, NULL);
+}
+END_TEST
+
+/* The function is called when all is there; another execution does not wait for that. */
+START_TEST(the_rest_is_asked_for_first)
+{
+	struct msg_saved first = { pstr("a"), pstr("1"), { NULL, 0 } }, second = { pstr("b"), pstr("2"), { NULL, 0 } };
+	struct msg_steps steps = { .steps = &second, .steps_n = 1, .has_more_steps = true, .more_steps = true };
+	struct msg_journal j;
+	const char *why;
+
+	open_with(4, 4);
+	kept_n = 1;
+	run_with(&first, 1, true);
+	ck_assert_int_eq(kept_n, 1);
+	worker_gets(MSG_JOURNAL);
+	ck_assert_int_eq(msg_journal_decode(&m, &j, &why), 0);
+	ck_assert_uint_eq(j.after, 1);
+	say_run_of(900, "echo", "7");
+	msg_steps_encode(&out, 501, &steps);
+	worker_sends();
+	ck_assert_int_eq(pgc_step(c), 1);
+	worker_gets(MSG_JOURNAL);
+	ck_assert_int_eq(msg_journal_decode(&m, &j, &why), 0);
+	ck_assert_uint_eq(j.after, 2);
+	worker_gets_done(900, "7");
+	ck_assert_int_eq(kept_n, 1);
+	steps = (struct msg_steps){ .steps = NULL };
+	msg_steps_encode(&out, 501, &steps);
+	worker_sends();
+	ck_assert_int_eq(pgc_step(c), 1);
+	ck_assert_int_eq(kept_n, 2);
+	ck_assert_str_eq(pgc_saved(kept[1], "a"), "1");
+	ck_assert_str_eq(pgc_saved(kept[1], "b"), "2");
+	pgc_done(kept[1], NULL);
+}
+END_TEST
+
+/* Whatever it returns then; and what it saved before stands. */
+START_TEST(a_key_twice_fails_it)
+{
+	static const char message[] = "the key \"a\" is used twice in one run: each stands for one step, sleep or child";
+	struct msg_saved a = { pstr("a"), pstr("1"), { NULL, 0 } };
+	struct pgc_run *r;
+
+	open_with(4, 4);
+	r = run_with(&a, 1, false);
+	switch (_i) {
+	case 0:
+		ck_assert_str_eq(pgc_saved(r, "a"), "1");
+		ck_assert_str_eq(pgc_saved(r, "a"), "1");
+		ck_assert_int_eq(pgc_done(r, "1"), 0);
+		break;
+	case 1:
+		ck_assert_int_eq(pgc_save(r, "a", "2"), PGC_OVER);
+		break;
+	case 2:
+		ck_assert_int_eq(pgc_sleep(r, "a", 5), 0);
+		ck_assert_int_eq(pgc_sleep(r, "a", 5), PGC_OVER);
+		break;
+	case 3:
+		pgc_saved(r, "a");
+		pgc_saved(r, "a");
+		ck_assert_int_eq(pgc_sleep(r, "other", 5), PGC_OVER);
+		break;
+	case 4:
+		pgc_saved(r, "a");
+		pgc_saved(r, "a");
+		pgc_fail(r, "something else");
+		break;
+	}
+	ck_assert_int_eq(pgc_step(c), 1);
+	worker_gets_fail(501, "nondeterminism", message);
+	ck_assert(!worker_has_frame());
+}
+END_TEST
+
+START_TEST(bad_steps_fail_it)
+{
+	static char large[MAX_PAYLOAD + 10];
+	struct pgc_run *r;
+
+	memset(large, '1', sizeof(large) - 1);
+	open_with(4, 4);
+	r = run_with(NULL, 0, false);
+	ck_assert_int_eq(pgc_save(r, "a", "{x}"), PGC_OVER);
+	r = run_with(NULL, 0, false);
+	ck_assert_int_eq(pgc_save(r, "a", large), PGC_OVER);
+	r = run_with(NULL, 0, false);
+	ck_assert_int_eq(pgc_save(r, "", "1"), PGC_OVER);
+	ck_assert_int_eq(pgc_step(c), 1);
+	worker_gets_fail(501, "bad_result", "the result of a step is not JSON");
+	worker_gets_fail(502, "oversize", "the result of a step is too long");
+	worker_gets_fail(503, "app", "the key of a step is empty, longer than 1024 bytes or not UTF-8");
+}
+END_TEST
+
+START_TEST(sleeping)
+{
+	struct msg_saved slept = { pstr("keep#1"), { NULL, 0 }, { NULL, 0 } };
+	struct msg_suspend s;
+	struct pgc_run *r;
+
+	open_with(1, 1);
+	r = run_with(NULL, 0, false);
+	ck_assert_int_eq(pgc_sleep(r, NULL, 86400000), PGC_OVER);
+	ck_assert_int_eq(pgc_step(c), 1);
+	s = worker_gets_suspend(501);
+	ck_assert(s.waits_n == 1 && is(s.waits[0].key, "keep#1") && s.waits[0].has_timer_ms);
+	ck_assert(s.waits[0].timer_ms == 86400000 && s.waits[0].task.p == NULL && !s.has_any);
+	r = run_with(&slept, 1, false);
+	ck_assert_int_eq(pgc_sleep(r, NULL, 86400000), 0);
+	ck_assert_int_eq(pgc_sleep(r, NULL, -5), PGC_OVER);
+	ck_assert_int_eq(pgc_step(c), 1);
+	s = worker_gets_suspend(502);
+	ck_assert(is(s.waits[0].key, "keep#2") && s.waits[0].timer_ms == 0);
+}
+END_TEST
+
+/* Only what is still missing is waited for. */
+START_TEST(children)
+{
+	struct msg_saved there[] = { { pstr("keep#1"), pstr("7"), { NULL, 0 } },
+		{ pstr("b"), { NULL, 0 }, pstr("{\"a\": [\"}\", {}], \"message\" : \"no \\\"\\u00e4\\ud83d\\ude00\\\"\\n\"}") } };
+	struct pgc_child v[3] = { PGC_CHILD, PGC_CHILD, PGC_CHILD };
+	struct msg_fail f;
+	struct msg_suspend s;
+	struct pgc_run *r;
+
+	v[0].task = v[1].task = v[2].task = "leaf";
+	v[1].key = "b";
+	v[2].payload = "[1]";
+	v[2].queue = "media";
+	v[2].priority = -7;
+	v[2].timeout_ms = 50;
+	open_with(1, 1);
+	r = run_with(there, 2, false);
+	ck_assert_int_eq(pgc_invoke_all(r, v, 3), PGC_OVER);
+	ck_assert_int_eq(pgc_step(c), 1);
+	s = worker_gets_suspend(501);
+	ck_assert_uint_eq(s.waits_n, 1);
+	ck_assert(is(s.waits[0].key, "keep#2") && is(s.waits[0].task, "leaf") && is(s.waits[0].payload, "[1]"));
+	ck_assert(is(s.waits[0].queue, "media") && s.waits[0].has_priority && s.waits[0].priority == -7);
+	ck_assert(s.waits[0].has_timeout_ms && s.waits[0].timeout_ms == 50 && !s.waits[0].has_timer_ms);
+	r = run_with(there, 2, false);
+	ck_assert_int_eq(pgc_invoke_all(r, v, 2), 0);
+	ck_assert_str_eq(v[0].result, "7");
+	ck_assert_ptr_null(v[0].error);
+	ck_assert_ptr_null(v[1].result);
+	ck_assert_int_eq(pgc_fail_child(r, &v[1]), 0);
+	ck_assert_int_eq(pgc_step(c), 1);
+	f = worker_gets_fail(502, "app", "Child execution failed: no \"\xc3\xa4\xf0\x9f\x98\x80\"\n");
+	ck_assert(f.has_retry && !f.retry && is(f.type, "ChildFailed"));
+	/* Two of one name. */
+	v[0].key = v[1].key = "same";
+	r = run_with(NULL, 0, false);
+	ck_assert_int_eq(pgc_invoke_all(r, v, 2), PGC_OVER);
+	ck_assert_int_eq(pgc_step(c), 1);
+	worker_gets(MSG_FAIL);
+}
+END_TEST
+
+START_TEST(stopped_at_the_next_step)
+{
+	struct pgc_run *r;
+
+	open_with(4, 4);
+	r = run_with(NULL, 0, false);
+	ck_assert_int_eq(pgc_checkpoint(r), 0);
+	say_cancel(501, "cancelled");
+	worker_sends();
+	ck_assert_int_eq(pgc_step(c), 1);
+	switch (_i) {
+	case 0:
+		ck_assert_int_eq(pgc_save(r, "a", "1"), PGC_OVER);
+		break;
+	case 1:
+		ck_assert_int_eq(pgc_sleep(r, "a", 1), PGC_OVER);
+		break;
+	case 2:
+		ck_assert_int_eq(pgc_checkpoint(r), PGC_OVER);
+		break;
+	}
+	ck_assert_int_eq(pgc_step(c), 1);
+	worker_gets_fail(501, "cancelled", "stopped");
+}
+END_TEST
+
+START_TEST(a_checkpoint_goes_back_in_a_drain)
+{
+	struct pgc_run *r;
+
+	open_with(4, 4);
+	r = run_with(NULL, 0, false);
+	say_drain();
+	worker_sends();
+	ck_assert_int_eq(pgc_step(c), 1);
+	ck_assert_int_eq(pgc_checkpoint(r), PGC_OVER);
+	ck_assert_int_eq(pgc_step(c), 0);
+	ck_assert_uint_eq(worker_gets_suspend(501).waits_n, 0);
+	worker_gets(MSG_BYE);
+}
+END_TEST
+
+/* The worker, in a process of its own: answers so many calls. */
+static pid_t
+answer_calls(const struct msg_return *answers, size_t n)
+{
+	pid_t pid = fork();
+	struct pollfd p = { .fd = far, .events = POLLIN };
+
+	if (pid != 0)
+		return pid;
+	for (size_t i = 0; i < n; i++) {
+		ck_assert_int_eq(poll(&p, 1, 3000), 1);
+		worker_gets(MSG_CALL);
+		msg_return_encode(&out, m.exec, &answers[i]);
+		worker_sends();
+	}
+	_exit(0);
+}
+
+START_TEST(calls_are_answered)
+{
+	struct msg_return answers[] = { { .call = 1, .result = pstr("true") }, { .call = 2, .result = pstr("false") },
+		{ .call = 3, .error = pstr("{\"code\":\"PC001\",\"message\":\"no such task\"}") },
+		{ .call = 4, .result = pstr("\"77\"") } };
+	const char *id = "x";
+	struct pgc_run *r;
+	bool cancelled = false;
+	pid_t pid;
+
+	open_with(4, 4);
+	r = run_with(NULL, 0, false);
+	pid = answer_calls(answers, 4);
+	ck_assert_int_eq(pgc_cancel_execution(r, "12", "no \"reason\"", &cancelled), 0);
+	ck_assert(cancelled);
+	ck_assert_int_eq(pgc_cancel_execution(r, "12", NULL, &cancelled), 0);
+	ck_assert(!cancelled);
+	ck_assert_int_eq(pgc_start(r, "nobody", NULL, &id), 0);
+	ck_assert_ptr_null(id);
+	ck_assert_str_eq(pgc_error(c), "no such task");
+	ck_assert_int_eq(pgc_start(r, "echo", "[1]", &id), 0);
+	ck_assert_str_eq(id, "77");
+	pgc_done(r, NULL);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+}
+END_TEST
+
+START_TEST(beats)
+{
+	struct msg_hello h;
+	const char *why;
+	int n = 0;
+
+	pgc_set_beat(c, 200);
+	pgc_task(c, "echo", echo, NULL);
+	ck_assert_int_eq(pgc_open(c), 0);
+	worker_gets(MSG_HELLO);
+	ck_assert_int_eq(msg_hello_decode(&m, &h, &why), 0);
+	ck_assert(h.has_beat_ms && h.beat_ms == 200);
+	say_welcome();
+	for (int i = 0; i < 300; i++) {
+		ck_assert_int_eq(pgc_step(c), 1);
+		usleep(1000);
+	}
+	for (; worker_has_frame(); n++)
+		worker_gets(MSG_BEAT);
+	ck_assert_int_ge(n, 3);
+	ck_assert_int_le(n, 8);
+}
+END_TEST
+
 START_TEST(bad_frames_end_it)
 {
 	static const struct {
@@ -872,6 +1279,18 @@ suite(void)
 	tcase_add_test(t, worker_goes_away);
 	tcase_add_test(t, large_frames_and_slow_readers);
 	tcase_add_test(t, not_started_by_a_worker);
+	tcase_add_test(t, steps_are_sent_and_acknowledged);
+	tcase_add_test(t, saved_is_told_once_for_all);
+	tcase_add_test(t, what_was_saved_comes_with_run);
+	tcase_add_test(t, the_rest_is_asked_for_first);
+	tcase_add_loop_test(t, a_key_twice_fails_it, 0, 5);
+	tcase_add_test(t, bad_steps_fail_it);
+	tcase_add_test(t, sleeping);
+	tcase_add_test(t, children);
+	tcase_add_loop_test(t, stopped_at_the_next_step, 0, 3);
+	tcase_add_test(t, a_checkpoint_goes_back_in_a_drain);
+	tcase_add_test(t, calls_are_answered);
+	tcase_add_test(t, beats);
 	tcase_add_test(t, serving);
 	tcase_add_test(t, serving_ends_with_the_worker);
 	tcase_add_test(t, started_by_hand_without_pgconductor);

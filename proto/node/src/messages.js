@@ -13,6 +13,15 @@ export const MESSAGES = Object.freeze({
 	DRAIN: 9,
 	BYE: 10,
 	LOG: 11,
+	STEP: 12,
+	STEP_OK: 13,
+	SUSPEND: 14,
+	CALL: 15,
+	RETURN: 16,
+	PROGRESS: 17,
+	BEAT: 18,
+	JOURNAL: 19,
+	STEPS: 20,
 	SETUP: 64,
 	ANNOUNCE: 65,
 	SLOTS: 66,
@@ -38,6 +47,15 @@ export const NAMES = Object.freeze({
 	9: "DRAIN",
 	10: "BYE",
 	11: "LOG",
+	12: "STEP",
+	13: "STEP_OK",
+	14: "SUSPEND",
+	15: "CALL",
+	16: "RETURN",
+	17: "PROGRESS",
+	18: "BEAT",
+	19: "JOURNAL",
+	20: "STEPS",
 	64: "SETUP",
 	65: "ANNOUNCE",
 	66: "SLOTS",
@@ -57,6 +75,9 @@ export const TO_HANDLER = new Set([
 	MESSAGES.REJECT,
 	MESSAGES.CANCEL,
 	MESSAGES.DRAIN,
+	MESSAGES.STEP_OK,
+	MESSAGES.RETURN,
+	MESSAGES.STEPS,
 ]);
 
 /**
@@ -76,6 +97,20 @@ export const FIELDS = Object.freeze({
 	event: [
 		["name", "str", true],
 		["payload", "json", true],
+	],
+	saved: [
+		["key", "str", true],
+		["result", "json", false],
+		["error", "json", false],
+	],
+	wait: [
+		["key", "str", true],
+		["timer_ms", "uint", false],
+		["task", "str", false],
+		["queue", "str", false],
+		["payload", "json", false],
+		["priority", "int", false],
+		["timeout_ms", "uint", false],
 	],
 	program: [
 		["name", "str", true],
@@ -101,6 +136,7 @@ export const FIELDS = Object.freeze({
 		["credit", "uint", false],
 		["concurrency", "uint", false],
 		["window", "uint", false],
+		["beat_ms", "uint", false],
 		["tasks", "task[]", true],
 	],
 	WELCOME: [
@@ -119,6 +155,8 @@ export const FIELDS = Object.freeze({
 		["deadline_ms", "uint", false],
 		["metadata", "json", false],
 		["trace", "str", false],
+		["steps", "saved[]", false],
+		["more_steps", "bool", false],
 	],
 	DONE: [
 		["result", "json", false],
@@ -150,6 +188,40 @@ export const FIELDS = Object.freeze({
 		["level", "str", true],
 		["message", "str", true],
 		["fields", "json", false],
+	],
+	STEP: [
+		["key", "str", true],
+		["result", "json", false],
+	],
+	STEP_OK: [
+		["key", "str", true],
+	],
+	SUSPEND: [
+		["waits", "wait[]", true],
+		["any", "bool", false],
+		["timeout_ms", "uint", false],
+	],
+	CALL: [
+		["call", "uint", true],
+		["name", "str", true],
+		["args", "json", true],
+	],
+	RETURN: [
+		["call", "uint", true],
+		["result", "json", false],
+		["error", "json", false],
+	],
+	PROGRESS: [
+		["percent", "uint", false],
+		["note", "str", false],
+	],
+	BEAT: [],
+	JOURNAL: [
+		["after", "uint", true],
+	],
+	STEPS: [
+		["steps", "saved[]", true],
+		["more_steps", "bool", false],
 	],
 	SETUP: [
 		["queue", "str", true],

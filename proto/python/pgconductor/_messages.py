@@ -13,6 +13,15 @@ CANCEL: Final = 8
 DRAIN: Final = 9
 BYE: Final = 10
 LOG: Final = 11
+STEP: Final = 12
+STEP_OK: Final = 13
+SUSPEND: Final = 14
+CALL: Final = 15
+RETURN: Final = 16
+PROGRESS: Final = 17
+BEAT: Final = 18
+JOURNAL: Final = 19
+STEPS: Final = 20
 SETUP: Final = 64
 ANNOUNCE: Final = 65
 SLOTS: Final = 66
@@ -34,6 +43,15 @@ NAMES: Final[dict[int, str]] = {
     DRAIN: "DRAIN",
     BYE: "BYE",
     LOG: "LOG",
+    STEP: "STEP",
+    STEP_OK: "STEP_OK",
+    SUSPEND: "SUSPEND",
+    CALL: "CALL",
+    RETURN: "RETURN",
+    PROGRESS: "PROGRESS",
+    BEAT: "BEAT",
+    JOURNAL: "JOURNAL",
+    STEPS: "STEPS",
     SETUP: "SETUP",
     ANNOUNCE: "ANNOUNCE",
     SLOTS: "SLOTS",
@@ -44,7 +62,7 @@ NAMES: Final[dict[int, str]] = {
 }
 
 # What a worker may send to a handler.
-TO_HANDLER: Final[frozenset[int]] = frozenset({WELCOME, RUN, REJECT, CANCEL, DRAIN})
+TO_HANDLER: Final[frozenset[int]] = frozenset({WELCOME, RUN, REJECT, CANCEL, DRAIN, STEP_OK, RETURN, STEPS})
 
 # The fields of each message, and of the structs (in small letters) they hold: name, type, whether it is required.
 FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
@@ -60,6 +78,20 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
     "event": (
         ("name", "str", True),
         ("payload", "json", True),
+    ),
+    "saved": (
+        ("key", "str", True),
+        ("result", "json", False),
+        ("error", "json", False),
+    ),
+    "wait": (
+        ("key", "str", True),
+        ("timer_ms", "uint", False),
+        ("task", "str", False),
+        ("queue", "str", False),
+        ("payload", "json", False),
+        ("priority", "int", False),
+        ("timeout_ms", "uint", False),
     ),
     "program": (
         ("name", "str", True),
@@ -85,6 +117,7 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("credit", "uint", False),
         ("concurrency", "uint", False),
         ("window", "uint", False),
+        ("beat_ms", "uint", False),
         ("tasks", "task[]", True),
     ),
     "WELCOME": (
@@ -103,6 +136,8 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("deadline_ms", "uint", False),
         ("metadata", "json", False),
         ("trace", "str", False),
+        ("steps", "saved[]", False),
+        ("more_steps", "bool", False),
     ),
     "DONE": (
         ("result", "json", False),
@@ -134,6 +169,40 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("level", "str", True),
         ("message", "str", True),
         ("fields", "json", False),
+    ),
+    "STEP": (
+        ("key", "str", True),
+        ("result", "json", False),
+    ),
+    "STEP_OK": (
+        ("key", "str", True),
+    ),
+    "SUSPEND": (
+        ("waits", "wait[]", True),
+        ("any", "bool", False),
+        ("timeout_ms", "uint", False),
+    ),
+    "CALL": (
+        ("call", "uint", True),
+        ("name", "str", True),
+        ("args", "json", True),
+    ),
+    "RETURN": (
+        ("call", "uint", True),
+        ("result", "json", False),
+        ("error", "json", False),
+    ),
+    "PROGRESS": (
+        ("percent", "uint", False),
+        ("note", "str", False),
+    ),
+    "BEAT": (),
+    "JOURNAL": (
+        ("after", "uint", True),
+    ),
+    "STEPS": (
+        ("steps", "saved[]", True),
+        ("more_steps", "bool", False),
     ),
     "SETUP": (
         ("queue", "str", True),

@@ -1,0 +1,410 @@
+/*
+ * libpgconductor: steps, sleeping, children, and what else an execution asks for on its way.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/json.h"
+#include "common/utf8.h"
+#include "common/xmalloc.h"
+#include "proto/c/private.h"
+
+#define KEY_BYTES	1024
+#define NOTE_BYTES	1000
+
+/* Waiting for the worker */
+
+typedef bool	done_fn(const struct pgc_run *);
+
+/* 0 when it is so; PGC_OVER when the run is over first. */
+static int
+wait_until(struct pgc_run *r, done_fn *done)
+{
+	struct pgc *c = r->c;
+	uint64_t serial = r->serial;
+	struct pollfd p = { .fd = c->fd };
+
+	/* In a callback nothing can be read. */
+	if (c->reading)
+		return run_stopped(r) ? PGC_OVER : 0;
+	while (!done(r)) {
+		pgc_beat(c, pgc_now());
+		pgc_flush(c);
+		if (run_stopped(r))
+			return PGC_OVER;
+		p.events = pgc_events(c);
+		if (poll(&p, 1, pgc_beat(c, pgc_now())) == -1 && errno != EINTR)
+			pgc_lose(c, "poll: %s", strerror(errno));
+		pgc_read(c);
+		/* A callback may have finished it. */
+		if (r->serial != serial || r->state != RUN_RUNNING)
+			return PGC_OVER;
+	}
+	return 0;
+}
+
+/* Keys */
+
+/* The run may go on, though what it is about to do is bound to fail. */
+static void
+at_fault(struct pgc_run *r, const char *key)
+{
+	if (r->fault == NULL)
+		r->fault = xasprintf("the key \"%s\" is used twice in one run: each stands for one step, sleep or child", key);
+}
+
+static int
+fail_for_good(struct pgc_run *r, const char *code, const char *message)
+{
+	struct pgc_failure f = PGC_FAILURE;
+
+	f.code = code;
+	f.message = message;
+	f.for_good = true;
+	pgc_fail_with(r, &f);
+	return PGC_OVER;
+}
+
+static int
+check_key(struct pgc_run *r, const char *key)
+{
+	if (key == NULL || *key == '\0' || strlen(key) > KEY_BYTES || !utf8_valid(key, strlen(key)))
+		return fail_for_good(r, "app", "the key of a step is empty, longer than 1024 bytes or not UTF-8");
+	return 0;
+}
+
+/* One without a key is named by its turn, which is the same in each run. */
+static const char *
+key_or_turn(struct pgc_run *r, const char *key, char *buf, size_t size)
+{
+	if (key != NULL)
+		return key;
+	snprintf(buf, size, "%s#%u", pgc_task_name(r), ++journal_of(r)->unnamed);
+	return buf;
+}
+
+/* What is saved under a key that is named now, for the first time in this run. */
+static struct saved *
+use(struct pgc_run *r, const char *key)
+{
+	struct saved *s = r->journal != NULL ? journal_find(r->journal, key) : NULL;
+
+	if (s == NULL)
+		return NULL;
+	if (s->used)
+		at_fault(r, key);
+	s->used = true;
+	return s;
+}
+
+/* Steps */
+
+PUBLIC const char *
+pgc_saved(struct pgc_run *r, const char *key)
+{
+	struct saved *s = use(r, key);
+
+	if (s == NULL)
+		return NULL;
+	return s->result != NULL ? s->result : s->error != NULL ? s->error : "null";
+}
+
+static int
+check_result(struct pgc_run *r, const char *json)
+{
+	size_t len = json != NULL ? strlen(json) : 0;
+
+	if (len > r->c->max_payload)
+		return fail_for_good(r, "oversize", "the result of a step is too long");
+	if (json != NULL && (!utf8_valid(json, len) || json_check(json, len, NULL, NULL) == -1))
+		return fail_for_good(r, "bad_result", "the result of a step is not JSON");
+	return 0;
+}
+
+PUBLIC int
+pgc_save(struct pgc_run *r, const char *key, const char *json)
+{
+	struct msg_step m = { .key = pstr(key), .result = pstr(json) };
+
+	if (r->state == RUN_FREE || check_key(r, key) != 0 || check_result(r, json) != 0)
+		return PGC_OVER;
+	if (r->journal != NULL && journal_find(r->journal, key) != NULL)
+		at_fault(r, key);
+	if (run_stopped(r))
+		return PGC_OVER;
+	journal_add(r, key, json);
+	r->journal->pending++;
+	msg_step_encode(&r->c->out, r->exec, &m);
+	return 0;
+}
+
+void
+steps_ok(struct pgc_run *r, const struct pstr *key)
+{
+	struct pgc *c = r->c;
+	char *text = xstrndup(key->p, key->len);
+	struct saved *s = r->journal != NULL ? journal_find(r->journal, text) : NULL;
+
+	free(text);
+	if (s == NULL || s->committed)
+		return;
+	s->committed = true;
+	if (--r->journal->pending == 0 && c->on_saved != NULL && r->state == RUN_RUNNING)
+		c->on_saved(r, c->on_saved_arg);
+}
+
+static bool
+all_committed(const struct pgc_run *r)
+{
+	return r->journal == NULL || r->journal->pending == 0;
+}
+
+PUBLIC int
+pgc_flush_steps(struct pgc_run *r)
+{
+	return r->state == RUN_FREE ? PGC_OVER : wait_until(r, all_committed);
+}
+
+PUBLIC int
+pgc_save_now(struct pgc_run *r, const char *key, const char *json)
+{
+	return pgc_save(r, key, json) != 0 ? PGC_OVER : pgc_flush_steps(r);
+}
+
+/* Waiting */
+
+static int
+suspend(struct pgc_run *r, struct msg_wait *waits, size_t n)
+{
+	struct msg_suspend m = { .waits = waits, .waits_n = n };
+	struct pgc *c = r->c;
+	size_t before = c->out.len;
+
+	if (run_stopped(r))
+		return PGC_OVER;
+	msg_suspend_encode(&c->out, r->exec, &m);
+	if (c->out.len - before > c->max_frame + MSG_HEAD) {
+		c->out.len = before;
+		return fail_for_good(r, "oversize", "what it waits for does not fit in a message: wait for less at a time");
+	}
+	run_retire(r);
+	return PGC_OVER;
+}
+
+PUBLIC int
+pgc_sleep(struct pgc_run *r, const char *key, int64_t ms)
+{
+	struct msg_wait w = { .has_timer_ms = true, .timer_ms = ms > 0 ? (uint64_t)ms : 0 };
+	char turn[256];
+
+	if (r->state == RUN_FREE)
+		return PGC_OVER;
+	key = key_or_turn(r, key, turn, sizeof(turn));
+	if (check_key(r, key) != 0)
+		return PGC_OVER;
+	if (use(r, key) != NULL)
+		return run_stopped(r) ? PGC_OVER : 0;
+	w.key = pstr(key);
+	return suspend(r, &w, 1);
+}
+
+/* 1: it is still to be waited for; 0: its outcome is there; PGC_OVER. */
+static int
+look_at_child(struct pgc_run *r, struct pgc_child *child, const char *key, struct msg_wait *w)
+{
+	struct saved *s;
+
+	if (check_key(r, key) != 0)
+		return PGC_OVER;
+	if (child->payload != NULL && json_check(child->payload, strlen(child->payload), NULL, NULL) == -1)
+		return fail_for_good(r, "app", "the payload of a child is not JSON");
+	if ((s = use(r, key)) != NULL) {
+		child->error = s->error;
+		child->result = s->error != NULL ? NULL : s->result != NULL ? s->result : "null";
+		return 0;
+	}
+	/* So that a second one under this key is noticed; it is not sent. */
+	journal_add(r, key, NULL);
+	*w = (struct msg_wait){ .key = pstr(journal_find(r->journal, key)->key), .task = pstr(child->task),
+	    .queue = pstr(child->queue), .payload = pstr(child->payload), .has_priority = child->priority != 0,
+	    .priority = child->priority, .has_timeout_ms = child->timeout_ms >= 0,
+	    .timeout_ms = (uint64_t)child->timeout_ms };
+	return 1;
+}
+
+PUBLIC int
+pgc_invoke_all(struct pgc_run *r, struct pgc_child *children, size_t n)
+{
+	struct msg_wait *waits;
+	size_t waits_n = 0;
+	char turn[256];
+	int found = 0;
+
+	if (r->state == RUN_FREE)
+		return PGC_OVER;
+	waits = xcalloc(n + 1, sizeof(*waits));
+	for (size_t i = 0; i < n && found != PGC_OVER; i++) {
+		found = look_at_child(r, &children[i], key_or_turn(r, children[i].key, turn, sizeof(turn)), &waits[waits_n]);
+		if (found == 1)
+			waits_n++;
+	}
+	if (found != PGC_OVER)
+		found = waits_n != 0 ? suspend(r, waits, waits_n) : run_stopped(r) ? PGC_OVER : 0;
+	free(waits);
+	return found;
+}
+
+PUBLIC int
+pgc_invoke(struct pgc_run *r, struct pgc_child *child)
+{
+	return pgc_invoke_all(r, child, 1);
+}
+
+PUBLIC int
+pgc_fail_child(struct pgc_run *r, const struct pgc_child *child)
+{
+	char *message = child->error != NULL ? error_member(child->error, "message") : NULL;
+	char *text = xasprintf("Child execution failed: %s", message != NULL ? message : "(no message)");
+	struct pgc_failure f = PGC_FAILURE;
+	int verdict;
+
+	f.message = text;
+	f.type = "ChildFailed";
+	f.data = child->error;
+	f.for_good = true;
+	verdict = pgc_fail_with(r, &f);
+	free(text);
+	free(message);
+	return verdict;
+}
+
+PUBLIC int
+pgc_checkpoint(struct pgc_run *r)
+{
+	if (r->state == RUN_FREE)
+		return PGC_OVER;
+	if (r->cancel == NULL && !r->c->reading)
+		pgc_look(r->c, pgc_now());
+	if (run_stopped(r))
+		return PGC_OVER;
+	return r->c->ending ? suspend(r, NULL, 0) : 0;
+}
+
+PUBLIC void
+pgc_progress(struct pgc_run *r, int percent, const char *note)
+{
+	struct msg_progress m = { .has_percent = percent >= 0, .percent = (uint64_t)percent, .note = pstr(note) };
+
+	if (r->state == RUN_FREE || r->c->lost)
+		return;
+	if (m.note.len > NOTE_BYTES)
+		m.note.len = NOTE_BYTES;
+	if (m.note.p != NULL)
+		m.note.len = utf8_span(m.note.p, m.note.len);
+	msg_progress_encode(&r->c->out, r->exec, &m);
+}
+
+/* Calls */
+
+void
+steps_return(struct pgc_run *r, const struct msg_return *m)
+{
+	struct journal *j = r->journal;
+
+	if (j == NULL || m->call != j->calls || j->answered)
+		return;
+	j->answered = true;
+	if (m->error.p != NULL) {
+		char *error = xstrndup(m->error.p, m->error.len);
+
+		j->refusal = error_member(error, "message");
+		if (j->refusal == NULL)
+			j->refusal = xstrdup("refused");
+		free(error);
+	} else {
+		j->answer = m->result.p != NULL ? xstrndup(m->result.p, m->result.len) : xstrdup("null");
+	}
+}
+
+static bool
+answered(const struct pgc_run *r)
+{
+	return r->journal->answered;
+}
+
+/* 0 with the answer, or a refusal, in the journal. */
+static int
+call(struct pgc_run *r, const char *name, struct buf *args)
+{
+	struct journal *j = journal_of(r);
+	struct msg_call m = { .call = ++j->calls, .name = pstr(name), .args = { (const char *)buf_ptr(args), args->len } };
+
+	free(j->answer);
+	free(j->refusal);
+	j->answer = j->refusal = NULL;
+	j->answered = false;
+	if (!r->c->lost)
+		msg_call_encode(&r->c->out, r->exec, &m);
+	buf_free(args);
+	if (wait_until(r, answered) != 0)
+		return PGC_OVER;
+	snprintf(r->c->error, sizeof(r->c->error), "%s", j->refusal != NULL ? j->refusal : "");
+	return 0;
+}
+
+static void
+add_member(struct buf *b, const char *name, const char *text)
+{
+	buf_addf(b, "%s\"%s\":", b->len > 1 ? "," : "", name);
+	json_quote(b, text, strlen(text));
+}
+
+PUBLIC int
+pgc_cancel_execution(struct pgc_run *r, const char *id, const char *reason, bool *cancelled)
+{
+	struct buf args;
+
+	if (r->state == RUN_FREE)
+		return PGC_OVER;
+	buf_init(&args);
+	buf_addstr(&args, "{");
+	add_member(&args, "id", id);
+	if (reason != NULL)
+		add_member(&args, "reason", reason);
+	buf_addstr(&args, "}");
+	if (call(r, "cancel", &args) != 0)
+		return PGC_OVER;
+	if (cancelled != NULL)
+		*cancelled = r->journal->answer != NULL && strcmp(r->journal->answer, "true") == 0;
+	return 0;
+}
+
+PUBLIC int
+pgc_start(struct pgc_run *r, const char *task, const char *payload, const char **id)
+{
+	struct buf args;
+	char *answer;
+
+	if (r->state == RUN_FREE)
+		return PGC_OVER;
+	buf_init(&args);
+	buf_addstr(&args, "{");
+	add_member(&args, "task", task);
+	buf_addf(&args, ",\"payload\":%s}", payload != NULL ? payload : "null");
+	if (call(r, "invoke", &args) != 0)
+		return PGC_OVER;
+	/* A string of digits. */
+	answer = r->journal->answer;
+	*id = NULL;
+	if (answer != NULL && answer[0] == '"' && strlen(answer) > 2) {
+		answer[strlen(answer) - 1] = '\0';
+		*id = answer + 1;
+	}
+	return 0;
+}

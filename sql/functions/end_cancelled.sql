@@ -1,0 +1,84 @@
+-- Clients call it too: their sessions plan as the writer does while it runs.
+create or replace function pgconductor.end_cancelled(ids bigint[], errors json[], direct boolean, out ended bigint[],
+    out children bigint[])
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    present constant timestamptz := pgconductor.now();
+    quiet constant boolean := current_setting('pgconductor.notify', true) is not distinct from 'off';
+begin
+    perform pgconductor.ensure_partition(present);
+    -- By a statement of its own: the next one sees what was saved while this one waited.
+    perform from unnest(end_cancelled.ids) as r(id)
+    cross join lateral (
+        -- Not "=", see settle_plain.
+        select from pgconductor.executions x where x.id between r.id and r.id for update) e;
+    with gone as (
+        delete from pgconductor.executions e
+        using unnest(end_cancelled.ids, end_cancelled.errors) as r(id, error)
+        where e.id between r.id and r.id
+        returning e.id, e.ready_xid, e.created_at, e.run_at, e.attempt, e.priority, e.awaited, e.queue, e.task,
+            e.payload, e.metadata, e.event, e.shard, e.parent, e.parent_key, r.error
+    ), stopped as (
+        delete from pgconductor.running x using gone g where x.id between g.id and g.id
+    ), forgotten as (
+        delete from pgconductor.steps s using gone g where s.execution between g.id and g.id
+    ), kept as (
+        -- Two rows of one moment: cancelled, retried and cancelled again within one statement. The last one stands.
+        insert into pgconductor.finished_executions as f (id, finished_at, created_at, run_at, took_ms, attempt, node,
+            priority, state, queue, task, payload, metadata, event, error, parent, steps)
+        select g.id, present, g.created_at, nullif(g.run_at, 'infinity'),
+            extract(epoch from present - r.started_at) * 1000, coalesce(r.attempt, g.attempt), r.node,
+            g.priority, 'cancelled', g.queue, g.task, g.payload, g.metadata, g.event, g.error, g.parent,
+            pgconductor.kept_steps(g.id)
+        from gone g
+        left join lateral (
+            select x.started_at, x.attempt, x.node from pgconductor.running x
+            where x.id between g.id and g.id order by x.id, x.ready_xid desc limit 1) r on true
+        where g.awaited or not exists (select from pgconductor.tasks t where t.name = g.task and t.keep_fail = '0')
+        on conflict (id, finished_at) do update set state = excluded.state, error = excluded.error
+    ), told as (
+        insert into pgconductor.wakes (execution, shard, key, error)
+        select p.id, p.shard, g.parent_key, g.error
+        from gone g
+        join pgconductor.executions p on p.id between g.parent and g.parent
+        join pgconductor.shards h on h.id = p.shard
+        where pgconductor.awake(h.owner)
+    )
+    select coalesce(array_agg(g.id), '{}'),
+        -- Only a ready one can be in the hands of a node.
+        count(case when g.ready_xid is not null and h.owner is not null and not quiet
+            then pg_notify('pgconductor_' || h.owner, 'cancel ' || g.id || ' ' || g.ready_xid)::text end)
+    into ended
+    from gone g
+    left join pgconductor.shards h on h.id = g.shard;
+
+    -- What the parent did before it was locked is seen by a statement of its own.
+    with child as (
+        select c.id, c.shard
+        from unnest(ended) as r(id)
+        cross join lateral (
+            -- Ordered: see settle_full.
+            select x.id, x.shard from pgconductor.executions x where x.parent between r.id and r.id
+            order by x.parent, x.parent_key
+        ) c
+    ), told as (
+        insert into pgconductor.wakes (execution, shard, error)
+        select c.id, c.shard, json_build_object('code', 'cancelled', 'message', 'its parent was cancelled')
+        from child c
+        join pgconductor.shards h on h.id = c.shard
+        where not direct and pgconductor.awake(h.owner)
+    )
+    select coalesce(array_agg(c.id order by c.id), '{}') into children from child c;
+end
+$$;
+
+comment on function pgconductor.end_cancelled(bigint[], json[], boolean) is
+'Engine. Ends unfinished executions as cancelled, with these errors, tells their nodes and whoever waits for them. Returns which were there, and their children; direct: the caller cancels these, otherwise their owners are told to.';

@@ -1,0 +1,49 @@
+create or replace function pgconductor.make_call(execution bigint, xid xid8, name text, args json, draft bigint,
+    again boolean)
+returns json
+language plpgsql volatile
+as $$
+declare
+    mark constant text := pgconductor.free_mark(args::text);
+    -- See invoke_items.
+    plain constant json := pgconductor.hide_escapes(args::text, mark);
+    extra text;
+    target bigint;
+begin
+    -- Not "=", see settle_plain.
+    if not exists (
+        select from pgconductor.executions e
+        where e.id between execution and execution and e.ready_xid is not distinct from xid)
+    then
+        return null;
+    elsif plain is null or json_typeof(plain) <> 'object' then
+        raise exception using errcode = 'PC009', message = format('%s: not a JSON object', name);
+    end if;
+
+    if name = 'cancel' then
+        select k into extra from json_object_keys(plain) k where k not in ('id', 'reason') limit 1;
+        if extra is not null or coalesce(plain ->> 'id', '') !~ '^\d{1,18}$' then
+            raise exception using errcode = 'PC009', message = 'cancel: id and reason are needed, id the id of an execution';
+        end if;
+        target := plain ->> 'id';
+        -- It cannot be told any more by whom it was cancelled.
+        return to_json(pgconductor.cancel(target, (args -> 'reason') #>> '{}') or again and exists (
+            select from pgconductor.finished_executions f where f.id = target and f.state = 'cancelled'));
+    elsif name <> 'invoke' then
+        raise exception using errcode = 'PC009', message = format('%s: no such call', name);
+    end if;
+
+    -- It may have been made when the commit was not answered, and have finished since: history is kept of it in any case.
+    if not again or not exists (select from pgconductor.executions e where e.id between draft and draft)
+        and not exists (select from pgconductor.finished_executions f where f.id = draft)
+    then
+        perform pgconductor.invoke_items(plain ->> 'task', format('[%s]', coalesce(pgconductor.show_escapes(
+            (select json_object_agg(a.key, a.value) from json_each(plain) a where a.key <> 'task')::text, mark), '{}'))::json,
+            draft);
+    end if;
+    return to_json(draft::text);
+end
+$$;
+
+comment on function pgconductor.make_call(bigint, xid8, text, json, bigint, boolean) is
+'Engine, on the writer. Does what a handler asks for on behalf of its run, and returns the answer; null: the run is no more. name: invoke, with args as the items of invoke_batch and task, which makes the execution draft (see draw_ids) and returns its id as a string; or cancel, with id and reason, which returns true or false. again: the same was sent before, and it is not known whether it was committed. PC009: no such call, or bad arguments; others as invoke.';

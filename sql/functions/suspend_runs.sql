@@ -1,0 +1,143 @@
+create or replace function pgconductor.suspend_runs(ids bigint[], xids xid8[], anys boolean[], timeouts_ms bigint[],
+    runs int[], keys text[], timers_ms bigint[], tasks text[], queues text[], payloads json[], priorities int[],
+    wait_timeouts_ms bigint[])
+returns int[]
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+    present constant timestamptz := pgconductor.now();
+    dice constant int := floor(random() * 1024);
+    queue_name constant text := '^[a-z0-9_][a-z0-9_.-]{0,62}$';
+    name text;
+    free boolean[];
+    missed int[];
+    resumed bigint[];
+    used int[];
+begin
+    -- A queue may be used before a node serves it.
+    for name in
+        select distinct u.name from unnest(suspend_runs.queues) as u(name)
+        where u.name ~ queue_name and not exists (select from pgconductor.queues q where q.name = u.name)
+        order by 1
+    loop
+        perform pgconductor.ensure_queue(name);
+    end loop;
+
+    select array_agg(l.id is not null order by r.pos),
+        array_agg(r.pos::int order by r.pos) filter (where l.id is null and e.id is not null),
+        array_agg(l.id) filter (where l.journal)
+    into free, missed, resumed
+    from unnest(suspend_runs.ids, suspend_runs.xids) with ordinality as r(id, xid, pos)
+    -- Not "=", see settle_plain.
+    left join pgconductor.executions e on e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
+    left join lateral (
+        select x.id, x.journal from pgconductor.executions x
+        where x.id between r.id and r.id and x.ready_xid is not distinct from r.xid
+        for update skip locked
+    ) l on true;
+    if resumed is not null then
+        perform pgconductor.end_waits(resumed);
+    end if;
+
+    with wait as materialized (
+        -- One that it has known before goes on, or has ended: a child is not made twice, a timer not started anew.
+        select g.pos, g.run, ids[g.run] as id, g.key, g.task, g.payload, q.name as queue,
+            least(greatest(coalesce(g.priority, 0), -32768), 32767) as priority,
+            g.timer_ms is not null as timer, t.total_timeout_ms,
+            q.shard_ids[1 + (g.pos + dice) % cardinality(q.shard_ids)] as shard,
+            s.execution is not null as known, s.due_at as had,
+            case when s.execution is not null then
+                    case when s.due_at is not null then least(s.due_at, present + g.limit_ms * interval '1 ms') end
+                when g.timer_ms is not null then present + least(g.timer_ms, g.limit_ms) * interval '1 ms'
+                when q.name is null then null
+                else coalesce(present + g.limit_ms * interval '1 ms', 'infinity') end as due_at,
+            case when g.timer_ms is null and t.name is null then json_build_object('code', 'unknown_task',
+                    'message', 'task ' || coalesce(quote_literal(g.task), 'null') || ' was never declared')
+                when g.timer_ms is null and q.name is null then json_build_object('code', 'bad_queue',
+                    'message', quote_literal(g.queue) || ' is not a queue''s name')
+                when g.limit_ms < g.timer_ms or g.timer_ms is null and g.limit_ms is not null then
+                    json_build_object('code', 'timeout', 'message', 'not finished within ' || g.limit_ms || ' ms')
+                end as error
+        from (
+            -- A century at most, so that the time can be written. Of two under one key the first.
+            select u.run, u.key, u.task, u.queue, u.payload, u.priority, u.pos,
+                row_number() over (partition by u.run, u.key order by u.pos) as nth,
+                case when u.timer_ms is not null then greatest(least(u.timer_ms, 3155760000000), 0) end as timer_ms,
+                case when num_nonnulls(u.timeout_ms, timeouts_ms[u.run]) > 0
+                    then greatest(least(u.timeout_ms, timeouts_ms[u.run], 3155760000000), 0) end as limit_ms
+            from unnest(suspend_runs.runs, suspend_runs.keys, suspend_runs.timers_ms, suspend_runs.tasks,
+                suspend_runs.queues, suspend_runs.payloads, suspend_runs.priorities, suspend_runs.wait_timeouts_ms)
+                with ordinality as u(run, key, timer_ms, task, queue, payload, priority, timeout_ms, pos)
+            where free[u.run]
+        ) g
+        -- See take_wakes.
+        left join pgconductor.steps s on s.execution = any (array[ids[g.run]]) and s.key = any (array[g.key])
+        left join pgconductor.tasks t on t.name = g.task
+        left join pgconductor.queues q on q.name = coalesce(g.queue, t.queue) and t.name is not null
+        where g.nth = 1
+    ), judged as materialized (
+        -- Where nothing but time is waited for, and all of it, there is no need to watch: the outcome is known now.
+        select w.*, coalesce(w.due_at > present, false) as open,
+            bool_and(w.timer and not w.known) over r
+                and (not coalesce(anys[w.run], false) or count(*) over r = 1) as certain
+        from wait w
+        window r as (partition by w.run)
+    ), remembered as (
+        insert into pgconductor.steps (execution, due_at, key, error)
+        select j.id, case when j.open and not j.certain then j.due_at end, j.key, j.error
+        from judged j where not j.known order by j.pos
+        on conflict do nothing
+    ), shortened as (
+        update pgconductor.steps s
+        set due_at = j.due_at, result = null,
+            error = json_build_object('code', 'timeout', 'message', 'not finished in time')
+        from judged j
+        where j.known and j.due_at < j.had and s.execution = any (array[j.id]) and s.key = any (array[j.key])
+    ), child as (
+        insert into pgconductor.executions (created_at, run_at, shard, lane, priority, queue, task, payload, expires_at,
+            parent, parent_key)
+        select present, present, j.shard, -j.priority, j.priority, j.queue, j.task, coalesce(j.payload, 'null'),
+            present + j.total_timeout_ms * interval '1 ms', j.id, j.key
+        from judged j where j.open and not j.timer and not j.known order by j.pos
+        returning shard, lane
+    ), lane as (
+        insert into pgconductor.lanes (shard, lane)
+        select distinct c.shard, c.lane from child c
+        where c.lane <> 0 and not exists (
+            select from pgconductor.lanes l where l.shard = c.shard and l.lane = c.lane)
+    ), verdict as (
+        select v.run, ids[v.run] as id, bool_or(v.certain) as certain, count(*) filter (where v.open) as open,
+            coalesce(anys[v.run], false) as one,
+            coalesce(anys[v.run], false) and bool_or(not v.open) filter (where v.key is not null) as some,
+            case when bool_or(v.certain) then max(v.due_at) else min(v.due_at) filter (where v.open) end as due_at
+        from (
+            select j.run, j.key, j.certain, j.open, j.due_at from judged j
+            union all
+            select p, null, null, false, null from generate_subscripts(free, 1) p where free[p]
+        ) v
+        group by v.run
+    ), put_aside as (
+        update pgconductor.executions e
+        set ready_xid = case when v.open = 0 or v.some and not v.certain then pg_current_xact_id() end,
+            run_at = case when v.open = 0 or v.some and not v.certain then present else least(v.due_at, e.expires_at) end,
+            waiting = case when v.open = 0 or v.some and not v.certain then null else 'suspended' end,
+            pending = case when v.open = 0 or v.some or v.certain then null when v.one then 1 else v.open end,
+            journal = true
+        from verdict v
+        where e.id between v.id and v.id and e.ready_xid is not distinct from xids[v.run]
+    ), stopped as (
+        delete from pgconductor.running x
+        using unnest(suspend_runs.ids, suspend_runs.xids) with ordinality as r(id, xid, pos)
+        where x.id between r.id and r.id and x.ready_xid = r.xid and (missed is null or not r.pos = any (missed))
+    )
+    select array_agg(distinct c.shard) into used from child c;
+    if used is not null then
+        perform pgconductor.wake(used);
+    end if;
+    return coalesce(missed, '{}');
+end
+$$;
+
+comment on function pgconductor.suspend_runs(bigint[], xid8[], boolean[], bigint[], int[], text[], bigint[], text[], text[], json[], int[], bigint[]) is
+'Engine, on the writer. Ends runs without an outcome, until what they wait for: everything, or with anys one of it; timeouts_ms: for all of it (null: no limit). The first four arrays go by run, the others by wait: runs is the position (from 1) of its run; a timer, or else a child of tasks, in queues (null: its own), with payloads and priorities (null: 0), for wait_timeouts_ms at most. A wait under a key that its execution knows goes on, or has ended. A run without waits is ready again at once. Returns the positions of runs that others have locked: they were not done.';

@@ -1,0 +1,385 @@
+/*
+ * Executions that last, on libpgconductor, for test_durable_c.py. What is done is entered in the ledger, outside the
+ * database: LEDGER names it, DURABLE_CONCURRENCY how many are handed over at
+ * once, DURABLE_OPTIONS the options of its tasks, DURABLE_BEAT how long it may be silent.
+ *
+ *	steps   {"n", "piped", "bytes", "die"}  n steps, each entered as "did" when it is done and as "ok" once it is saved;
+ *	        piped: saved without waiting; bytes: of each result; die: its process ends before that step, in attempt 1
+ *	sleep   {"ms"}                          enters "woke"
+ *	parent  {"children": [{task, payload, queue, timeout_ms, key}…], "caught"}  returns [{"result"} or {"error"}…]
+ *	many    {"n", "task"}                   n children of a payload each, their number; returns the sum of their results
+ *	leaf    {"value", "fail", "ms"}         returns value; fail: fails for good with that message; ms: sleeps first
+ *	tree    {"depth"}                       a child of its own kind, until depth is 0; returns how deep it went
+ *	twice   null                            one key for two steps
+ *	loop    null                            until it is stopped at a checkpoint, telling its progress
+ *	cancel  {"id"}, start {"task", "payload"}   by a call
+ *	flow    {"mark"}                        20 steps, 3 sleeps between them and 5 children; returns [sum of all]
+ *	hang    null                            stops its process; enters "hang"
+ *	far     as leaf, in queue other
+ */
+#include <fcntl.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <pgconductor.h>
+
+static void
+enter(struct pgc_run *run, const char *kind, const char *rest)
+{
+	char line[256];
+	struct timespec t;
+	int fd = open(getenv("LEDGER"), O_WRONLY | O_APPEND | O_CLOEXEC), n;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	n = snprintf(line, sizeof(line), "%lld%09ld %d %s %s %u %s\n", (long long)t.tv_sec, t.tv_nsec, (int)getpid(), kind,
+	    pgc_id(run), pgc_attempt(run), rest);
+	if (fd == -1 || write(fd, line, (size_t)n) != n)
+		abort();
+	close(fd);
+}
+
+static json_t *
+payload_of(struct pgc_run *run)
+{
+	return json_loadb(pgc_payload(run), pgc_payload_len(run), JSON_DECODE_ANY, NULL);
+}
+
+static long
+number(json_t *payload, const char *name, long otherwise)
+{
+	json_t *v = json_object_get(payload, name);
+
+	return json_is_integer(v) ? (long)json_integer_value(v) : otherwise;
+}
+
+/* The end of a function with a payload to free. */
+static int
+ends(json_t *payload, int verdict)
+{
+	json_decref(payload);
+	return verdict;
+}
+
+static int
+done_json(struct pgc_run *run, json_t *result)
+{
+	char *text = json_dumps(result, JSON_ENCODE_ANY | JSON_COMPACT);
+	int verdict = pgc_done(run, text);
+
+	free(text);
+	json_decref(result);
+	return verdict;
+}
+
+/* [i, "xxx…"] */
+static char *
+result_of_step(long i, size_t bytes)
+{
+	char *text = malloc(bytes + 32);
+	int n = snprintf(text, 32, "[%ld,\"", i);
+
+	memset(text + n, 'x', bytes);
+	strcpy(text + (size_t)n + bytes, "\"]");
+	return text;
+}
+
+/* Returns the step's number; -1 when the run is over. */
+static long
+one_step(struct pgc_run *run, long i, size_t bytes, int piped)
+{
+	char key[32], *result;
+	const char *saved;
+	int over;
+
+	snprintf(key, sizeof(key), "step-%ld", i);
+	if ((saved = pgc_saved(run, key)) != NULL)
+		return strtol(saved + 1, NULL, 10);
+	enter(run, "did", key);
+	result = result_of_step(i, bytes);
+	over = piped ? pgc_save(run, key, result) : pgc_save_now(run, key, result);
+	free(result);
+	if (over)
+		return -1;
+	if (!piped)
+		enter(run, "ok", key);
+	return i;
+}
+
+static int
+steps(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run);
+	long n = number(payload, "n", 1), die = number(payload, "die", -1), sum = 0;
+	size_t bytes = (size_t)number(payload, "bytes", 0);
+	int piped = json_is_true(json_object_get(payload, "piped"));
+
+	(void)arg;
+	json_decref(payload);
+	for (long i = 0; i < n; i++) {
+		long value;
+
+		if (i == die && pgc_attempt(run) == 1)
+			kill(getpid(), SIGKILL);
+		if ((value = one_step(run, i, bytes, piped)) == -1)
+			return PGC_OVER;
+		sum += value;
+	}
+	return done_json(run, json_integer(sum));
+}
+
+static int
+sleeps(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run);
+	long ms = number(payload, "ms", 0);
+
+	(void)arg;
+	json_decref(payload);
+	if (pgc_saved(run, "began") == NULL) {
+		enter(run, "began", "");
+		if (pgc_save(run, "began", "1") != 0)
+			return PGC_OVER;
+	}
+	if (pgc_sleep(run, NULL, ms) != 0)
+		return PGC_OVER;
+	enter(run, "woke", "");
+	return pgc_done(run, "\"slept\"");
+}
+
+static json_t *
+outcome_of(const struct pgc_child *child)
+{
+	json_t *value = json_loads(child->error != NULL ? child->error : child->result, JSON_DECODE_ANY, NULL);
+
+	return json_pack("{s:o}", child->error != NULL ? "error" : "result", value);
+}
+
+static int
+parent(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run), *list = json_object_get(payload, "children"), *outcomes, *item;
+	size_t n = json_array_size(list), i, failed = n;
+	struct pgc_child *children = calloc(n + 1, sizeof(*children));
+	int verdict;
+
+	(void)arg;
+	enter(run, "parent", "");
+	json_array_foreach(list, i, item) {
+		children[i] = (struct pgc_child)PGC_CHILD;
+		children[i].key = json_string_value(json_object_get(item, "key"));
+		children[i].task = json_string_value(json_object_get(item, "task"));
+		children[i].queue = json_string_value(json_object_get(item, "queue"));
+		children[i].payload = json_dumps(json_object_get(item, "payload"), JSON_ENCODE_ANY);
+		children[i].timeout_ms = number(item, "timeout_ms", -1);
+		children[i].priority = (int)number(item, "priority", 0);
+	}
+	verdict = pgc_invoke_all(run, children, n);
+	outcomes = json_array();
+	for (i = 0; i < n; i++) {
+		free((void *)(uintptr_t)children[i].payload);
+		if (verdict == 0)
+			json_array_append_new(outcomes, outcome_of(&children[i]));
+		if (verdict == 0 && children[i].error != NULL && failed == n)
+			failed = i;
+	}
+	if (verdict == 0 && failed != n && !json_is_true(json_object_get(payload, "caught")))
+		verdict = pgc_fail_child(run, &children[failed]);
+	else if (verdict == 0)
+		verdict = done_json(run, json_incref(outcomes));
+	json_decref(outcomes);
+	free(children);
+	return ends(payload, verdict);
+}
+
+static int
+many(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run);
+	size_t n = (size_t)number(payload, "n", 1);
+	const char *task = json_string_value(json_object_get(payload, "task"));
+	struct pgc_child *children = calloc(n + 1, sizeof(*children));
+	char (*numbers)[32] = calloc(n + 1, sizeof(*numbers));
+	long long sum = 0;
+	int verdict;
+
+	(void)arg;
+	for (size_t i = 0; i < n; i++) {
+		snprintf(numbers[i], sizeof(numbers[i]), "{\"value\":%zu}", i);
+		children[i] = (struct pgc_child)PGC_CHILD;
+		children[i].task = task;
+		children[i].payload = numbers[i];
+	}
+	verdict = pgc_invoke_all(run, children, n);
+	for (size_t i = 0; verdict == 0 && i < n; i++)
+		sum += children[i].result != NULL ? strtoll(children[i].result, NULL, 10) : -1;
+	free(children);
+	free(numbers);
+	json_decref(payload);
+	return verdict != 0 ? PGC_OVER : done_json(run, json_integer(sum));
+}
+
+static int
+leaf(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run), *value = json_object_get(payload, "value");
+	const char *fail = json_string_value(json_object_get(payload, "fail"));
+	struct pgc_failure failure = PGC_FAILURE;
+	struct timespec pause = { 0, number(payload, "ms", 0) % 1000 * 1000000 };
+
+	(void)arg;
+	pause.tv_sec = number(payload, "ms", 0) / 1000;
+	enter(run, "leaf", "");
+	nanosleep(&pause, NULL);
+	if (fail == NULL)
+		return ends(payload, done_json(run, value != NULL ? json_incref(value) : json_null()));
+	failure.message = fail;
+	failure.for_good = true;
+	return ends(payload, pgc_fail_with(run, &failure));
+}
+
+static int
+tree(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run);
+	long depth = number(payload, "depth", 0);
+	struct pgc_child child = PGC_CHILD;
+	char text[64];
+
+	(void)arg;
+	json_decref(payload);
+	if (depth == 0)
+		return pgc_done(run, "0");
+	snprintf(text, sizeof(text), "{\"depth\":%ld}", depth - 1);
+	child.key = "below";
+	child.task = "tree";
+	child.payload = text;
+	if (pgc_invoke(run, &child) != 0)
+		return PGC_OVER;
+	return child.error != NULL ? pgc_fail_child(run, &child) :
+	    done_json(run, json_integer(strtol(child.result, NULL, 10) + 1));
+}
+
+static int
+twice(struct pgc_run *run, void *arg)
+{
+	(void)arg;
+	if (pgc_save_now(run, "once", "1") != 0)
+		return PGC_OVER;
+	enter(run, "first", "");
+	if (pgc_save_now(run, "once", "2") != 0)
+		return PGC_OVER;
+	enter(run, "second", "");
+	return pgc_done(run, NULL);
+}
+
+static int
+loop(struct pgc_run *run, void *arg)
+{
+	struct timespec pause = { 0, 5000000 };
+
+	(void)arg;
+	enter(run, "loop", "");
+	if (pgc_saved(run, "kept") == NULL && pgc_save(run, "kept", "true") != 0)
+		return PGC_OVER;
+	for (int i = 0; ; i++) {
+		if (pgc_checkpoint(run) != 0)
+			return PGC_OVER;
+		pgc_progress(run, i < 100 ? i : 100, i == 0 ? "looping" : NULL);
+		nanosleep(&pause, NULL);
+	}
+}
+
+static int
+cancel(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run);
+	bool cancelled = false;
+
+	(void)arg;
+	if (pgc_cancel_execution(run, json_string_value(json_object_get(payload, "id")), "by a task", &cancelled) != 0)
+		return ends(payload, PGC_OVER);
+	return ends(payload, *pgc_error(pgc_of(run)) != '\0' ? pgc_fail(run, pgc_error(pgc_of(run))) :
+	    pgc_done(run, cancelled ? "true" : "false"));
+}
+
+static int
+start(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run);
+	char *text = json_dumps(json_object_get(payload, "payload"), JSON_ENCODE_ANY);
+	const char *id = NULL;
+	int verdict = pgc_start(run, json_string_value(json_object_get(payload, "task")), text, &id);
+
+	(void)arg;
+	free(text);
+	if (verdict == 0)
+		verdict = id != NULL ? pgc_done_text(run, id) : pgc_fail(run, pgc_error(pgc_of(run)));
+	return ends(payload, verdict);
+}
+
+static int
+flow(struct pgc_run *run, void *arg)
+{
+	struct pgc_child children[5];
+	char numbers[5][32];
+	long sum = 0;
+
+	(void)arg;
+	for (long i = 0; i < 20; i++) {
+		long value = one_step(run, i, 0, 0);
+
+		if (value == -1 || (i % 5 == 4 && i < 19 && pgc_sleep(run, NULL, 5 + i) != 0))
+			return PGC_OVER;
+		sum += value;
+	}
+	for (int i = 0; i < 5; i++) {
+		snprintf(numbers[i], sizeof(numbers[i]), "{\"value\":%d}", 1000 * (i + 1));
+		children[i] = (struct pgc_child)PGC_CHILD;
+		children[i].task = i < 3 ? "leaf" : "far";
+		children[i].payload = numbers[i];
+	}
+	if (pgc_invoke_all(run, children, 5) != 0)
+		return PGC_OVER;
+	for (int i = 0; i < 5; i++)
+		sum += children[i].result != NULL ? strtol(children[i].result, NULL, 10) : -1000000;
+	return done_json(run, json_integer(sum));
+}
+
+static int
+hang(struct pgc_run *run, void *arg)
+{
+	(void)arg;
+	enter(run, "hang", "");
+	raise(SIGSTOP);
+	return pgc_done(run, NULL);
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct { const char *name; pgc_task_fn *fn; } tasks[] = {
+		{ "steps", steps }, { "sleep", sleeps }, { "parent", parent }, { "many", many }, { "leaf", leaf }, { "tree", tree },
+		{ "twice", twice }, { "loop", loop }, { "cancel", cancel }, { "start", start }, { "hang", hang },
+		{ "flow", flow },
+	};
+	const char *options = getenv("DURABLE_OPTIONS"), *concurrency = getenv("DURABLE_CONCURRENCY");
+	struct pgc *c = pgc_new();
+	int status;
+
+	for (size_t i = 0; i < sizeof(tasks) / sizeof(tasks[0]); i++)
+		pgc_task_with(c, tasks[i].name, NULL, options, tasks[i].fn, NULL);
+	/* One that is at home elsewhere. */
+	pgc_task_with(c, "far", "other", options, leaf, NULL);
+	if (concurrency != NULL)
+		pgc_set_credit(c, (unsigned)atoi(concurrency));
+	if (getenv("DURABLE_BEAT") != NULL)
+		pgc_set_beat(c, (unsigned)atoi(getenv("DURABLE_BEAT")));
+	status = pgc_serve(c, argc, argv);
+	pgc_free(c);
+	return status;
+}

@@ -1,0 +1,204 @@
+/*
+ * Executions that last: steps, waiting and calls on their way between a handler and the master. Worker.
+ *
+ * What a handler sends is checked as its outcomes are, then handed on as it came; answers go the other way. Nothing is
+ * kept here. What cannot be handed on fails that execution, or that call, and not the handler.
+ */
+#include "config.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/json.h"
+#include "worker/internal.h"
+
+#define KEY_BYTES	1024		/* of a step's key: it stands in an index */
+#define WAITS_MAX	100000		/* of one SUSPEND */
+
+static bool
+is_json(struct pstr s, const char **why, size_t *at)
+{
+	return s.p == NULL || json_check(s.p, s.len, at, why) == 0;
+}
+
+static bool
+key_ok(struct execution *x, struct pstr key)
+{
+	if (key.len > 0 && key.len <= KEY_BYTES)
+		return true;
+	exec_refuse(x, "app", "the key of a step is %s", key.len == 0 ? "empty" : "longer than 1024 bytes");
+	return false;
+}
+
+void
+durable_step(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
+{
+	struct execution *x = session_execution(h, frame);
+	struct msg_step m;
+	const char *why;
+	size_t at;
+
+	if (x == NULL)
+		return;
+	if (msg_step_decode(frame, &m, &why) == -1) {
+		handler_fault(h, "protocol error: %s", why);
+		return;
+	}
+	if (!key_ok(x, m.key))
+		return;
+	if (m.result.len > h->w->max_payload) {
+		exec_refuse(x, "oversize", "the result of step %.*s is %zu bytes long; the limit is %" PRIu64, (int)m.key.len,
+		    m.key.p, m.result.len, h->w->max_payload);
+	} else if (!is_json(m.result, &why, &at)) {
+		exec_refuse(x, "bad_result", "the result of step %.*s is not JSON: %s at byte %zu", (int)m.key.len, m.key.p,
+		    why, at);
+	} else {
+		handler_tell_started(h);
+		link_forward(h->w, body, len);
+	}
+}
+
+/* What is wrong with what it waits for; NULL: nothing. */
+static const char *
+bad_wait(const struct worker *w, const struct msg_wait *wait)
+{
+	const char *why;
+	size_t at;
+
+	if (wait->key.len == 0 || wait->key.len > KEY_BYTES)
+		return "its key is empty, or longer than 1024 bytes";
+	if (wait->has_timer_ms == (wait->task.p != NULL))
+		return "it is neither a timer nor a child";
+	if (wait->payload.len > w->max_payload)
+		return "its payload is too long";
+	if (!is_json(wait->payload, &why, &at))
+		return "its payload is not JSON";
+	return NULL;
+}
+
+static bool
+suspend_ok(struct worker *w, const struct execution *x, const struct msg_suspend *m)
+{
+	if (m->waits_n > WAITS_MAX) {
+		link_fail(w, x->exec, "oversize", false, "it waits for %zu things at once; the limit is %d", m->waits_n,
+		    WAITS_MAX);
+		return false;
+	}
+	for (size_t i = 0; i < m->waits_n; i++) {
+		const struct msg_wait *wait = &m->waits[i];
+		const char *bad = bad_wait(w, wait);
+
+		if (bad == NULL)
+			continue;
+		link_fail(w, x->exec, "app", false, "waiting for %.*s: %s", (int)(wait->key.len < 200 ? wait->key.len : 200),
+		    wait->key.p, bad);
+		return false;
+	}
+	return true;
+}
+
+/* As an outcome, it gives the credit back and is the last that is said of the run. */
+void
+durable_suspend(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
+{
+	struct execution *x = session_execution(h, frame);
+	struct msg_suspend m;
+	const char *why;
+
+	if (x == NULL)
+		return;
+	if (msg_suspend_decode(frame, &m, &why) == -1) {
+		handler_fault(h, "protocol error: %s", why);
+		return;
+	}
+	handler_tell_started(h);
+	if (x->stop == STOP_REFUSED)
+		exec_fail_stopped(h->w, x);
+	else if (suspend_ok(h->w, x, &m))
+		link_forward(h->w, body, len);
+	handler_answered(h, x);
+}
+
+static void
+refuse_call(struct handler *h, const struct execution *x, uint64_t call, const char *why)
+{
+	struct msg_return m = { .call = call };
+	struct buf error;
+
+	buf_init(&error);
+	buf_addstr(&error, "{\"code\":\"bad_args\",\"message\":");
+	json_quote(&error, why, strlen(why));
+	buf_addstr(&error, "}");
+	m.error = (struct pstr){ (const char *)buf_ptr(&error), error.len };
+	msg_return_encode(peer_out(h->peer), x->exec, &m);
+	peer_flush(h->peer);
+	buf_free(&error);
+}
+
+void
+durable_call(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
+{
+	struct execution *x = session_execution(h, frame);
+	struct msg_call m;
+	const char *why;
+	size_t at;
+
+	if (x == NULL)
+		return;
+	if (msg_call_decode(frame, &m, &why) == -1) {
+		handler_fault(h, "protocol error: %s", why);
+		return;
+	}
+	if (m.args.len > h->w->max_payload) {
+		refuse_call(h, x, m.call, "the arguments are too long");
+	} else if (!is_json(m.args, &why, &at)) {
+		refuse_call(h, x, m.call, "the arguments are not JSON");
+	} else {
+		handler_tell_started(h);
+		link_forward(h->w, body, len);
+	}
+}
+
+void
+durable_progress(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
+{
+	struct execution *x = session_execution(h, frame);
+	struct msg_progress m;
+	const char *why;
+
+	if (x == NULL)
+		return;
+	if (msg_progress_decode(frame, &m, &why) == -1) {
+		handler_fault(h, "protocol error: %s", why);
+		return;
+	}
+	handler_tell_started(h);
+	link_forward(h->w, body, len);
+}
+
+void
+durable_journal(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
+{
+	struct execution *x = session_execution(h, frame);
+	struct msg_journal m;
+	const char *why;
+
+	if (x == NULL)
+		return;
+	if (msg_journal_decode(frame, &m, &why) == -1) {
+		handler_fault(h, "protocol error: %s", why);
+		return;
+	}
+	handler_tell_started(h);
+	link_forward(h->w, body, len);
+}
+
+void
+durable_answer(struct worker *w, const struct msg *frame, const uint8_t *body, size_t len)
+{
+	struct execution *x = exec_find(w, frame->exec);
+
+	/* It may have ended meanwhile. */
+	if (x != NULL && x->handler != NULL && x->handler->peer != NULL)
+		peer_send_raw(x->handler->peer, body, len);
+}
