@@ -17,7 +17,8 @@ integration_tests = \
 	tests/integration/test_cli_ready.py \
 	tests/integration/test_cli_terminal.py \
 	tests/integration/test_cli_top.py \
-	tests/integration/test_durable_c.py \
+	tests/integration/test_durable.py \
+	tests/integration/test_durable_engine.py \
 	tests/integration/test_durable_kills.py \
 	tests/integration/test_engine_reading.py \
 	tests/integration/test_fault_chaos.py \
@@ -91,7 +92,7 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/__init__.py tests/support/app.py tests/support/automake.py tests/support/cluster.py \
 	tests/support/conform_handler.py \
 	tests/support/engine.py \
-	tests/support/conform_python.py tests/support/cutter.py tests/support/fault_handler.py tests/support/faults.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py tests/support/python_tasks.py \
+	tests/support/conform_python.py tests/support/cutter.py tests/support/durable.py tests/support/fault_handler.py tests/support/faults.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py tests/support/python_tasks.py \
 	tests/support/ledger.py tests/support/paths.py tests/support/processes.py tests/support/server.py tests/support/sqlnode.py \
 	tests/support/terminal.py \
 	tests/support/conform_node.mjs tests/support/node.py \
@@ -107,7 +108,7 @@ tests_support_conform_c_CPPFLAGS = -I$(top_srcdir)/proto/c
 tests_support_conform_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_support_conform_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
 
-# Executions that last, for test_durable_c.py.
+# Executions that last, for test_durable.py.
 tests_support_durable_c_SOURCES = tests/support/durable_c.c
 tests_support_durable_c_CPPFLAGS = -I$(top_srcdir)/proto/c
 tests_support_durable_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)

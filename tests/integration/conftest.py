@@ -160,15 +160,25 @@ def app(short_tmp, ledger):
     return App(short_tmp, ledger)
 
 
-@pytest.fixture
-def short_tmp(tmp_path_factory):
-    """A temporary directory that handlers of another user can reach too."""
+def open_directory(tmp_path_factory):
     path = tmp_path_factory.mktemp("t")
     os.chmod(path, 0o777)
     for parent in list(path.parents)[:2]:
         if os.stat(parent).st_uid == os.geteuid() and parent != tmp_path_factory.getbasetemp().parent.parent:
             os.chmod(parent, 0o755)
     return str(path)
+
+
+@pytest.fixture
+def short_tmp(tmp_path_factory):
+    """A temporary directory that handlers of another user can reach too."""
+    return open_directory(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def module_tmp(tmp_path_factory):
+    """One for all tests of a file, and for each parameter of its fixtures."""
+    return open_directory(tmp_path_factory)
 
 
 def serving(conn, pid):

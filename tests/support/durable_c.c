@@ -1,22 +1,35 @@
 /*
- * Executions that last, on libpgconductor, for test_durable_c.py. What is done is entered in the ledger, outside the
- * database: LEDGER names it, DURABLE_CONCURRENCY how many are handed over at
- * once, DURABLE_OPTIONS the options of its tasks, DURABLE_BEAT how long it may be silent.
+ * Executions that last, on libpgconductor, for test_durable.py; durable_python.py, durable_node.mjs and durable_shell/ have the
+ * same tasks. What is done is entered in the ledger, outside the database: LEDGER names it, DURABLE_CONCURRENCY how many are
+ * handed over at once, DURABLE_OPTIONS the options of its tasks, DURABLE_BEAT how long it may be silent.
  *
- *	steps   {"n", "piped", "bytes", "die"}  n steps, each entered as "did" when it is done and as "ok" once it is saved;
- *	        piped: saved without waiting; bytes: of each result; die: its process ends before that step, in attempt 1
- *	sleep   {"ms"}                          enters "woke"
- *	parent  {"children": [{task, payload, queue, timeout_ms, key}…], "caught"}  returns [{"result"} or {"error"}…]
- *	many    {"n", "task"}                   n children of a payload each, their number; returns the sum of their results
- *	leaf    {"value", "fail", "ms"}         returns value; fail: fails for good with that message; ms: sleeps first
+ *	steps   {"n", "piped", "bytes", "die"}  n steps step-0…, each entered as "did" when it is done and as "ok" once it is
+ *	        saved, its result [i, "xxx…"]; returns the sum of the i; piped: saved without waiting, without "ok"; bytes: of each
+ *	        result; die: its process ends before that step, in attempt 1
+ *	sleep   {"ms"}                          enters "began", in a step of that key, and "woke" after it; returns "slept"
+ *	parent  {"children": [{task, payload, queue, timeout_ms, key}…], "caught"}  enters "parent" each time; returns
+ *	        [{"result"} or {"error"}…], the errors as objects with code and message; without caught it fails as they do
+ *	many    {"n", "task"}                   n children of that task, {"value": i}; returns the sum of their results
+ *	leaf    {"value", "fail", "ms"}         returns value; fail: fails for good with that message; ms: takes so long
  *	tree    {"depth"}                       a child of its own kind, until depth is 0; returns how deep it went
- *	twice   null                            one key for two steps
- *	loop    null                            until it is stopped at a checkpoint, telling its progress
- *	cancel  {"id"}, start {"task", "payload"}   by a call
- *	flow    {"mark"}                        20 steps, 3 sleeps between them and 5 children; returns [sum of all]
+ *	twice   null                            a step "once", then enters "first"; again, then "second"
+ *	loop    null                            a step "kept", then until it is stopped at a checkpoint, telling its progress and the
+ *	        note "looping"; enters "loop" each time
+ *	cancel  {"id"}, start {"task", "payload"}   by a call; the one returns whether it was unfinished, the other the id
+ *	flow    null                            20 steps, 3 sleeps between them and 5 children; returns the sum of all
  *	hang    null                            stops its process; enters "hang"
- *	far     as leaf, in queue other
+ *	keep    {"values"}                      each saved under value-0…, then sleeps 1 ms; returns what is saved, as a list
+ *	flaky   {"fails"}                       a step "flaky", entered as "did", that fails in so many attempts, then has the number
+ *	        of the attempt as its result; returns that
+ *	keyless null                            sleeps 1 ms, has a child leaf {"value": 7}, sleeps 1 ms, all three without keys;
+ *	        returns the child's result
+ *	fruit   {"items", "ms", "fail"}         steps validate (how many), transform (in capitals) and save (["done", them]), each
+ *	        entered as "did", and a sleep before the last; fail: that one fails in attempt 1; returns what it saved
+ *	ten     {"value"}                       a child double {"value"}; returns 10 more than it
+ *	double  {"value"}                       returns twice that
+ *	far     as leaf, in queue other; once as steps, with one attempt; brief as loop and nap as sleep, 700 ms in total
  */
+#include <ctype.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
@@ -359,13 +372,157 @@ hang(struct pgc_run *run, void *arg)
 	return pgc_done(run, NULL);
 }
 
+/* Frees json. */
+static int
+save_json(struct pgc_run *run, const char *key, json_t *json)
+{
+	char *text = json_dumps(json, JSON_ENCODE_ANY | JSON_COMPACT);
+	int over = pgc_save(run, key, text);
+
+	free(text);
+	json_decref(json);
+	return over;
+}
+
+static int
+keep(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run), *values = json_object_get(payload, "values"), *kept = json_array(), *value;
+	char key[32];
+	size_t i;
+	bool all = true;
+
+	(void)arg;
+	json_array_foreach(values, i, value) {
+		const char *saved;
+
+		snprintf(key, sizeof(key), "value-%zu", i);
+		if ((saved = pgc_saved(run, key)) != NULL)
+			json_array_append_new(kept, json_loads(saved, JSON_DECODE_ANY, NULL));
+		else
+			all = false;
+		if (saved == NULL && save_json(run, key, json_incref(value)) != 0) {
+			json_decref(kept);
+			return ends(payload, PGC_OVER);
+		}
+	}
+	if (pgc_sleep(run, NULL, 1) == 0)
+		return ends(payload, all ? done_json(run, kept) : pgc_fail(run, "slept without having saved"));
+	json_decref(kept);
+	return ends(payload, PGC_OVER);
+}
+
+static int
+flaky(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run);
+	long fails = number(payload, "fails", 0);
+	const char *saved = pgc_saved(run, "flaky");
+	char text[32];
+
+	(void)arg;
+	json_decref(payload);
+	if (saved != NULL)
+		return pgc_done(run, saved);
+	enter(run, "did", "flaky");
+	if (pgc_attempt(run) <= fails)
+		return pgc_fail(run, "not yet");
+	snprintf(text, sizeof(text), "%u", pgc_attempt(run));
+	return pgc_save(run, "flaky", text) != 0 ? PGC_OVER : pgc_done(run, text);
+}
+
+static int
+keyless(struct pgc_run *run, void *arg)
+{
+	struct pgc_child child = PGC_CHILD;
+
+	(void)arg;
+	child.task = "leaf";
+	child.payload = "{\"value\":7}";
+	if (pgc_sleep(run, NULL, 1) != 0 || pgc_invoke(run, &child) != 0 || pgc_sleep(run, NULL, 1) != 0)
+		return PGC_OVER;
+	return child.error != NULL ? pgc_fail_child(run, &child) : pgc_done(run, child.result);
+}
+
+static json_t *
+in_capitals(const json_t *items)
+{
+	json_t *list = json_array(), *item;
+	size_t i;
+
+	json_array_foreach(items, i, item) {
+		char *text = strdup(json_string_value(item));
+
+		for (char *p = text; *p != '\0'; p++)
+			*p = (char)toupper((unsigned char)*p);
+		json_array_append_new(list, json_string(text));
+		free(text);
+	}
+	return list;
+}
+
+static int
+fruit(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run), *items = json_object_get(payload, "items"), *list;
+	const char *saved;
+	int verdict = 0;
+
+	(void)arg;
+	if (pgc_saved(run, "validate") == NULL) {
+		enter(run, "did", "validate");
+		verdict = save_json(run, "validate", json_integer((json_int_t)json_array_size(items)));
+	}
+	if (verdict == 0 && (saved = pgc_saved(run, "transform")) != NULL)
+		list = json_loads(saved, 0, NULL);
+	else if (verdict == 0) {
+		enter(run, "did", "transform");
+		list = in_capitals(items);
+		verdict = save_json(run, "transform", json_incref(list));
+	} else
+		return ends(payload, PGC_OVER);
+	if (verdict == 0 && (verdict = pgc_sleep(run, NULL, number(payload, "ms", 0))) == 0) {
+		enter(run, "did", "save");
+		if (json_is_true(json_object_get(payload, "fail")) && pgc_attempt(run) == 1)
+			verdict = pgc_fail(run, "no room");
+		else if ((verdict = save_json(run, "save", json_pack("[sO]", "done", list))) == 0)
+			verdict = done_json(run, json_pack("[sO]", "done", list));
+	}
+	json_decref(list);
+	return ends(payload, verdict);
+}
+
+static int
+doubles(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run);
+
+	(void)arg;
+	return ends(payload, done_json(run, json_integer(2 * number(payload, "value", 0))));
+}
+
+static int
+ten(struct pgc_run *run, void *arg)
+{
+	struct pgc_child child = PGC_CHILD;
+
+	(void)arg;
+	child.task = "double";
+	child.payload = pgc_payload(run);
+	if (pgc_invoke(run, &child) != 0)
+		return PGC_OVER;
+	return child.error != NULL ? pgc_fail_child(run, &child) :
+	    done_json(run, json_integer(strtol(child.result, NULL, 10) + 10));
+}
+
 int
 main(int argc, char **argv)
 {
 	static const struct { const char *name; pgc_task_fn *fn; } tasks[] = {
 		{ "steps", steps }, { "sleep", sleeps }, { "parent", parent }, { "many", many }, { "leaf", leaf }, { "tree", tree },
 		{ "twice", twice }, { "loop", loop }, { "cancel", cancel }, { "start", start }, { "hang", hang },
-		{ "flow", flow },
+		{ "flow", flow }, { "keep", keep }, { "flaky", flaky }, { "keyless", keyless }, { "fruit", fruit }, { "ten", ten },
+		{ "double", doubles },
 	};
 	const char *options = getenv("DURABLE_OPTIONS"), *concurrency = getenv("DURABLE_CONCURRENCY");
 	struct pgc *c = pgc_new();
@@ -373,8 +530,10 @@ main(int argc, char **argv)
 
 	for (size_t i = 0; i < sizeof(tasks) / sizeof(tasks[0]); i++)
 		pgc_task_with(c, tasks[i].name, NULL, options, tasks[i].fn, NULL);
-	/* One that is at home elsewhere. */
 	pgc_task_with(c, "far", "other", options, leaf, NULL);
+	pgc_task_with(c, "once", NULL, "{\"max_attempts\": 1}", steps, NULL);
+	pgc_task_with(c, "brief", NULL, "{\"total_timeout\": \"700ms\"}", loop, NULL);
+	pgc_task_with(c, "nap", NULL, "{\"total_timeout\": \"700ms\"}", sleeps, NULL);
 	if (concurrency != NULL)
 		pgc_set_credit(c, (unsigned)atoi(concurrency));
 	if (getenv("DURABLE_BEAT") != NULL)
