@@ -20,6 +20,7 @@ integration_tests = \
 	tests/integration/test_durable.py \
 	tests/integration/test_durable_engine.py \
 	tests/integration/test_durable_kills.py \
+	tests/integration/test_durable_transactions.py \
 	tests/integration/test_engine_reading.py \
 	tests/integration/test_fault_chaos.py \
 	tests/integration/test_fault_commit.py \
@@ -94,7 +95,7 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/engine.py \
 	tests/support/conform_python.py tests/support/cutter.py tests/support/durable.py tests/support/fault_handler.py tests/support/faults.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py tests/support/python_tasks.py \
 	tests/support/ledger.py tests/support/paths.py tests/support/processes.py tests/support/server.py tests/support/sqlnode.py \
-	tests/support/terminal.py \
+	tests/support/terminal.py tests/support/transaction_handler.py \
 	tests/support/conform_node.mjs tests/support/node.py \
 	tests/support/wait.py \
 	scripts/build scripts/deps scripts/quickstart scripts/test .ci/run
