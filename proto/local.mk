@@ -87,7 +87,9 @@ EXTRA_DIST += proto/node/README.md proto/node/index.d.ts proto/node/package.json
 	proto/node/src/messages.js \
 	proto/node/src/options.js \
 	proto/node/src/orchestrator.js \
+	proto/node/src/run.js \
 	proto/node/src/session.js \
+	proto/node/src/tasks.js \
 	proto/node/src/version.js \
 	proto/node/test/codec.test.js \
 	proto/node/test/session.test.js \

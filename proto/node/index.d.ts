@@ -29,6 +29,8 @@ export interface TaskRef extends TaskName {
 	readonly backoff?: Duration | readonly Duration[] | { initial: Duration; factor?: number; max?: Duration } | undefined;
 	/** How long an attempt may take; no limit unless given. */
 	readonly timeout?: Duration | undefined;
+	/** How long all of it may take: attempts, and what is waited for between them. No limit unless given. */
+	readonly totalTimeout?: Duration | undefined;
 	/** How long a completed execution is kept; 0: not at all, false: for ever. 7 days unless given. */
 	readonly removeOnComplete?: Retention | undefined;
 	/** How long a failed or cancelled execution is kept. 30 days unless given. */
@@ -59,7 +61,62 @@ export type Handler<Payload = any, Return = unknown, Own extends object = {}> =
 /** What a task's function is given beside its event: this, and the properties of the conductor's own `context`. */
 export type TaskContext<Own extends object = {}> = ExecutionContext & Readonly<Own>;
 
+/**
+ * A function runs from its beginning each time: after a failure, after the end of its process, and when what it waited for
+ * is over. What is saved under a key is there again, so that what was done is not done twice. A key names one step, sleep or
+ * child of an execution; one used twice in a run fails it for good. One left out is `task#1`, `task#2`, … by its turn.
+ *
+ * `sleep`, `invoke` and `invokeAll` suspend: the function is dropped where it awaits them, its `finally` blocks do not
+ * run, and it begins anew later. It does so once nothing else is to be done; several waits at a time are waited for together.
+ */
 export interface ExecutionContext {
+	/**
+	 * Does it, and saves the result; later runs get what was saved. Resolves once it is committed. What it throws is not saved.
+	 * The result is JSON: a Date comes back as text, undefined as null.
+	 */
+	step<T>(key: string, fn: () => T | PromiseLike<T>): Promise<Saved<T>>;
+	step<T>(fn: () => T | PromiseLike<T>): Promise<Saved<T>>;
+	/**
+	 * A step whose result is committed together with what `fn` writes in the transaction, or not at all. When it is saved
+	 * already `fn` is not called. `sql`: a postgres.js instance.
+	 */
+	transaction<T, Types extends Record<string, unknown>>(
+		key: string, sql: Sql<Types>, fn: (tx: TransactionSql<Types>) => T | PromiseLike<T>,
+	): Promise<Saved<T>>;
+	/** Goes on after that time, counted from when it was first asked for. Meanwhile nothing is held. */
+	sleep(key: string, duration: Duration): Promise<void>;
+	sleep(duration: Duration): Promise<void>;
+	/** Waits for an execution of another task, and returns its result. Throws `ChildFailed`, or `ChildTimeout`. */
+	invoke<T extends TaskName>(task: T, payload: PayloadOf<T> | RawJSON, options?: ChildOptions): Promise<ChildResult<T>>;
+	invoke<T extends TaskName>(
+		key: string, task: T, payload: PayloadOf<T> | RawJSON, options?: Omit<ChildOptions, "key">,
+	): Promise<ChildResult<T>>;
+	/**
+	 * Many at a time. Results in the order of the children, once all are over; throws the first error, or, with
+	 * `returnErrors`, has each error in its place.
+	 */
+	invokeAll<const T extends readonly TaskName[]>(
+		children: { readonly [I in keyof T]: Child<T[I]> }, options: { returnErrors: true },
+	): Promise<{ -readonly [I in keyof T]: ChildResult<T[I]> | ChildFailed }>;
+	invokeAll<const T extends readonly TaskName[]>(
+		children: { readonly [I in keyof T]: Child<T[I]> }, options?: { returnErrors?: false },
+	): Promise<{ -readonly [I in keyof T]: ChildResult<T[I]> }>;
+	/**
+	 * Invokes a task, and does not wait for what comes of it; returns its id. It is not saved: do it in a step, or each run
+	 * does it. Not in the caller's transaction.
+	 */
+	start<T extends TaskName>(
+		task: T, payload: PayloadOf<T> | RawJSON, options?: Pick<InvokeOptions, StartOption> & { queue?: string | undefined },
+	): Promise<string>;
+	/** Cancels another execution; false if there is no unfinished one. */
+	cancel(id: string, options?: { reason?: string | undefined }): Promise<boolean>;
+	/**
+	 * For a loop that takes long: where it may stop. Throws `Cancelled` if it is to; when its process is to end it is run
+	 * again elsewhere, with what it has saved and without having lost an attempt.
+	 */
+	checkpoint(): Promise<void>;
+	/** How far it is, for people: 0 to 100, and a line. May be called often. */
+	progress(percent?: number | null, note?: string): void;
 	/** A decimal number, as text: it may be larger than a JavaScript number holds. */
 	readonly executionId: string;
 	readonly task: string;
@@ -82,6 +139,37 @@ export interface ExecutionContext {
 	/** Names this run of the execution. */
 	readonly token: string;
 }
+
+/** What comes back of a value that was saved as JSON. */
+export type Saved<T> =
+	0 extends 1 & T ? T :
+	T extends string | number | boolean | null ? T
+	: T extends undefined | void ? null
+	: T extends { toJSON(): infer Text } ? Saved<Text>
+	: T extends readonly unknown[] ? { [I in keyof T]: Saved<T[I]> }
+	: T extends (...args: any[]) => unknown ? never
+	: T extends object ? { [K in keyof T]: undefined extends T[K] ? Saved<Exclude<T[K], undefined>> | undefined : Saved<T[K]> }
+	: T;
+
+export interface ChildOptions {
+	/** What its outcome is saved as. */
+	readonly key?: string | undefined;
+	/** In place of the task's own. */
+	readonly queue?: string | undefined;
+	/** Higher first, -32768 to 32767; 0 unless given. */
+	readonly priority?: number | undefined;
+	/** Waits so long at most: then the child is cancelled, and `ChildTimeout` is thrown. */
+	readonly timeout?: Duration | undefined;
+}
+
+export interface Child<T extends TaskName = TaskName> extends ChildOptions {
+	readonly task: T;
+	readonly payload: PayloadOf<T> | RawJSON;
+}
+
+/** Of a task that the compiler does not know: anything. */
+export type ChildResult<T> = T extends Task<any, infer Return> ? Saved<Return> : any;
+export type StartOption = "priority" | "run_at" | "runAt" | "delay" | "metadata";
 
 /** `fields`: an object, or an Error. */
 export interface Logger {
@@ -234,6 +322,11 @@ export interface OrchestratorOptions {
 	workers?: readonly Worker[] | undefined;
 	/** For the queues that no worker is given for. */
 	defaultWorker?: WorkerConfig | undefined;
+	/**
+	 * Ends a process of which nothing was heard for so long, as its event loop stands still; what it was running has crashed.
+	 * None unless given.
+	 */
+	heartbeat?: Duration | undefined;
 }
 
 export interface Info {
@@ -292,6 +385,25 @@ export class Cancelled extends PgconductorError {
 	/** "cancelled", "timeout", "lost", or what the caller of cancel gave. */
 	readonly reason: string;
 }
+
+/**
+ * Thrown by `ctx.invoke` and `ctx.invokeAll`: the child has failed for good, or was cancelled. Uncaught it fails its parent for
+ * good, as "Child execution failed: " and its message.
+ */
+export class ChildFailed extends PgconductorError {
+	constructor(message?: string, options?: { code?: string; type?: string; data?: unknown; key?: string; task?: string });
+	/** Of its error: "app", "cancelled", "unknown_task", or another one. */
+	readonly code: string;
+	/** Class of its error, if it had one. */
+	readonly type: string | undefined;
+	readonly data: unknown;
+	/** The key and the task it was invoked with. */
+	readonly key: string;
+	readonly task: string;
+}
+
+/** The child was not finished within its `timeout`, and is cancelled. */
+export class ChildTimeout extends ChildFailed {}
 
 /** PostgreSQL refused a call; the driver's error is the `cause`. */
 export class ClientError extends PgconductorError {

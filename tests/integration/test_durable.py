@@ -17,7 +17,7 @@ from support.server import Server, run_cli
 from support.wait import wait_for
 
 # Those whose program is there: add yours.
-READY = ["c"]
+READY = ["c", "node"]
 
 
 class World:

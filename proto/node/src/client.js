@@ -53,9 +53,23 @@ function itemText(item, at, defaults) {
 			"a payload that is an array is a batch of one, [{ payload: [ … ] }]");
 	}
 	const { payload, ...options } = item;
-	const given = invokeOptions({ ...defaults, ...options }).map(({ name, cast, text }) =>
-		`,"${name}":${cast === "int" || cast === "json" ? text : JSON.stringify(text)}`);
-	return `{"payload":${toJSON(payload)}${given.join("")}}`;
+	return `{"payload":${toJSON(payload)}${members({ ...defaults, ...options })}}`;
+}
+
+/** Options of invoke as members of a JSON object, each with a comma in front. @param {Record<string, unknown>} options */
+function members(options) {
+	return invokeOptions(options).map(({ name, cast, text }) =>
+		`,"${name}":${cast === "int" || cast === "json" ? text : JSON.stringify(text)}`).join("");
+}
+
+/**
+ * What a task's call to invoke says.
+ * @param {string} task
+ * @param {unknown} payload
+ * @param {Record<string, unknown>} options
+ */
+export function callText(task, payload, options) {
+	return `{"task":${JSON.stringify(task)},"payload":${toJSON(payload)}${members(options)}}`;
 }
 
 /**

@@ -447,8 +447,14 @@ export class FrameWriter {
 		return taken;
 	}
 
-	/** @param {number} type @param {Integer} exec @param {Record<string, any>} fields */
-	frame(type, exec, fields) {
+	/**
+	 * Adds a frame, unless its body would be longer than `max`: then false.
+	 * @param {number} type
+	 * @param {Integer} exec
+	 * @param {Record<string, any>} fields
+	 * @param {number} [max]
+	 */
+	frame(type, exec, fields, max = 0xffffffff) {
 		const start = this.#length;
 		try {
 			this.#room(HEAD);
@@ -461,7 +467,13 @@ export class FrameWriter {
 			this.#length = start;
 			throw error;
 		}
-		this.#bytes.writeUInt32BE(this.#length - start - HEAD, start);
+		const length = this.#length - start - HEAD;
+		if (length > max) {
+			this.#length = start;
+			return false;
+		}
+		this.#bytes.writeUInt32BE(length, start);
+		return true;
 	}
 
 	/** @param {number} n */

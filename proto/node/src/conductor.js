@@ -8,6 +8,7 @@ import { NotInstalled } from "./errors.js";
 import { migrate } from "./launch.js";
 import { SinkLogger, toStderr } from "./logger.js";
 import { checkTriggers, taskOf, workerConfig } from "./options.js";
+import { entryOf, findEntry, namedQueue, publish } from "./tasks.js";
 
 /**
  * @typedef {import("./client.js").Sql} Sql
@@ -16,21 +17,6 @@ import { checkTriggers, taskOf, workerConfig } from "./options.js";
 
 const CREATE_OPTIONS = ["connectionString", "sql", "tasks", "context", "logger"];
 const CREATE_PROMISED = ["events", "database"];
-
-/**
- * Tasks of any conductor, with what only this library is to know of them.
- * @type {WeakMap<object, import("./session.js").TaskEntry>}
- */
-const entries = new WeakMap();
-
-/** @param {any} task */
-export function entryOf(task) {
-	const entry = entries.get(task);
-	if (entry === undefined) {
-		throw new TypeError("pgconductor: tasks: what conductor.createTask returned is needed");
-	}
-	return entry;
-}
 
 export class Conductor {
 	#connectionString;
@@ -66,7 +52,7 @@ export class Conductor {
 		this.customLogger = options.logger;
 		this.Context = extendContext(options.context ?? {});
 		for (const ref of options.tasks ?? []) {
-			this.#know(entries.get(ref) ?? taskOf(ref));
+			this.#know(findEntry(ref) ?? taskOf(ref));
 		}
 	}
 
@@ -96,9 +82,7 @@ export class Conductor {
 		declared.queue ??= before?.queue;
 		declared.options ??= before?.options;
 		this.#know(declared);
-		const task = Object.freeze({ name: declared.name, queue: declared.queue ?? "default" });
-		entries.set(task, { ...declared, queue: task.queue, named: declared.queue !== undefined, handler });
-		return task;
+		return publish({ ...declared, queue: declared.queue ?? "default", named: declared.queue !== undefined, handler });
 	}
 
 	/** @param {{ queue: string, tasks: readonly any[], config?: any }} options */
@@ -148,8 +132,8 @@ export class Conductor {
 			throw new TypeError("pgconductor: invoke: a task, or { name }, is needed");
 		}
 		const sql = transaction ?? await this.#sql();
-		// A task's own queue is the server's to know; another one has to be named.
-		const queue = ref.queue === (this.#known.get(ref.name)?.queue ?? "default") ? undefined : ref.queue;
+		const named = namedQueue(ref);
+		const queue = named === (this.#known.get(ref.name)?.queue ?? "default") ? undefined : named;
 		const send = Array.isArray(payload) ? client.invokeBatch : client.invoke;
 		await this.#declare(ref.name, transaction, sql);
 		return send(sql, ref.name, /** @type {any} */ (payload), { queue, ...options });

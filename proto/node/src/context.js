@@ -1,102 +1,170 @@
 /*
- * What a task's function is given beside its event.
+ * What a task's function is given beside its event: names and shapes for users, in front of a run.
  */
-import { Cancelled } from "./errors.js";
+import { callText } from "./client.js";
+import { namedQueue } from "./tasks.js";
 
-/** @typedef {import("./session.js").Session} Session */
+/** @typedef {import("./run.js").Run} Run */
 /** @typedef {import("../index.d.ts").Logger} Logger */
 
-/** Names that Conductor.create's `context` may not use: those of today, and those that are promised. */
-const PROMISED = ["step", "sleep", "invoke", "invokeAll", "waitForEvent", "emit", "schedule", "unschedule", "cancel",
-	"checkpoint", "event", "progress"];
+/** Names that Conductor.create's `context` may not use, as they are promised. */
+const PROMISED = ["waitForEvent", "emit", "schedule", "unschedule", "event"];
+const CHILD_OPTIONS = ["key", "queue", "priority", "timeout"];
+
+/** @param {string} what @param {object} options @param {readonly string[]} known */
+function checkOptions(what, options, known) {
+	for (const [name, value] of Object.entries(options)) {
+		if (!known.includes(name) && value !== undefined) {
+			throw new TypeError(`pgconductor: ${what}: ${name}: no such option (there are ${known.join(", ")})`);
+		}
+	}
+}
+
+/**
+ * A child as run.js has it.
+ * @param {string} what
+ * @param {any} task
+ * @param {unknown} payload
+ * @param {any} [options]
+ */
+function childOf(what, task, payload, options = {}) {
+	checkOptions(what, options, CHILD_OPTIONS);
+	return { ...options, task: task?.name, queue: options.queue ?? namedQueue(task), payload };
+}
 
 /** The context of one execution. What takes time to make is made when it is asked for. */
 export class Context {
-	#session;
-	#exec;
 	#run;
-	#started = Date.now();
 	/** @type {AbortController | undefined} */
 	#controller;
-	/** @type {Cancelled | undefined} */
-	#cancelled;
 	/** @type {Logger | undefined} */
 	#logger;
 
-	/**
-	 * @param {Session} session
-	 * @param {import("./codec.js").Integer} exec
-	 * @param {Record<string, any>} run  the fields of RUN
-	 */
-	constructor(session, exec, run) {
-		this.#session = session;
-		this.#exec = exec;
+	/** @param {Run} run */
+	constructor(run) {
 		this.#run = run;
 		/** @type {string} */
-		this.executionId = run.id;
+		this.executionId = run.fields.id;
 		/** @type {string} */
-		this.task = run.task;
+		this.task = run.fields.task;
 		/** @type {number} */
-		this.attempt = Number(run.attempt);
+		this.attempt = Number(run.fields.attempt);
 		/** @type {string} */
-		this.queue = session.queue;
+		this.queue = run.queue;
 	}
+
+	/* ---- what is remembered */
+
+	/** @param {any} key @param {any} [fn] @returns {Promise<any>} */
+	step(key, fn) {
+		return typeof key === "function" ? this.#run.step(this.#run.turn(), key) : this.#run.step(key, fn);
+	}
+
+	/** @param {any} key @param {any} [duration] @returns {Promise<void>} */
+	sleep(key, duration) {
+		return duration === undefined ? this.#run.sleep(this.#run.turn(), key) : this.#run.sleep(key, duration);
+	}
+
+	/** @param {any[]} given  a key (or none), a task, its payload, and options @returns {Promise<any>} */
+	async invoke(...given) {
+		const key = typeof given[0] === "string" ? given.shift() : undefined;
+		const [task, payload, options] = given;
+		const child = childOf("ctx.invoke", task, payload, key === undefined ? options : { key, ...options });
+		const [{ result, error }] = await this.#run.invoke("ctx.invoke", [child]);
+		if (error !== undefined) {
+			throw error;
+		}
+		return result;
+	}
+
+	/** @param {readonly any[]} children @param {{ returnErrors?: boolean }} [options] @returns {Promise<any>} */
+	async invokeAll(children, options = {}) {
+		checkOptions("ctx.invokeAll", options, ["returnErrors"]);
+		if (!Array.isArray(children)) {
+			throw new TypeError("pgconductor: ctx.invokeAll: not an array of { task, payload }");
+		}
+		const items = children.map(({ task, payload, ...rest }) => childOf("ctx.invokeAll", task, payload, rest));
+		const found = items.length === 0 ? [] : await this.#run.invoke("ctx.invokeAll", items);
+		const failed = found.find(({ error }) => error !== undefined);
+		if (failed !== undefined && !options.returnErrors) {
+			throw failed.error;
+		}
+		return found.map(({ result, error }) => error ?? result);
+	}
+
+	/** @param {string} key @param {any} sql @param {(tx: any) => unknown} fn @returns {Promise<any>} */
+	transaction(key, sql, fn) {
+		return this.#run.transaction(key, sql, fn);
+	}
+
+	/* ---- what is asked for */
+
+	/** @param {any} task @param {unknown} payload @param {Record<string, unknown>} [options] @returns {Promise<string>} */
+	async start(task, payload, options = {}) {
+		if (typeof task?.name !== "string") {
+			throw new TypeError("pgconductor: ctx.start: a task, or { name }, is needed");
+		}
+		const queue = options.queue ?? namedQueue(task);
+		return this.#run.call("ctx.start", "invoke", callText(task.name, payload, { ...options, queue }));
+	}
+
+	/** @param {string} id @param {{ reason?: string }} [options] @returns {Promise<boolean>} */
+	async cancel(id, { reason } = {}) {
+		return this.#run.call("ctx.cancel", "cancel", JSON.stringify({ id: String(id), reason }));
+	}
+
+	/** @returns {Promise<void>} */
+	checkpoint() {
+		return this.#run.checkpoint();
+	}
+
+	/** @param {number | null} [percent] @param {string} [note] */
+	progress(percent, note) {
+		this.#run.progress(percent, note);
+	}
+
+	/* ---- what there is to know */
 
 	get signal() {
 		if (this.#controller === undefined) {
-			this.#controller = new AbortController();
-			if (this.#cancelled !== undefined) {
-				this.#controller.abort(this.#cancelled);
+			const controller = this.#controller = new AbortController();
+			if (this.#run.cancelled !== undefined) {
+				controller.abort(this.#run.cancelled);
 			}
+			this.#run.onCancel = (reason) => controller.abort(reason);
 		}
 		return this.#controller.signal;
 	}
 
 	get logger() {
-		return this.#logger ??= this.#session.loggerOf(this.#exec);
+		return this.#logger ??= this.#run.logger;
 	}
 
 	/** When its time is over; null when it has as long as it needs. */
 	get deadline() {
-		const ms = this.#run.deadline_ms;
-		return ms === undefined ? null : new Date(this.#started + Number(ms));
+		const ms = this.#run.fields.deadline_ms;
+		return ms === undefined ? null : new Date(this.#run.started + Number(ms));
 	}
 
 	/** What the caller attached, or null. */
 	get metadata() {
-		return this.#run.metadata === undefined ? null : JSON.parse(this.#run.metadata);
+		const { metadata } = this.#run.fields;
+		return metadata === undefined ? null : JSON.parse(metadata);
 	}
 
 	/** The payload exactly as it is stored: JSON.parse does not keep integers above 2 ** 53, nor 12.50. */
 	get payloadText() {
-		return this.#run.event.payload;
+		return this.#run.fields.event.payload;
 	}
 
 	/** W3C traceparent of whoever invoked it, or null. */
 	get trace() {
-		return this.#run.trace ?? null;
+		return this.#run.fields.trace ?? null;
 	}
 
 	/** Names this run, in whatever writes for it. */
 	get token() {
-		return this.#run.token;
-	}
-
-	/**
-	 * Asks the function to stop. The first reason is the one that counts.
-	 * @param {Context} context
-	 * @param {string} reason
-	 */
-	static cancel(context, reason) {
-		if (context.#cancelled === undefined) {
-			context.#cancelled = new Cancelled(reason);
-			context.#controller?.abort(context.#cancelled);
-		}
-	}
-
-	/** Why it was asked to stop; undefined if it was not. @param {Context} context */
-	static cancelled(context) {
-		return context.#cancelled?.reason;
+		return this.#run.fields.token;
 	}
 }
 

@@ -50,6 +50,31 @@ export class Cancelled extends PgconductorError {
 	}
 }
 
+/**
+ * A child has failed for good, or was cancelled. Uncaught it fails its parent for good, too. `code`, `type` and `data` are
+ * those of the child's error.
+ */
+export class ChildFailed extends PgconductorError {
+	/** @param {string} [message] @param {{ code?: string, type?: string, data?: unknown, key?: string, task?: string }} [options] */
+	constructor(message = "failed", { code = "app", type, data, key = "", task = "" } = {}) {
+		super(message);
+		this.code = code;
+		this.type = type;
+		this.data = data;
+		this.key = key;
+		this.task = task;
+	}
+
+	/** @param {any} error  as it is saved @param {string} key @param {string} task */
+	static of(error, key, task) {
+		const Class = error?.code === "timeout" ? ChildTimeout : ChildFailed;
+		return new Class(error?.message, { ...error, key, task });
+	}
+}
+
+/** A child was not finished in the time that was given to it: it was cancelled. */
+export class ChildTimeout extends ChildFailed {}
+
 /* ---- thrown by the client */
 
 /** PostgreSQL refused a call; its own error is the `cause`. */
@@ -97,6 +122,12 @@ const BY_SQLSTATE = {
 	"42P01": NotInstalled,
 	"42883": NotInstalled,
 };
+
+/** The error for a call of a task that was refused. @param {any} error  an object of code and message */
+export function refusal(error) {
+	const cause = Object.assign(new Error(error?.message ?? "refused"), { code: error?.code });
+	return new (BY_SQLSTATE[error?.code] ?? ClientError)(cause.message, { cause });
+}
 
 /**
  * The error to throw for one of the driver's: what is not ours to explain stays what it is.

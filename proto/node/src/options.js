@@ -5,7 +5,7 @@
 import { toJSON } from "./json.js";
 
 /** Options of a task that the server has. */
-const TASK_OPTIONS = ["maxAttempts", "backoff", "timeout", "removeOnComplete", "removeOnFail"];
+const TASK_OPTIONS = ["maxAttempts", "backoff", "timeout", "totalTimeout", "removeOnComplete", "removeOnFail"];
 /** Options that are promised. */
 const TASK_PROMISED = ["concurrency", "concurrencyKey", "limit", "rateLimit", "fifoKey", "window", "timezone", "priority",
 	"batch", "payload", "returns", "payloadSchema", "returnsSchema"];

@@ -3,13 +3,18 @@
  */
 import { Socket } from "node:net";
 import { isMainThread } from "node:worker_threads";
-import { Conductor, entryOf } from "./conductor.js";
+import { Conductor } from "./conductor.js";
+import { milliseconds } from "./duration.js";
 import { launch } from "./launch.js";
 import { workerConfig } from "./options.js";
 import { Session } from "./session.js";
+import { entryOf } from "./tasks.js";
 
 /** Milliseconds for the program's own last words, after which it is ended whatever it still holds open. */
 const LAST_WORDS = 2000;
+
+/** A shorter silence says nothing. */
+const SHORTEST_BEAT = 100;
 
 /** The descriptor of the worker, if pgconductor started this program. Programs that it starts are not to have it. */
 function takeDescriptor() {
@@ -31,6 +36,8 @@ export class Orchestrator {
 	/** @type {Map<string, TaskEntry>} */
 	#tasks = new Map();
 	#defaults;
+	/** @type {number | undefined} */
+	#heartbeat;
 	/** @type {Session | undefined} */
 	#session;
 	/** @type {ReturnType<typeof launch> | undefined} */
@@ -47,13 +54,20 @@ export class Orchestrator {
 		return new Orchestrator(options);
 	}
 
-	/** @param {{ conductor: Conductor, tasks?: readonly any[], workers?: readonly any[], defaultWorker?: any }} options */
-	constructor({ conductor, tasks = [], workers = [], defaultWorker }) {
+	/**
+	 * @param {{ conductor: Conductor, tasks?: readonly any[], workers?: readonly any[], defaultWorker?: any,
+	 *     heartbeat?: import("../index.d.ts").Duration }} options
+	 */
+	constructor({ conductor, tasks = [], workers = [], defaultWorker, heartbeat }) {
 		if (!(conductor instanceof Conductor)) {
 			throw new TypeError("pgconductor: Orchestrator.create: conductor: what Conductor.create returned is needed");
 		}
 		this.#conductor = conductor;
 		this.#defaults = workerConfig(defaultWorker);
+		this.#heartbeat = heartbeat === undefined ? undefined : milliseconds(heartbeat);
+		if (this.#heartbeat !== undefined && this.#heartbeat < SHORTEST_BEAT) {
+			throw new TypeError(`pgconductor: Orchestrator.create: heartbeat: at least ${SHORTEST_BEAT} ms`);
+		}
 		for (const task of tasks) {
 			this.#add(entryOf(task));
 		}
@@ -140,6 +154,7 @@ export class Orchestrator {
 			queue,
 			tasks: [...this.#tasks.values()],
 			...this.#configOf(queue ?? "default"),
+			heartbeat: this.#heartbeat,
 			Context: this.#conductor.Context,
 			logger: this.#conductor.customLogger,
 		});

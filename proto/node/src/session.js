@@ -5,15 +5,16 @@
  * the worker is slow to read what was written.
  */
 import { FrameReader, FrameWriter, ProtocolError } from "./codec.js";
-import { Context } from "./context.js";
+import { NonRetryableError } from "./errors.js";
 import { clean, failureOf } from "./failure.js";
 import { toJSON } from "./json.js";
 import { SinkLogger, toStderr } from "./logger.js";
 import { MESSAGES, NAMES, TO_HANDLER } from "./messages.js";
+import { Run } from "./run.js";
 import { VERSION } from "./version.js";
 
 const PROTOCOL = 1;
-const CAPABILITIES = ["cancel", "credit", "drain", "log"];
+const CAPABILITIES = ["call", "cancel", "credit", "drain", "log", "progress", "step", "suspend"];
 /** Bytes of executions at once. */
 const WINDOW = 64 << 20;
 /** Bytes not taken by the worker: from here on nothing is begun, and no log line is taken. */
@@ -21,8 +22,10 @@ const WRITTEN_MAX = 4 << 20;
 const LOGGED_MAX = 16 << 20;
 /** What is gathered is written once it is so long, or the event loop comes by. */
 const GATHERED_MAX = 256 << 10;
-/** Milliseconds after which beginning executions gives way to reading and writing. */
+/** Milliseconds after which beginning executions gives way to reading and writing; and a loop with checkpoints. */
 const SLICE = 2;
+/** Signs of life in the time after which silence is death. */
+const BEATS = 4;
 
 /**
  * @typedef {import("./codec.js").Integer} Integer
@@ -41,8 +44,9 @@ const SLICE = 2;
  * @property {readonly TaskEntry[]} tasks
  * @property {number} concurrency
  * @property {number} credit
- * @property {typeof Context} Context
+ * @property {typeof import("./context.js").Context} Context
  * @property {import("../index.d.ts").Logger | undefined} logger  in place of LOG
+ * @property {number | undefined} [heartbeat]  milliseconds of silence after which the process is to be ended
  *
  * @typedef {"starting" | "serving" | "draining" | "ended"} State
  */
@@ -66,14 +70,23 @@ export class Session {
 	#concurrency;
 	#Context;
 	#customLogger;
+	#heartbeat;
 	/** Handed over and not begun, in the order they came. @type {Frame[]} */
 	#waiting = [];
-	/** @type {Map<Integer, Context>} */
+	/** Handed over with more steps than fit: begun when they are there. @type {Map<Integer, Frame>} */
+	#incomplete = new Map();
+	/** @type {Map<Integer, Run>} */
 	#running = new Map();
+	/** Those that have nothing to do but to wait, unless they think of something. @type {Run[]} */
+	#idle = [];
+	#breath = 0;
+	#strayed = false;
+	/** @type {NodeJS.Timeout | undefined} */
+	#beats;
 
 	/** @type {State} */
 	#state = "starting";
-	#maxPayload = 0;
+	#maxFrame = 0;
 	/** @type {readonly string[]} */
 	#capabilities = [];
 	#lostLines = 0;
@@ -81,6 +94,8 @@ export class Session {
 
 	/** The queue that is served; empty when only the tasks are asked for. */
 	queue = "";
+	/** Bytes of a payload or result. */
+	maxPayload = 0;
 
 	/** Settles when the worker has answered HELLO. @type {Promise<void>} */
 	welcomed;
@@ -89,27 +104,29 @@ export class Session {
 	/** @type {(error?: Error) => void} */
 	#welcome = () => {};
 	/** @type {(status: number) => void} */
-	#end = () => {};
+	#finish = () => {};
 
 	/** @param {SessionOptions} options */
-	constructor({ socket, queue, tasks, concurrency, credit, Context, logger }) {
+	constructor({ socket, queue, tasks, concurrency, credit, Context, logger, heartbeat }) {
 		this.#socket = socket;
 		this.#tasks = new Map(tasks.map((task) => [task.name, task]));
 		this.#concurrency = concurrency;
 		this.#Context = Context;
 		this.#customLogger = logger;
+		this.#heartbeat = heartbeat;
 		this.welcomed = new Promise((resolve, reject) => {
 			this.#welcome = (error) => error === undefined ? resolve() : reject(error);
 		});
 		this.ended = new Promise((resolve) => {
-			this.#end = resolve;
+			this.#finish = resolve;
 		});
 		socket.on("data", (chunk) => this.#read(chunk));
 		socket.on("drain", () => this.#pumpSoon());
 		socket.on("error", (error) => this.#lose(`the worker went away: ${error.message}`));
 		socket.on("close", () => this.#lose("the worker went away"));
-		this.#send("HELLO", 0, {
-			protocols: [PROTOCOL], sdk: "node", version: VERSION, capabilities: CAPABILITIES, credit, concurrency, window: WINDOW,
+		this.send("HELLO", 0, {
+			protocols: [PROTOCOL], sdk: "node", version: VERSION, credit, concurrency, window: WINDOW,
+			capabilities: heartbeat === undefined ? CAPABILITIES : [...CAPABILITIES, "beat"], beat_ms: heartbeat,
 			tasks: tasks.filter((task) => queue === undefined || task.queue === queue),
 		});
 		this.#flush();
@@ -124,13 +141,18 @@ export class Session {
 	}
 
 	get waiting() {
-		return this.#waiting.length;
+		return this.#waiting.length + this.#incomplete.size;
+	}
+
+	/** Does the worker take that, too? @param {string} capability */
+	can(capability) {
+		return this.#capabilities.includes(capability);
 	}
 
 	/** Asks for no more; what runs is finished, then the session ends as after a DRAIN. */
 	stop() {
 		if (this.#state === "starting" || this.#state === "serving") {
-			this.#send("CREDIT", 0, { credit: 0 });
+			this.send("CREDIT", 0, { credit: 0 });
 			this.#drain();
 		}
 	}
@@ -142,25 +164,51 @@ export class Session {
 
 	/* ---- writing */
 
-	/** @param {keyof typeof MESSAGES} name @param {Integer} exec @param {Record<string, any>} fields */
-	#send(name, exec, fields) {
+	/**
+	 * What is sent in one turn of the event loop is written at once. False: it is longer than a frame may be.
+	 * @param {keyof typeof MESSAGES} name
+	 * @param {Integer} exec
+	 * @param {Record<string, any>} fields
+	 */
+	send(name, exec, fields) {
 		if (this.#state === "ended" || this.#saidBye) {
-			return;
+			return true;
 		}
-		this.#writer.frame(MESSAGES[name], exec, fields);
+		const fits = this.#writer.frame(MESSAGES[name], exec, fields, this.#maxFrame || undefined);
 		if (this.#writer.length > GATHERED_MAX) {
 			this.#flush();
-		} else if (!this.#flushing) {
+		} else {
+			this.#flushSoon();
+		}
+		return fits;
+	}
+
+	/** For what may be left out. */
+	get hasRoom() {
+		return this.#socket.writableLength + this.#writer.length <= LOGGED_MAX;
+	}
+
+	#flushSoon() {
+		if (!this.#flushing) {
 			this.#flushing = true;
-			setImmediate(() => this.#flush());
+			setImmediate(() => {
+				this.#flushing = false;
+				this.#suspendIdle();
+				this.#flush();
+			});
 		}
 	}
 
 	#flush() {
-		this.#flushing = false;
 		if (this.#writer.length > 0 && this.#state !== "ended") {
 			this.#socket.write(this.#writer.take());
 		}
+	}
+
+	/** Says that we live. */
+	#beat() {
+		this.send("BEAT", 0, {});
+		this.#flush();
 	}
 
 	/** @param {Integer} exec @param {string} level @param {string} message @param {string | undefined} fields */
@@ -169,16 +217,16 @@ export class Session {
 			toStderr(/** @type {any} */ (level), message, fields);
 			return;
 		}
-		if (this.#socket.writableLength + this.#writer.length > LOGGED_MAX) {
+		if (!this.hasRoom) {
 			this.#lostLines++;
 			return;
 		}
 		if (this.#lostLines > 0) {
 			const lost = `${this.#lostLines} log lines were lost: written faster than they could be taken`;
 			this.#lostLines = 0;
-			this.#send("LOG", 0, { level: "warn", message: lost });
+			this.send("LOG", 0, { level: "warn", message: lost });
 		}
-		this.#send("LOG", exec, { level, message: clean(message), fields });
+		this.send("LOG", exec, { level, message: clean(message), fields });
 	}
 
 	/* ---- reading */
@@ -214,6 +262,9 @@ export class Session {
 		case MESSAGES.WELCOME: return this.#onWelcome(fields);
 		case MESSAGES.REJECT: return this.#lose(`the worker refused this program: ${fields.reason}`);
 		case MESSAGES.RUN: return this.#onRun(frame);
+		case MESSAGES.STEP_OK: return this.#running.get(exec)?.onStepOk(fields.key);
+		case MESSAGES.RETURN: return this.#running.get(exec)?.onReturn(fields);
+		case MESSAGES.STEPS: return this.#onSteps(exec, fields);
 		case MESSAGES.CANCEL: return this.#onCancel(exec, fields.reason);
 		case MESSAGES.DRAIN: return this.#drain();
 		}
@@ -225,19 +276,52 @@ export class Session {
 			throw new ProtocolError(`the worker chose version ${fields.protocol}`);
 		}
 		this.queue = fields.queue;
-		this.#reader.max = Number(fields.max_frame);
-		this.#maxPayload = Number(fields.max_payload);
+		this.#reader.max = this.#maxFrame = Number(fields.max_frame);
+		this.maxPayload = Number(fields.max_payload);
 		this.#capabilities = fields.capabilities ?? [];
 		if (this.#state === "starting") {
 			this.#state = "serving";
+		}
+		if (this.#heartbeat !== undefined && this.can("beat")) {
+			this.#beats = setInterval(() => this.#beat(), this.#heartbeat / BEATS);
 		}
 		this.#welcome();
 	}
 
 	/** One that comes while draining goes back with our BYE. @param {Frame} frame */
 	#onRun(frame) {
-		if (this.#state === "serving") {
+		if (this.#state !== "serving") {
+			return;
+		}
+		if (frame.fields.more_steps) {
+			this.#incomplete.set(frame.exec, frame);
+			this.#askForSteps(frame);
+		} else {
 			this.#waiting.push(frame);
+		}
+	}
+
+	/** @param {Frame} frame */
+	#askForSteps({ exec, fields }) {
+		fields.steps ??= [];
+		this.send("JOURNAL", exec, { after: fields.steps.length });
+	}
+
+	/** @param {Integer} exec @param {Record<string, any>} fields */
+	#onSteps(exec, { steps, more_steps }) {
+		const frame = this.#incomplete.get(exec);
+		if (frame === undefined) {
+			return;
+		}
+		for (const step of steps) {
+			frame.fields.steps.push(step);
+		}
+		if (more_steps) {
+			this.#askForSteps(frame);
+		} else {
+			// It came before those that wait.
+			this.#incomplete.delete(exec);
+			this.#waiting.unshift(frame);
 		}
 	}
 
@@ -250,13 +334,11 @@ export class Session {
 		const at = this.#waiting.findIndex((frame) => frame.exec === exec);
 		if (at !== -1) {
 			this.#waiting.splice(at, 1);
-			this.#send("FAIL", exec, { code: stopCode(reason), message: "stopped before it was started" });
+		} else if (!this.#incomplete.delete(exec)) {
+			this.#running.get(exec)?.cancel(reason);
 			return;
 		}
-		const context = this.#running.get(exec);
-		if (context !== undefined) {
-			Context.cancel(context, reason);
-		}
+		this.send("FAIL", exec, { code: stopCode(reason), message: "stopped before it was started" });
 	}
 
 	/* ---- running */
@@ -291,37 +373,35 @@ export class Session {
 
 	/** @param {Frame} frame */
 	async #begin({ exec, fields }) {
-		const context = new this.#Context(this, exec, fields);
-		this.#running.set(exec, context);
-		const [name, answer] = await this.#outcome(context, fields);
-		this.#running.delete(exec);
-		this.#send(name, exec, answer);
-		if (this.#state === "serving") {
-			this.#pump();
-		} else if (this.#state === "draining" && this.#running.size === 0) {
-			this.#bye();
+		const run = new Run(this, exec, fields);
+		this.#running.set(exec, run);
+		const [name, answer] = await this.#outcome(run, fields);
+		if (!run.over) {
+			this.send(name, exec, answer);
+			this.#end(run);
 		}
 	}
 
 	/**
-	 * @param {Context} context
-	 * @param {Record<string, any>} run
+	 * @param {Run} run
+	 * @param {Record<string, any>} fields  of RUN
 	 * @returns {Promise<["DONE" | "FAIL", Record<string, any>]>}
 	 */
-	async #outcome(context, run) {
+	async #outcome(run, fields) {
 		let result;
 		try {
-			const task = this.#tasks.get(run.task);
+			const task = this.#tasks.get(fields.task);
 			if (task === undefined) {
-				throw new Error(`this program has no task ${JSON.stringify(run.task)}`);
+				throw new Error(`this program has no task ${JSON.stringify(fields.task)}`);
 			}
-			result = await task.handler({ name: run.event.name, payload: JSON.parse(run.event.payload) }, context);
+			const event = { name: fields.event.name, payload: JSON.parse(fields.event.payload) };
+			result = await task.handler(event, new this.#Context(run));
 		} catch (error) {
-			const failure = failureOf(error);
-			const reason = Context.cancelled(context);
+			const reason = run.fault === undefined ? run.cancelled?.reason : undefined;
+			const failure = failureOf(run.fault ?? error);
 			return ["FAIL", reason === undefined ? failure : { ...failure, code: stopCode(reason) }];
 		}
-		return this.#done(result);
+		return run.fault === undefined ? this.#done(result) : ["FAIL", failureOf(run.fault)];
 	}
 
 	/** @param {unknown} result @returns {["DONE" | "FAIL", Record<string, any>]} */
@@ -336,11 +416,71 @@ export class Session {
 			return ["DONE", {}];
 		}
 		const length = Buffer.byteLength(text);
-		if (length > this.#maxPayload) {
-			const message = `the result is ${length} bytes long; the limit is ${this.#maxPayload}`;
+		if (length > this.maxPayload) {
+			const message = `the result is ${length} bytes long; the limit is ${this.maxPayload}`;
 			return ["FAIL", { code: "oversize", message, retry: false }];
 		}
 		return ["DONE", { result: text }];
+	}
+
+	/** Its last frame is sent: the next one has its place. @param {Run} run */
+	#end(run) {
+		run.end();
+		this.#running.delete(run.exec);
+		if (this.#state === "serving") {
+			this.#pump();
+		} else if (this.#state === "draining" && this.#running.size === 0) {
+			this.#bye();
+		}
+	}
+
+	/* ---- what runs ask for */
+
+	/** Once everything else of this turn has been done. @param {Run} run */
+	suspendSoon(run) {
+		this.#idle.push(run);
+		this.#flushSoon();
+	}
+
+	#suspendIdle() {
+		const idle = this.#idle;
+		this.#idle = [];
+		for (const run of idle) {
+			run.suspend();
+		}
+	}
+
+	/** Ends a run without an outcome. @param {Run} run @param {import("./run.js").Wait[]} waits */
+	suspend(run, waits) {
+		if (this.send("SUSPEND", run.exec, { waits })) {
+			run.suspended = true;
+			this.#end(run);
+		} else {
+			this.fail(run, new NonRetryableError(`${waits.length} things to wait for do not fit in a message: ` +
+				"wait for less at a time", { code: "oversize" }));
+		}
+	}
+
+	/** @param {Run} run @param {Error} error */
+	fail(run, error) {
+		this.send("FAIL", run.exec, failureOf(error));
+		this.#end(run);
+	}
+
+	/** Lets the worker be heard, in a loop that never waits. */
+	async breathe() {
+		if (performance.now() - this.#breath > SLICE) {
+			await new Promise(setImmediate);
+			this.#breath = performance.now();
+		}
+	}
+
+	/** A function goes on though its run is over. @param {Run} run @param {string} what */
+	strayed(run, what) {
+		if (!run.suspended && !this.#strayed) {
+			this.#strayed = true;
+			this.#log(0, "warn", `task ${run.fields.task}: ${what} after its function had returned: is an await missing?`, undefined);
+		}
 	}
 
 	/* ---- ending */
@@ -349,6 +489,7 @@ export class Session {
 	#drain() {
 		this.#state = "draining";
 		this.#waiting = [];
+		this.#incomplete.clear();
 		if (this.#running.size === 0) {
 			this.#bye();
 		}
@@ -356,7 +497,7 @@ export class Session {
 
 	/** The worker closes the socket then. */
 	#bye() {
-		this.#send("BYE", 0, {});
+		this.send("BYE", 0, {});
 		this.#flush();
 		this.#saidBye = true;
 	}
@@ -372,14 +513,16 @@ export class Session {
 		this.#flush();
 		this.#state = "ended";
 		this.#waiting = [];
-		for (const context of this.#running.values()) {
-			Context.cancel(context, "lost");
+		this.#incomplete.clear();
+		clearInterval(this.#beats);
+		for (const run of this.#running.values()) {
+			run.cancel("lost");
 		}
 		this.#socket.destroy();
 		if (!early && !expected) {
 			process.stderr.write(`pgconductor: ${why}\n`);
 		}
 		this.#welcome(early ? new Error(`pgconductor: ${why}`) : undefined);
-		this.#end(expected ? 0 : 1);
+		this.#finish(expected ? 0 : 1);
 	}
 }

@@ -1,0 +1,508 @@
+/*
+ * One run of an execution: what it has saved, what it does, and what it waits for.
+ *
+ * A function runs from its beginning each time; what is in the journal is not done again. The run is over when the function
+ * has ended, and when it suspends: then the function is dropped, in the middle of its await, and whatever it still asks for
+ * never settles. Nothing here may keep a run that is over, or a hundred thousand sleeps would fill the memory.
+ */
+import { Buffer } from "node:buffer";
+import { milliseconds } from "./duration.js";
+import { Cancelled, ChildFailed, NonRetryableError, PgconductorError, refusal } from "./errors.js";
+import { clean } from "./failure.js";
+import { toJSON } from "./json.js";
+
+/**
+ * @typedef {import("./session.js").Session} Session
+ *
+ * @typedef {object} Saved                 what stands in the journal under a key
+ * @property {string} [result]             JSON; null when error is left out too
+ * @property {string} [error]              JSON
+ * @property {boolean} [used]              its key was named in this run
+ *
+ * @typedef {{ resolve: (value: any) => void, reject: (error: unknown) => void }} Settle
+ *
+ * @typedef {object} Wait                  as in SUSPEND
+ * @property {string} key
+ * @property {number} [timer_ms]
+ * @property {string} [task]
+ * @property {string} [queue]
+ * @property {string} [payload]
+ * @property {number} [priority]
+ * @property {number} [timeout_ms]
+ */
+
+const KEY_BYTES = 1024;
+const NOTE_LENGTH = 250;
+const PLAIN = /^[ -~]{1,1024}$/;
+const UNSENDABLE = /\0|\p{Surrogate}/u;
+/** Milliseconds for which a step may keep a run from suspending before somebody is told. */
+const HELD_UP = 10_000;
+
+const PRIORITY = { min: -32768, max: 32767 };
+
+/** What whoever goes on in a run that is over gets. @returns {Promise<never>} */
+function never() {
+	return new Promise(() => {});
+}
+
+/** Text that is the same at the other end. @param {unknown} text */
+function isSendable(text) {
+	return typeof text === "string" && !UNSENDABLE.test(text);
+}
+
+/** @param {string} what @param {unknown} key */
+function checkKey(what, key) {
+	if (typeof key !== "string" || (!PLAIN.test(key) &&
+		(key === "" || Buffer.byteLength(key) > KEY_BYTES || !isSendable(key)))) {
+		throw new TypeError(`pgconductor: ${what}: key: not a string of 1 to ${KEY_BYTES} bytes`);
+	}
+}
+
+/** @param {string} why @param {string} code @param {unknown} [cause] */
+function forGood(why, code, cause) {
+	return new NonRetryableError(why, { code, cause });
+}
+
+/** What a step's function returned, as every later run will find it. @param {unknown} value @param {string} text */
+function asSaved(value, text) {
+	return typeof value === "object" && value !== null ? JSON.parse(text) : value === undefined ? null : value;
+}
+
+/** @param {Saved} saved */
+function resultOf(saved) {
+	return saved.result === undefined ? null : JSON.parse(saved.result);
+}
+
+export class Run {
+	#session;
+	/** @type {Map<string, Saved> | undefined} */
+	#journal;
+	/** Keys given by turn. */
+	#unnamed = 0;
+	/** Steps that are being done or saved, and calls: it does not suspend meanwhile. */
+	#busy = 0;
+	/** Steps on their way, by key. @type {Map<string, Settle>} */
+	#saving = new Map();
+	/** @type {Map<number, Settle>} */
+	#calls = new Map();
+	#lastCall = 0;
+	/** What is missing before it can go on. @type {Wait[]} */
+	#waits = [];
+	/** Those who wait for it. @type {Settle[]} */
+	#waiting = [];
+	/** At a checkpoint of a handler that is to end. */
+	#leaving = false;
+	/** The step whose function is just being called. @type {string | undefined} */
+	#calling;
+	/** @type {NodeJS.Timeout | undefined} */
+	#heldUp;
+
+	/** Its last frame is sent: whatever its function still does, nobody hears of it. */
+	over = false;
+	/** That was SUSPEND. */
+	suspended = false;
+	/** Why it is to stop. @type {Cancelled | undefined} */
+	cancelled;
+	/** What was wrong with its keys: then it has failed, whatever it returns. @type {NonRetryableError | undefined} */
+	fault;
+	/** Called when it is to stop. @type {((reason: Cancelled) => void) | undefined} */
+	onCancel;
+
+	/**
+	 * @param {Session} session
+	 * @param {import("./codec.js").Integer} exec
+	 * @param {Record<string, any>} fields  of RUN
+	 */
+	constructor(session, exec, fields) {
+		this.#session = session;
+		this.exec = exec;
+		this.fields = fields;
+		this.started = Date.now();
+	}
+
+	get queue() {
+		return this.#session.queue;
+	}
+
+	get logger() {
+		return this.#session.loggerOf(this.exec);
+	}
+
+	/* ---- keys */
+
+	/** Of what has none: by its turn, which is the same in each run. */
+	turn() {
+		return `${this.fields.task}#${++this.#unnamed}`;
+	}
+
+	/**
+	 * What is saved under a key that is named now, for the first time in this run.
+	 * @param {string} key
+	 */
+	#use(key) {
+		this.#journal ??= new Map(this.fields.steps?.map((/** @type {any} */ step) => [step.key, step]));
+		const saved = this.#journal.get(key);
+		if (saved === undefined) {
+			this.#journal.set(key, { used: true });
+			return undefined;
+		}
+		if (saved.used) {
+			const why = `the key ${JSON.stringify(key)} is used twice in one run: each stands for one step, sleep or child`;
+			throw this.fault ??= forGood(why, "nondeterminism");
+		}
+		saved.used = true;
+		return saved;
+	}
+
+	/**
+	 * Whether it may go on with that. Throws when it is to stop.
+	 * @param {string} what
+	 * @param {string} capability
+	 */
+	#mayGoOn(what, capability) {
+		if (this.over) {
+			this.#session.strayed(this, what);
+			return false;
+		}
+		const stop = this.fault ?? this.cancelled;
+		if (stop !== undefined) {
+			throw stop;
+		}
+		if (!this.#session.can(capability)) {
+			throw new PgconductorError(`${what}: this version of pgconductor does not have it`);
+		}
+		return true;
+	}
+
+	/* ---- steps */
+
+	/** @param {string} key @param {() => unknown} fn @returns {Promise<any>} */
+	async step(key, fn) {
+		if (!this.#mayGoOn("ctx.step", "step")) {
+			return never();
+		}
+		checkKey("ctx.step", key);
+		if (typeof fn !== "function") {
+			throw new TypeError(`pgconductor: ctx.step: ${key}: a function is needed`);
+		}
+		const saved = this.#use(key);
+		if (saved !== undefined) {
+			return resultOf(saved);
+		}
+		return this.#busily(key, async () => {
+			const value = await this.#call(key, fn);
+			const text = this.#text(key, value);
+			await this.#save(key, text);
+			return asSaved(value, text);
+		});
+	}
+
+	/**
+	 * Something that the run has to wait for before it suspends. What fails may be tried again under its key.
+	 * @template T
+	 * @param {string | undefined} key
+	 * @param {() => Promise<T>} work
+	 * @returns {Promise<T>}
+	 */
+	async #busily(key, work) {
+		this.#busy++;
+		try {
+			return await work();
+		} catch (error) {
+			if (key !== undefined) {
+				this.#journal?.delete(key);
+			}
+			throw error;
+		} finally {
+			this.#busy--;
+			this.#suspendSoon();
+		}
+	}
+
+	/** @param {string} key @param {() => unknown} fn */
+	#call(key, fn) {
+		this.#calling = key;
+		try {
+			return fn();
+		} finally {
+			this.#calling = undefined;
+		}
+	}
+
+	/** The result of a step as JSON. @param {string} key @param {unknown} value */
+	#text(key, value) {
+		let text;
+		try {
+			text = toJSON(value);
+		} catch (cause) {
+			const why = /** @type {Error} */ (cause).message;
+			throw forGood(`the result of step ${JSON.stringify(key)} is not JSON: ${why}`, "bad_result", cause);
+		}
+		this.#checkLength(text, `the result of step ${JSON.stringify(key)}`);
+		return text;
+	}
+
+	/** @param {string} text @param {string} what */
+	#checkLength(text, what) {
+		const max = this.#session.maxPayload;
+		// A character has three bytes at most.
+		const length = text.length > max / 3 ? Buffer.byteLength(text) : 0;
+		if (length > max) {
+			throw forGood(`${what} is ${length} bytes long; the limit is ${max}`, "oversize");
+		}
+	}
+
+	/** @param {string} key @param {string} text @returns {Promise<void>} */
+	#save(key, text) {
+		if (this.over) {
+			return never();
+		}
+		if (this.cancelled !== undefined) {
+			throw this.cancelled;
+		}
+		this.#session.send("STEP", this.exec, { key, result: text === "null" ? undefined : text });
+		return new Promise((resolve, reject) => {
+			this.#saving.set(key, { resolve, reject });
+		});
+	}
+
+	/** @param {string} key */
+	onStepOk(key) {
+		const settle = this.#saving.get(key);
+		this.#saving.delete(key);
+		settle?.resolve(undefined);
+	}
+
+	/**
+	 * A step and what else is written in a database transaction, committed together. It is not sent: the function
+	 * save_step of the schema is the one that saves it.
+	 * @param {string} key
+	 * @param {any} sql                    postgres.js
+	 * @param {(tx: any) => unknown} fn
+	 * @returns {Promise<any>}
+	 */
+	async transaction(key, sql, fn) {
+		if (!this.#mayGoOn("ctx.transaction", "step")) {
+			return never();
+		}
+		checkKey("ctx.transaction", key);
+		if (typeof sql?.begin !== "function" || typeof fn !== "function") {
+			throw new TypeError(`pgconductor: ctx.transaction: ${key}: a postgres.js instance (not a transaction of it) ` +
+				"and a function are needed");
+		}
+		const saved = this.#use(key);
+		return saved !== undefined ? resultOf(saved) : this.#busily(key, () => this.#transact(key, sql, fn));
+	}
+
+	/** @param {string} key @param {any} sql @param {(tx: any) => unknown} fn @returns {Promise<any>} */
+	async #transact(key, sql, fn) {
+		let stale = false;
+		try {
+			return await sql.begin(async (/** @type {any} */ tx) => {
+				const value = await this.#call(key, () => fn(tx));
+				const text = this.#text(key, value);
+				try {
+					await tx.unsafe("select pgconductor.save_step($1::text::bigint, $2::text, $3::text, $4::text::json)",
+						[this.fields.id, this.fields.token, key, text === "null" ? null : text], { prepare: true });
+				} catch (error) {
+					const { code } = /** @type {any} */ (error);
+					stale = code === "PC010" || code === "PC011";
+					throw error;
+				}
+				return asSaved(value, text);
+			});
+		} catch (error) {
+			if (!stale) {
+				throw error;
+			}
+		}
+		// Somebody else runs it, or the step was committed and nobody heard of that: whoever runs it next knows.
+		if (!this.over && this.cancelled === undefined) {
+			this.#session.suspend(this, []);
+		}
+		return never();
+	}
+
+	/* ---- waiting */
+
+	/** @param {string} key @param {import("../index.d.ts").Duration} duration */
+	async sleep(key, duration) {
+		await this.#wait("ctx.sleep", [{ key, timer_ms: milliseconds(duration) }]);
+	}
+
+	/**
+	 * Outcomes in their order.
+	 * @param {string} what
+	 * @param {readonly any[]} items  { key, task, payload, queue, priority, timeout }
+	 * @returns {Promise<{ result?: any, error?: ChildFailed }[]>}
+	 */
+	async invoke(what, items) {
+		const waits = items.map((item) => this.#child(what, item));
+		const found = await this.#wait(what, waits);
+		return found.map((saved, i) => saved.error === undefined ? { result: resultOf(saved) }
+			: { error: ChildFailed.of(JSON.parse(saved.error), waits[i].key, /** @type {string} */ (waits[i].task)) });
+	}
+
+	/** @param {string} what @param {any} item @returns {Wait} */
+	#child(what, { key = this.turn(), task, payload, queue, priority, timeout }) {
+		if (!isSendable(task) || task === "" || !(queue === undefined || isSendable(queue))) {
+			throw new TypeError(`pgconductor: ${what}: a task, or { name }, is needed`);
+		}
+		if (priority !== undefined &&
+			!(Number.isInteger(priority) && priority >= PRIORITY.min && priority <= PRIORITY.max)) {
+			throw new TypeError(`pgconductor: ${what}: priority: not a whole number from ${PRIORITY.min} to ${PRIORITY.max}`);
+		}
+		const text = toJSON(payload);
+		this.#checkLength(text, `${what}: the payload of ${task}`);
+		const timeout_ms = timeout === undefined || timeout === null ? undefined : milliseconds(timeout);
+		return /** @type {Wait} */ ({ key, task, queue, payload: text === "null" ? undefined : text, priority, timeout_ms });
+	}
+
+	/**
+	 * What came of all of these, once all are over.
+	 * @param {string} what
+	 * @param {Wait[]} waits
+	 * @returns {Promise<Saved[]>}
+	 */
+	#wait(what, waits) {
+		if (!this.#mayGoOn(what, "suspend")) {
+			return never();
+		}
+		if (this.#calling !== undefined) {
+			throw new PgconductorError(`${what} inside of step ${JSON.stringify(this.#calling)}: ` +
+				"a step is done in one go; wait before or after it");
+		}
+		waits.forEach(({ key }) => checkKey(what, key));
+		const found = waits.map(({ key }) => this.#use(key));
+		const missing = waits.filter((_, i) => found[i] === undefined);
+		if (missing.length === 0) {
+			return Promise.resolve(/** @type {Saved[]} */ (found));
+		}
+		for (const wait of missing) {
+			this.#waits.push(wait);
+		}
+		return new Promise((resolve, reject) => {
+			this.#waiting.push({ resolve, reject });
+			this.#suspendSoon();
+		});
+	}
+
+	/** When whoever was just given something has said what else he wants. */
+	#suspendSoon() {
+		if ((this.#waits.length > 0 || this.#leaving) && !this.over) {
+			if (this.#busy === 0) {
+				clearTimeout(this.#heldUp);
+				this.#heldUp = undefined;
+				this.#session.suspendSoon(this);
+			} else {
+				this.#heldUp ??= setTimeout(() => this.#sayHeldUp(), HELD_UP).unref();
+			}
+		}
+	}
+
+	/** Suspends, if there is nothing else to do. Called by the session. */
+	suspend() {
+		if (this.over || this.cancelled !== undefined || this.#busy > 0) {
+			return;
+		}
+		if (this.fault !== undefined) {
+			this.#session.fail(this, this.fault);
+		} else if (this.#waits.length > 0 || this.#leaving) {
+			this.#session.suspend(this, this.#waits);
+		}
+	}
+
+	#sayHeldUp() {
+		if (!this.over && this.#busy > 0) {
+			const keys = [...this.#journal ?? []].filter(([key, { used, result, error }]) => used && result === undefined &&
+				error === undefined && !this.#waits.some((wait) => wait.key === key)).map(([key]) => key);
+			this.logger.warn("it is to wait, and a step of it still goes on; one that waits itself would do so for ever",
+				{ waits: this.#waits.length, steps: keys.slice(-8) });
+		}
+	}
+
+	/* ---- the rest */
+
+	/** Where it may stop: when it was cancelled, and when the handler is to end. */
+	async checkpoint() {
+		await this.#session.breathe();
+		if (!this.#mayGoOn("ctx.checkpoint", "suspend")) {
+			return never();
+		}
+		if (this.#session.state !== "draining") {
+			return;
+		}
+		this.#leaving = true;
+		this.#suspendSoon();
+		await new Promise((resolve, reject) => {
+			this.#waiting.push({ resolve, reject });
+		});
+	}
+
+	/** @param {unknown} percent @param {unknown} note */
+	progress(percent, note) {
+		if (percent !== undefined && percent !== null && !Number.isFinite(percent)) {
+			throw new TypeError("pgconductor: ctx.progress: percent: not a number from 0 to 100");
+		}
+		if (!this.over && this.#session.can("progress") && this.#session.hasRoom) {
+			this.#session.send("PROGRESS", this.exec, {
+				percent: percent === undefined || percent === null ? undefined
+					: Math.round(Math.min(100, Math.max(0, Number(percent)))),
+				note: note === undefined || note === null ? undefined : clean(note).slice(0, NOTE_LENGTH),
+			});
+		}
+	}
+
+	/**
+	 * Has the server do something, and answer.
+	 * @param {string} what
+	 * @param {string} name
+	 * @param {string} args  JSON
+	 * @returns {Promise<any>}
+	 */
+	async call(what, name, args) {
+		if (!this.#mayGoOn(what, "call")) {
+			return never();
+		}
+		this.#checkLength(args, what);
+		return this.#busily(undefined, () => new Promise((resolve, reject) => {
+			const call = ++this.#lastCall;
+			this.#calls.set(call, { resolve, reject });
+			this.#session.send("CALL", this.exec, { call, name, args });
+		}));
+	}
+
+	/** @param {Record<string, any>} fields  of RETURN */
+	onReturn({ call, result, error }) {
+		const settle = this.#calls.get(Number(call));
+		this.#calls.delete(Number(call));
+		if (error === undefined) {
+			settle?.resolve(result === undefined ? null : JSON.parse(result));
+		} else {
+			settle?.reject(refusal(JSON.parse(error)));
+		}
+	}
+
+	/* ---- stopping */
+
+	/** Asks the function to stop. The first reason is the one that counts. @param {string} reason */
+	cancel(reason) {
+		if (this.cancelled !== undefined) {
+			return;
+		}
+		const cancelled = this.cancelled = new Cancelled(reason);
+		this.onCancel?.(cancelled);
+		const all = [...this.#saving.values(), ...this.#calls.values(), ...this.#waiting];
+		this.#saving.clear();
+		this.#calls.clear();
+		this.#waiting = [];
+		all.forEach(({ reject }) => reject(cancelled));
+	}
+
+	/** It is over. Called by the session. */
+	end() {
+		this.over = true;
+		this.#waiting = [];
+		clearTimeout(this.#heldUp);
+	}
+}
