@@ -116,11 +116,13 @@ tests_support_durable_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_support_durable_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
 
 # make bench: the figures, with their targets. make bench ROWS="drain latency" for some of them.
-bench_programs = tests/bench/ceiling tests/bench/forkloop tests/bench/latency tests/bench/noop_handler
+bench_programs = tests/bench/ceiling tests/bench/forkloop tests/bench/latency tests/bench/noop_handler \
+	tests/bench/durable_handler
 EXTRA_PROGRAMS = $(bench_programs)
 CLEANFILES += $(bench_programs)
 EXTRA_DIST += tests/bench/bench.py tests/bench/harness.py tests/bench/rows_client.py tests/bench/rows_drain.py \
-	tests/bench/rows_server.py tests/bench/graphile.mjs tests/bench/noop.mjs tests/bench/noop.py
+	tests/bench/rows_durable.py tests/bench/rows_server.py tests/bench/durable.mjs tests/bench/durable.py tests/bench/graphile.mjs \
+	tests/bench/noop.mjs tests/bench/noop.py
 
 tests_bench_ceiling_SOURCES = tests/bench/ceiling.c
 tests_bench_ceiling_CFLAGS = $(AM_CFLAGS) $(LIBPQ_CFLAGS)
@@ -129,7 +131,9 @@ tests_bench_forkloop_SOURCES = tests/bench/forkloop.c
 tests_bench_latency_SOURCES = tests/bench/latency.c
 tests_bench_latency_CFLAGS = $(AM_CFLAGS) $(LIBPQ_CFLAGS)
 tests_bench_latency_LDADD = $(LIBPQ_LIBS)
-tests_bench_noop_handler_SOURCES = tests/bench/noop_handler.c
+tests_bench_durable_handler_SOURCES = tests/bench/durable_handler.c tests/bench/counter.h
+tests_bench_durable_handler_LDADD = libpgconductor.la
+tests_bench_noop_handler_SOURCES = tests/bench/noop_handler.c tests/bench/counter.h
 tests_bench_noop_handler_LDADD = libpgconductor.la
 
 ROWS =
