@@ -44,8 +44,8 @@ static const char queues_sql[] =
 	" filter (where o.option = '" name "') as " name
 
 static const char tasks_sql[] =
-    "select o.task, " OPTION("queue") ", " OPTION("max_attempts") ", " OPTION("timeout") ", " OPTION("remove_on_complete") ", "
-    OPTION("remove_on_fail") ", " OPTION("backoff")
+    "select o.task, " OPTION("queue") ", " OPTION("max_attempts") ", " OPTION("timeout") ", " OPTION("total_timeout") ", "
+    OPTION("remove_on_complete") ", " OPTION("remove_on_fail") ", " OPTION("backoff")
     " from pgconductor.task_options() o where $1::text is null or o.task = $1 group by o.task order by o.task";
 
 static const char tasks_json_sql[] =

@@ -265,6 +265,7 @@ add_task(const char *title, const struct conf_place *place)
 	t->place = *place;
 	t->max_attempts = -1;
 	t->timeout = -1;
+	t->total_timeout = -1;
 	conf->tasks = xreallocarray(conf->tasks, conf->tasks_n + 1, sizeof(*conf->tasks));
 	conf->tasks[conf->tasks_n++] = t;
 	return t;

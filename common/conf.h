@@ -98,6 +98,7 @@ struct conf_task {
 	char			*handler;	/* or NULL */
 	int64_t			 max_attempts;	/* -1: not set */
 	int64_t			 timeout;	/* ms; -1: not set */
+	int64_t			 total_timeout;	/* likewise */
 	struct conf_backoff	 backoff;
 	struct conf_keep	 remove_on_complete;
 	struct conf_keep	 remove_on_fail;

@@ -331,6 +331,10 @@ conf_task_options(const struct conf_task *task, struct buf *out)
 		buf_addstr(&options, ",\"timeout\":");
 		add_duration(&options, task->timeout);
 	}
+	if (task->total_timeout != -1) {
+		buf_addstr(&options, ",\"total_timeout\":");
+		add_duration(&options, task->total_timeout);
+	}
 	if (task->backoff.kind != CONF_BACKOFF_UNSET) {
 		buf_addstr(&options, ",\"backoff\":");
 		add_backoff(&options, &task->backoff);

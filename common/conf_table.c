@@ -77,6 +77,7 @@ static const struct conf_option task_options[] = {
 	OPTION(TASK(max_attempts), NUMBER, "3", LEFT, RELOAD, 1, 10000),
 	OPTION(TASK(backoff), BACKOFF, "15s 30s 60s", LEFT, RELOAD, 0, 0),
 	OPTION(TASK(timeout), DURATION, NULL, LEFT, RELOAD, 1, YEAR),
+	OPTION(TASK(total_timeout), DURATION, NULL, LEFT, RELOAD, 1, 10 * YEAR),
 	OPTION(TASK(remove_on_complete), KEEP, "7d", LEFT, RELOAD, 0, 0),
 	OPTION(TASK(remove_on_fail), KEEP, "30d", LEFT, RELOAD, 0, 0),
 	{ .name = NULL }

@@ -71,9 +71,9 @@ add_member(struct buf *b, const char *key, struct pstr value)
 
 /* It was not an attempt's time that ended, but that of all of them. */
 static bool
-over(const struct run *r, const struct msg_fail *fail)
+over(const struct master *m, const struct run *r, const struct msg_fail *fail)
 {
-	return r->expires_ms != 0 && clock_ms() >= r->expires_ms && fail->code.len == 7 &&
+	return r->expires_ms != 0 && clock_left_ms(m, r) == 0 && fail->code.len == 7 &&
 	    memcmp(fail->code.p, "timeout", 7) == 0;
 }
 
@@ -104,7 +104,7 @@ on_fail(struct master *m, struct queue *q)
 		buf_add(&error, fail.data.p, fail.data.len);
 	}
 	buf_addstr(&error, "}");
-	retry = (!fail.has_retry || fail.retry) && !over(r, &fail);
+	retry = (!fail.has_retry || fail.retry) && !over(m, r, &fail);
 	outcome(m, r, OUTCOME_FAILED, (const char *)buf_ptr(&error), error.len, retry,
 	    fail.has_after_ms && fail.after_ms < INT64_MAX ? (int64_t)fail.after_ms : -1);
 	buf_free(&error);

@@ -2,6 +2,7 @@
 noinst_LTLIBRARIES += libmaster.la
 libmaster_la_SOURCES = \
 	master/calls.c \
+	master/clock.c \
 	master/clock.h \
 	master/db.c master/db.h \
 	master/fetch.c \

@@ -16,6 +16,7 @@
  *	resume.c	wakes: telling executions what they waited for
  *	wake.c		when to poll, and going to sleep
  *	task.c		what the tasks table says; declaring and serving
+ *	clock.c		limits of time, and a clock that was moved
  *	worker.c	worker processes;  link.c  their messages
  *	upkeep.c	partitions, retention
  *	report.c	lines for a person at a terminal;  health.c  for the service manager
@@ -90,6 +91,7 @@ struct run {
 	struct lane	*lane;		/* of that shard */
 	size_t		 payload_len;	/* of a large one */
 	int64_t		 expires_ms;	/* when it must have ended; 0: no limit */
+	int64_t		 shift_ms;	/* by how much the database's clock was moved when that was known, and it was sent */
 	int64_t		 journal_pos;	/* up to which steps were sent */
 	uint32_t	 writing;	/* steps and calls on their way to the database: its outcome waits for them */
 	uint32_t	 progress;	/* its place, from 1, among what is to be noted; 0: none */
@@ -293,6 +295,8 @@ void	queue_insert(struct master *, struct run *);
 void	queue_unbuffer(struct master *, struct run *);
 void	queue_dispatch(struct master *, struct queue *);
 void	queue_dispatch_all(struct master *);
+/* Ends what may not be started any more. */
+void	queue_expire_all(struct master *);
 /* What is buffered, or asked for, of lanes that matter as much or more. */
 struct room {
 	size_t	count, bytes;
@@ -521,6 +525,16 @@ bool	lines_wait_of(const struct master *, const struct run *);
 void	lines_flush(struct master *);
 bool	lines_idle(const struct master *);
 
+/* ---- time ---- */
+
+/* clock.c */
+/* What is left of the time that a run with such a limit may take in all. */
+int64_t	clock_left_ms(const struct master *, const struct run *);
+/* It is being sent now. */
+void	clock_sent(struct master *, struct run *);
+/* A poll has said by how much the database's clock was moved. */
+void	clock_polled(struct master *, int64_t shift_ms);
+
 /* ---- waking ---- */
 
 /* wake.c */
@@ -616,6 +630,8 @@ struct master {
 	struct db		*writer, *reader_db, *listener, *sleeper, *control;
 	int32_t			 node;		/* this node's id; 0 before the first attach */
 	int64_t			 max_payload;
+	int64_t			 clock_shift_ms;	/* by which the last poll found the database's clock moved */
+	int64_t			 clock_polled_ms;
 	int			 poll_interval_ms;
 	int			 takeover_ms;
 	int			 backend_pid;

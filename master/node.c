@@ -288,6 +288,9 @@ notified(struct db *db, const char *channel, const char *payload, void *arg)
 			m->nodes->heard_ms = clock_ms();
 			m->nodes->asked_ms = 0;
 		}
+	} else if (strcmp(payload, "clock") == 0) {
+		/* The poll that follows finds it moved. */
+		wake_notified(m);
 	} else if (strcmp(payload, "tasks") == 0) {
 		task_load(m);
 	} else if (strcmp(payload, "nodes") == 0) {
@@ -441,6 +444,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 			upkeep_run(m);
 	}
 	queue_dispatch_all(m);
+	queue_expire_all(m);
 	health_tick(m);
 	server_progress(m);
 }

@@ -279,7 +279,7 @@ static void
 send_run(struct master *m, struct queue *q, struct run *r)
 {
 	run_set_state(r, RUN_SENT);
-	r->sent_ms = clock_ms();
+	clock_sent(m, r);
 	if (r->expires_ms != 0 && !r->journal)
 		run_refit(m, r, NULL, 0, false);
 	TAILQ_INSERT_TAIL(&q->sent, r, link);
@@ -298,7 +298,7 @@ expired(struct master *m, struct run *r)
 {
 	static const char error[] = "{\"code\":\"timeout\",\"message\":\"the time it may take in all is over\"}";
 
-	if (r->expires_ms == 0 || r->expires_ms > clock_ms())
+	if (r->expires_ms == 0 || clock_left_ms(m, r) > 0)
 		return false;
 	r->sent_ms = clock_ms();
 	report_failed(m, r, &(struct msg_fail){ .code = pstr("timeout"), .message = pstr("the time it may take in all is over"),
@@ -378,6 +378,40 @@ queue_dispatch_all(struct master *m)
 
 	TAILQ_FOREACH(q, &m->queues, link)
 		queue_dispatch(m, q);
+}
+
+static bool
+expire_list(struct master *m, struct runlist *list)
+{
+	struct run *r, *next;
+	bool some = false;
+
+	for (r = TAILQ_FIRST(list); r != NULL; r = next) {
+		next = TAILQ_NEXT(r, link);
+		if (r->expires_ms == 0 || clock_left_ms(m, r) > 0)
+			continue;
+		queue_unbuffer(m, r);
+		some |= expired(m, r);
+	}
+	return some;
+}
+
+/* However long what stands before it may take. */
+void
+queue_expire_all(struct master *m)
+{
+	struct queue *q;
+	struct lane *l;
+	bool some = false;
+
+	if (!node_may_dispatch(m) || settle_full(m))
+		return;
+	TAILQ_FOREACH(q, &m->queues, link)
+		TAILQ_FOREACH(l, &q->lanes, link)
+			for (int i = 0; l->count != 0 && i < l->buf_n; i++)
+				some |= expire_list(m, &l->buf[i]);
+	if (some)
+		settle_flush(m);
 }
 
 void

@@ -258,6 +258,7 @@ read_row(struct master *m, const struct db_answer *a, int row, struct lane *l, u
 	r->child = !db_null(a, row, COL_PARENT);
 	/* What a node saved that was cut off is known to nobody but the steps themselves. */
 	r->journal = !db_null(a, row, COL_JOURNAL) || xid < l->shard->note_below;
+	r->shift_ms = m->clock_shift_ms;
 	if (!db_null(a, row, COL_EXPIRES))
 		r->expires_ms = clock_ms() + db_int8(a, row, COL_EXPIRES);
 	r->large = db_null(a, row, COL_PAYLOAD);
@@ -368,9 +369,13 @@ read_answer(struct master *m, const struct db_answer *a)
 	struct lane *l = NULL;
 	int row, last = 0;
 
-	for (row = 0; row < a->rows; row++)
-		if (db_int4(a, row, COL_ENTRY) == 0 && !snapshot_parse(&rd->snapshot, db_text(a, row, COL_TASK, NULL)))
+	for (row = 0; row < a->rows; row++) {
+		if (db_int4(a, row, COL_ENTRY) != 0)
+			continue;
+		if (!snapshot_parse(&rd->snapshot, db_text(a, row, COL_TASK, NULL)))
 			fatalx("poll: a snapshot of an unknown form: %s", db_text(a, row, COL_TASK, NULL));
+		clock_polled(m, db_int8(a, row, COL_EXPIRES));
+	}
 	for (row = 0; row < a->rows;) {
 		int entry = db_int4(a, row, COL_ENTRY);
 

@@ -316,7 +316,7 @@ run_refit(struct master *m, struct run *r, struct msg_saved *steps, size_t n, bo
 	msg.has_deadline_ms = r->task->timeout_ms != 0;
 	msg.deadline_ms = r->task->timeout_ms;
 	if (r->expires_ms != 0) {
-		left = r->expires_ms - clock_ms();
+		left = clock_left_ms(m, r);
 		left = left > 0 ? left : 1;
 		if (!msg.has_deadline_ms || (uint64_t)left < msg.deadline_ms)
 			msg.deadline_ms = (uint64_t)left;

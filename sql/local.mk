@@ -25,6 +25,7 @@ sql_files = \
 	sql/functions/execution_steps.sql \
 	sql/functions/executions_all.sql \
 	sql/functions/expire.sql \
+	sql/functions/fake_now.sql \
 	sql/functions/fetch.sql \
 	sql/functions/find_home.sql \
 	sql/functions/forget_running.sql \

@@ -20,6 +20,7 @@ integration_tests = \
 	tests/integration/test_durable.py \
 	tests/integration/test_durable_engine.py \
 	tests/integration/test_durable_kills.py \
+	tests/integration/test_durable_limits.py \
 	tests/integration/test_durable_transactions.py \
 	tests/integration/test_engine_reading.py \
 	tests/integration/test_fault_chaos.py \

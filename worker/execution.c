@@ -173,15 +173,19 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 void
 exec_cancel(struct worker *w, struct execution *x, const struct msg_cancel *cancel)
 {
+	/* Its time may be over by a clock that is not ours. */
+	enum exec_stop stop = cancel->reason.len == 7 && memcmp(cancel->reason.p, "timeout", 7) == 0 ? STOP_TIMEOUT :
+	    STOP_CANCELLED;
+
 	if (x->state == EXEC_WAITING) {
-		x->stop = STOP_CANCELLED;
+		x->stop = stop;
 		pool_unwait(x);
 		exec_fail_stopped(w, x);
 		pool_place_waiting(x->pool);
 		exec_free(w, x);
 		return;
 	}
-	exec_stop(x, STOP_CANCELLED, cancel->grace_ms, cancel->reason);
+	exec_stop(x, stop, cancel->grace_ms, cancel->reason);
 }
 
 void

@@ -1,4 +1,5 @@
 -- Statement time rather than transaction time: in a long transaction "in 10 seconds" means from the call on.
+-- fake_now() puts another one in its place, which must not differ in anything but the time.
 create or replace function pgconductor.now()
 returns timestamptz
 language sql stable parallel safe
@@ -8,4 +9,4 @@ as $$
 $$;
 
 comment on function pgconductor.now() is
-'The time that everything here goes by: of the current statement, or the setting pgconductor.fake_now (for tests).';
+'The time that everything here goes by: of the current statement, as fake_now() has moved it; or the setting pgconductor.fake_now of the session, at which time stands still. Both are for tests.';

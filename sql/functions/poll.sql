@@ -7,7 +7,8 @@ returns table (entry int, id bigint, ready_xid xid8, attempt int, task text, pay
 language sql stable
 as $$
     select 0, null::bigint, null::xid8, null::int, pg_catalog.pg_current_snapshot()::text, null::json, null::int,
-        null::json, null::text, null::int, null::int, null::bigint, null::boolean, null::bigint
+        null::json, null::text, null::int, null::int, null::bigint, null::boolean,
+        (extract(epoch from pgconductor.now() - pg_catalog.statement_timestamp()) * 1000)::bigint
     union all
     select -1, null, null, null, null, null, null, null, null, n.shard, n.lane, null, null, null
     from (
@@ -39,4 +40,4 @@ as $$
 $$;
 
 comment on function pgconductor.poll(int[], int[], int[], xid8[], bigint[], xid8[], int[]) is
-'Engine, on the reader. Reads ready runs. Range i: of shards[i] and lanes[i], those after (xids[i], ids[i]) up to transaction untils[i], limits[i] at most, in order; its rows have entry i (from 1). One row with entry 0 has the snapshot in task. Rows with entry -1 name lanes of the owned shards that are in no range. payload is null from 8 KiB on (see fetch); payload_len: bytes, to within 4. parent, journal, expires_ms (milliseconds that are left of its overall limit) are null for what is none of a child, possibly with steps, limited.';
+'Engine, on the reader. Reads ready runs. Range i: of shards[i] and lanes[i], those after (xids[i], ids[i]) up to transaction untils[i], limits[i] at most, in order; its rows have entry i (from 1). One row with entry 0 has the snapshot in task, and in expires_ms by how many milliseconds fake_now() has put the clock forward. Rows with entry -1 name lanes of the owned shards that are in no range. payload is null from 8 KiB on (see fetch); payload_len: bytes, to within 4. parent, journal, expires_ms (milliseconds that are left of its overall limit) are null for what is none of a child, possibly with steps, limited.';

@@ -179,6 +179,7 @@ START_TEST(task_options)
 	options_are("", "{}");
 	options_are("max_attempts = 5", "{\"max_attempts\":5}");
 	options_are("timeout = 2m max_attempts = 1", "{\"max_attempts\":1,\"timeout\":\"2m\"}");
+	options_are("total_timeout = 7d timeout = 1h", "{\"timeout\":\"1h\",\"total_timeout\":\"7d\"}");
 	options_are("backoff = 15s", "{\"backoff\":[\"15s\"]}");
 	options_are("backoff = { 1s, \"5s\", 1m }", "{\"backoff\":[\"1s\",\"5s\",\"1m\"]}");
 	options_are("backoff = \"exponential(1s, 10m)\"", "{\"backoff\":{\"initial\":\"1s\",\"max\":\"10m\",\"factor\":2}}");
@@ -216,6 +217,7 @@ START_TEST(bad_values)
 	bad("task t { backoff = \"exponential(1s, 2s, 1)\" }", "factor", NULL);
 	bad("task t { backoff = \"exponential(1s, 2s, 2, 2)\" }", "factor", NULL);
 	bad("task t { timeout = 0 }", "out of range", NULL);
+	bad("task t { total_timeout = 0 }", "out of range", NULL);
 	bad("task t { remove_on_fail = true }", "neither a duration", NULL);
 	bad("queue a { env = { A } }", "not of the form \"name=value\"", NULL);
 	bad("queue a { env = { \"A B=1\" } }", "\"A B\" is not the name of an environment variable", NULL);
