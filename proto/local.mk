@@ -53,8 +53,10 @@ EXTRA_DIST += proto/python/README.md proto/python/pyproject.toml \
 	proto/python/pgconductor/_calls.py \
 	proto/python/pgconductor/_client.py \
 	proto/python/pgconductor/_context.py \
+	proto/python/pgconductor/_durable.py \
 	proto/python/pgconductor/_duration.py \
 	proto/python/pgconductor/_failure.py \
+	proto/python/pgconductor/_journal.py \
 	proto/python/pgconductor/_json.py \
 	proto/python/pgconductor/_logging.py \
 	proto/python/pgconductor/_messages.py \

@@ -17,7 +17,7 @@ from support.server import Server, run_cli
 from support.wait import wait_for
 
 # Those whose program is there: add yours.
-READY = ["c", "node"]
+READY = ["c", "node", "python"]
 
 
 class World:

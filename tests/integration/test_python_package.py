@@ -130,7 +130,7 @@ def test_options():
 
 WRONG = '''
 from typing import TypedDict
-from pgconductor import AsyncClient, Client, Context, task
+from pgconductor import AsyncClient, AsyncContext, Client, Context, task
 
 class Name(TypedDict):
     name: str
@@ -140,7 +140,7 @@ def greet(payload: Name) -> str:
     return payload["name"]
 
 @task("count", queue="other", timeout="1s")
-async def count(payload: int, ctx: Context) -> int:
+async def count(payload: int, ctx: AsyncContext) -> int:
     return payload
 
 @task(max_attempts=3)

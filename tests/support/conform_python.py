@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from pgconductor import Context, NonRetryableError, RetryAfter, serve, task
+from pgconductor import AsyncContext, Context, NonRetryableError, RetryAfter, serve, task
 
 KIND = sys.argv[1] if len(sys.argv) > 1 else "sync"
 
@@ -33,7 +33,7 @@ def sleep(payload: Any, ctx: Context) -> Any:
     return payload["ms"]
 
 
-async def sleep_async(payload: Any, ctx: Context) -> Any:
+async def sleep_async(payload: Any, ctx: AsyncContext) -> Any:
     await asyncio.sleep(payload["ms"] / 1000)
     return payload["ms"]
 
@@ -53,7 +53,7 @@ def asynchronous(function: Callable[..., Any]) -> Callable[..., Any]:
     if function is sleep:
         return sleep_async
 
-    async def call(payload: Any, ctx: Context) -> Any:
+    async def call(payload: Any, ctx: AsyncContext) -> Any:
         wanted = function.__code__.co_argcount
         return function(*(payload, ctx)[:wanted])
     return call

@@ -14,7 +14,7 @@ import time
 from typing import Any, NoReturn, TypedDict
 
 import pgconductor
-from pgconductor import Context, NonRetryableError, RetryAfter, serve, task
+from pgconductor import AsyncContext, Context, NonRetryableError, RetryAfter, serve, task
 
 
 class Name(TypedDict):
@@ -75,9 +75,9 @@ def context(payload: Any, ctx: Context) -> dict[str, Any]:
 
 
 @task(timeout="1h")
-async def context_async(payload: Any, ctx: Context) -> dict[str, Any]:
+async def context_async(payload: Any, ctx: AsyncContext) -> dict[str, Any]:
     await asyncio.sleep(0)
-    return {"time_left": ctx.time_left, "current": pgconductor.current() is ctx,
+    return {"time_left": ctx.time_left, "current": pgconductor.current(AsyncContext) is ctx,
             "main": threading.current_thread() is threading.main_thread()}
 
 
@@ -184,7 +184,7 @@ def hold(payload: Hold, ctx: Context) -> str:
 
 
 @task
-async def hold_async(payload: Hold, ctx: Context) -> str:
+async def hold_async(payload: Hold, ctx: AsyncContext) -> str:
     enter(payload["log"], "start", ctx.id, os.getpid(), ctx.attempt)
     try:
         while not os.path.exists(payload["until"]):

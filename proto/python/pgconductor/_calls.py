@@ -55,6 +55,8 @@ class Call(NamedTuple, Generic[T]):
 
 # ---- the calls
 
+SAVE_STEP = "select pgconductor.save_step(%s::bigint, %s::text, %s::text, %s::json)"
+
 _CASTS = {"queue": "text", "priority": "int", "run_at": "timestamptz", "delay": "interval", "dedupe_key": "text",
           "dedupe_for": "interval", "throttle": "interval", "debounce": "interval", "max_wait": "interval", "metadata": "json"}
 
@@ -70,7 +72,7 @@ def invoke(task: Task[Any, Any] | str, payload: Any, options: Mapping[str, Any])
 
 
 def invoke_batch(task: Task[Any, Any] | str, items: Iterable[Mapping[str, Any]]) -> Call[list[str]]:
-    text = ", ".join(_item(item) for item in items)
+    text = ", ".join(map(item, items))
     return Call("select pgconductor.invoke_batch(%s::text, %s::json)", (name_of(task), f"[{text}]"),
                 lambda row: [str(made) for made in _only(row)])
 
@@ -119,10 +121,10 @@ def _option(key: str, value: Any) -> Any:
     return value
 
 
-def _item(item: Mapping[str, Any]) -> str:
+def item(given: Mapping[str, Any]) -> str:
     """As JSON; the server says what is wrong with keys it does not know."""
     pairs = []
-    for key, value in item.items():
+    for key, value in given.items():
         if key == "run_at" and isinstance(value, datetime):
             value = value.isoformat()
         elif key == "delay" and value is not None:
@@ -148,6 +150,11 @@ def translated(error: Any) -> errors.ClientError | None:
     if cls is None:
         return None
     return cls("; ".join(part for part in (diag.message_primary, diag.message_detail, diag.message_hint) if part))
+
+
+def refusal(sqlstate: str | None, message: str) -> errors.ClientError:
+    """Our exception for what came of a call that an execution has made."""
+    return _BY_SQLSTATE.get(sqlstate, errors.BadArgument if sqlstate == "bad_args" else errors.ClientError)(message)
 
 
 __all__ = ["Call", "Id", "Item", "RawJSON", "Result"]

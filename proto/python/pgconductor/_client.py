@@ -6,24 +6,21 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from . import _calls
 from ._calls import Call, Id, Item, Result
 from ._duration import Duration, seconds
-from ._task import P, Task
+from ._task import P, Payload, Task
 
 if TYPE_CHECKING:
     import psycopg
 
 T = TypeVar("T")
-# A payload of type P, to be inferred from the task alone: the second half, which nobody uses, makes type checkers look at
-# this argument last, when they know that {"name": "Ann"} is to be the TypedDict which the task takes.
-_Payload = Union[P, Callable[[P], NoReturn]]
 # Of connections of its own. Nothing is prepared: there may be a pooler in between.
 _OPTIONS = {"autocommit": True, "prepare_threshold": None, "fallback_application_name": "pgconductor client"}
 FIRST_LOOK, LONGEST_PAUSE = 0.01, 0.5
@@ -65,7 +62,7 @@ class Client:
     # ---- executions
 
     @overload
-    def invoke(self, task: Task[P, Any], payload: _Payload[P], *,
+    def invoke(self, task: Task[P, Any], payload: Payload[P], *,
                queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
                delay: Duration | None = None, metadata: Any = None, dedupe_key: str | None = None,
                dedupe_for: Duration | None = None, throttle: Duration | None = None,
@@ -166,7 +163,7 @@ class AsyncClient:
             self._conn = None
 
     @overload
-    async def invoke(self, task: Task[P, Any], payload: _Payload[P], *,
+    async def invoke(self, task: Task[P, Any], payload: Payload[P], *,
                      queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
                      delay: Duration | None = None, metadata: Any = None, dedupe_key: str | None = None,
                      dedupe_for: Duration | None = None, throttle: Duration | None = None,

@@ -1,32 +1,33 @@
-"""What a task's function is told about its execution, and what it may say: Context, Logger."""
+"""What any function is told about its execution, and what it may say without waiting for anything: BaseContext, Logger.
+
+What it may wait for, and how, says _durable.
+"""
 
 from __future__ import annotations
 
-import threading
 from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from ._failure import clean
+from ._journal import Journal
 from ._json import loads
-from .errors import Cancelled, NonRetryableError
+from .errors import Cancelled, NonRetryableError, Suspended
 
 if TYPE_CHECKING:
     from ._session import Session
     from ._task import Task
     from ._wire import Fields
 
-current_context: ContextVar[Context] = ContextVar("pgconductor")
+NOTE_BYTES = 1000
+
+current_context: ContextVar[BaseContext] = ContextVar("pgconductor")
 
 
-def current() -> Context:
-    """The context of the execution that this code runs in. LookupError outside of any."""
-    return current_context.get()
-
-
-class Context:
+class BaseContext:
     """One run of an execution, as its function sees it."""
 
-    __slots__ = ("_session", "_exec", "_fields", "_function", "_deadline", "_reason", "_event")
+    __slots__ = ("_session", "_exec", "_fields", "_function", "_deadline", "_reason", "_journal")
 
     def __init__(self, session: Session, exec_: int, fields: Fields, function: Task[Any, Any]) -> None:
         self._session = session
@@ -35,10 +36,10 @@ class Context:
         self._function = function
         self._deadline: float | None = None
         self._reason: str | None = None
-        self._event: threading.Event | None = None
+        self._journal: Journal | None = None
 
     def __repr__(self) -> str:
-        return f"<Context {self.task} {self.id}>"
+        return f"<{type(self).__name__} {self.task} {self.id}>"
 
     @property
     def id(self) -> str:
@@ -113,17 +114,22 @@ class Context:
         return self._reason
 
     def check_cancelled(self) -> None:
-        """Raise Cancelled if it is to stop. For functions that are not async, in their loops."""
+        """Raise Cancelled if it is to stop. For functions that are not async, in their loops: see checkpoint()."""
         if self._reason is not None:
             raise Cancelled(self._reason)
 
-    def wait_cancelled(self, timeout: float | None = None) -> bool:
-        """Sleep for so many seconds, or until it is to stop, which it returns. Not in async functions."""
-        with self._session.lock:
-            if self._event is None:
-                self._event = threading.Event()
-            event = self._event
-        return self._reason is not None or event.wait(timeout)
+    # ---- saying how far it is
+
+    def progress(self, percent: float | None = None, note: str | None = None) -> None:
+        """Say how far it is, for people: percent from 0 to 100, a line, or both. May be called often."""
+        fields: Fields = {}
+        if percent is not None:
+            if percent != percent:
+                raise ValueError("progress: not a number")
+            fields["percent"] = int(max(0, min(100, percent)))
+        if note is not None:
+            fields["note"] = clean(note).encode()[:NOTE_BYTES].decode(errors="ignore")
+        self._session.progress(self, fields)
 
     # ---- for the library
 
@@ -145,11 +151,37 @@ class Context:
         return (payload,) if wanted == 1 else (payload, self)
 
     def _stop(self, reason: str) -> None:
-        """The session's lock is held."""
+        """It is to stop. The session's lock is held."""
         if self._reason is None:
             self._reason = reason
-        if self._event is not None:
-            self._event.set()
+
+    def _close(self) -> None:
+        """It has been answered."""
+        if self._journal is not None:
+            self._journal.close()
+
+    def _record(self) -> Journal:
+        journal = self._journal
+        if journal is None:
+            with self._session.lock:
+                journal = self._journal = self._journal or Journal(self.task)
+        return journal
+
+    def _enter(self) -> Journal:
+        """Before anything that lasts: raises if it may do no more of that."""
+        journal = self._journal or self._record()
+        if self._reason is not None or journal.over is not None or journal.fault is not None:
+            raise self._ended()
+        return journal
+
+    def _ended(self) -> BaseException:
+        """Why it may not go on."""
+        journal = self._record()
+        if journal.fault is not None:
+            return NonRetryableError(journal.fault, code="nondeterminism")
+        if self._reason is not None and journal.over is None:
+            return Cancelled(self._reason)
+        return Suspended(journal.over)
 
 
 class Logger:

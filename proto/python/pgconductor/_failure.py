@@ -10,7 +10,7 @@ from typing import Any
 from ._json import dumps, dumps_loosely
 from ._messages import DONE, FAIL
 from ._wire import Fields
-from .errors import Cancelled, NonRetryableError, RetryAfter
+from .errors import Cancelled, ChildFailed, NonRetryableError, RetryAfter
 
 TEXT_MAX = 64 * 1024  # characters of a message or a traceback
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -33,16 +33,21 @@ def done(result: Any, max_payload: int) -> tuple[int, Fields]:
 
 def failure(error: BaseException, reason: str | None, max_payload: int) -> tuple[int, Fields]:
     """FAIL. reason: why the execution was to stop, if it was."""
+    # What a TaskGroup raises for one of its tasks counts as what that task has raised.
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
     fields: Fields = {"code": "app", "message": _message(error), "type": type(error).__name__, "stack": _stack(error)}
     if reason is not None and isinstance(error, (Cancelled, asyncio.CancelledError)):
         fields["code"] = "timeout" if reason == "timeout" else "cancelled"
         fields["message"] = clean(reason)
+    elif isinstance(error, ChildFailed):
+        fields["retry"] = False
     elif isinstance(error, NonRetryableError):
         fields["code"] = clean(error.code)
         fields["retry"] = False
     elif isinstance(error, RetryAfter):
         fields["after_ms"] = round(error.seconds * 1000)
-    if isinstance(error, (NonRetryableError, RetryAfter)) and error.data is not None:
+    if isinstance(error, (ChildFailed, NonRetryableError, RetryAfter)) and error.data is not None:
         data = dumps_loosely(error.data)
         if data is not None and len(data) <= max_payload // 2:
             fields["data"] = data

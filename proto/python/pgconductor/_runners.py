@@ -9,12 +9,25 @@ from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from ._context import Context, current_context
+from ._context import BaseContext, current_context
+from ._durable import AsyncContext, Context
 from ._failure import done, failure
+from ._wire import Fields
+from .errors import Suspended
 
 if TYPE_CHECKING:
     from ._session import Session
     from ._task import Task
+
+
+def _answer(session: Session, ctx: BaseContext, number: int, fields: Fields, gather: bool = False) -> None:
+    """The function of a run has ended with that."""
+    journal = ctx._journal
+    if journal is not None:
+        number, fields = journal.verdict(number, fields)
+    session.finish(ctx, number, fields, gather)
+    if journal is not None:
+        ctx._close()
 
 
 class Threads:
@@ -45,7 +58,7 @@ class Threads:
                 else:
                     number, fields = done(result, session.max_payload)
                     result = None
-                session.finish(ctx, number, fields)
+                _answer(session, ctx, number, fields)
             if queue.empty():
                 session.flush()
 
@@ -69,12 +82,12 @@ class Loop:
     def __init__(self, session: Session, limit: int) -> None:
         self._session = session
         self._limit = limit
-        self._arrived: deque[Context] = deque()
-        self._tasks: dict[asyncio.Task[Any], Context] = {}
+        self._arrived: deque[AsyncContext] = deque()
+        self._tasks: dict[asyncio.Task[Any], AsyncContext] = {}
         self._flush_due = False
-        self._ended = False
+        self._had_turn = True
         self._ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop
+        self.loop: asyncio.AbstractEventLoop
         self._end: asyncio.Event
 
     def start(self) -> None:
@@ -85,19 +98,30 @@ class Loop:
         asyncio.run(self._main())
 
     async def _main(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
+        self.loop.set_exception_handler(_complain)
         self._end = asyncio.Event()
         self._ready.set()
         await self._end.wait()
 
     # ---- called by the reading thread
 
-    def submit(self, arrived: Sequence[Context]) -> None:
+    def submit(self, arrived: Sequence[AsyncContext]) -> None:
         self._arrived.extend(arrived)
         self._call(self._begin)
 
-    def cancel(self, ctx: Context) -> None:
+    def cancel(self, ctx: AsyncContext) -> None:
         self._call(self._cancel, ctx)
+
+    def wake(self, answers: list[tuple[Any, Fields]]) -> None:
+        self._call(self._wake, answers)
+
+    def alive(self) -> bool:
+        if not self._had_turn:
+            return False
+        self._had_turn = False
+        self._call(self._take_turn)
+        return True
 
     def stop(self) -> None:
         self._call(lambda: self._end.set())
@@ -105,7 +129,7 @@ class Loop:
     def _call(self, function: Any, *args: Any) -> None:
         self._ready.wait()
         try:
-            self._loop.call_soon_threadsafe(function, *args)
+            self.loop.call_soon_threadsafe(function, *args)
         except RuntimeError:
             pass  # the loop has ended, and the program is about to
 
@@ -122,7 +146,8 @@ class Loop:
                 self._finish(ctx, *failure(error, None, self._session.max_payload))
                 continue
             current_context.set(ctx)  # the task takes a copy of it
-            task = self._loop.create_task(_guarded(ctx._function, arguments), name=f"{ctx.task} {ctx.id}")
+            ctx._runner = self
+            ctx._main = task = self.loop.create_task(_guarded(ctx._function, arguments), name=f"{ctx.task} {ctx.id}")
             self._tasks[task] = ctx
             task.add_done_callback(self._done)
 
@@ -137,22 +162,38 @@ class Loop:
         if self._arrived:
             self._begin()
 
-    def _finish(self, ctx: Context, number: int, fields: dict[str, Any]) -> None:
-        """What ends in one turn of the loop is written together."""
-        self._session.finish(ctx, number, fields, gather=True)
+    def _cancel(self, ctx: AsyncContext) -> None:
+        # One whose payload could not be read has none.
+        if hasattr(ctx, "_main"):
+            ctx._main.cancel()
+
+    def _finish(self, ctx: AsyncContext, number: int, fields: Fields) -> None:
+        _answer(self._session, ctx, number, fields, gather=True)
+        self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """What is said in one turn of the loop is written together."""
         if not self._flush_due:
             self._flush_due = True
-            self._loop.call_soon(self._flush)
+            self.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_due = False
         self._session.flush()
 
-    def _cancel(self, ctx: Context) -> None:
-        for task, other in self._tasks.items():
-            if other is ctx:
-                task.cancel()
-                return
+    def _wake(self, answers: list[tuple[asyncio.Future[Fields], Fields]]) -> None:
+        for future, fields in answers:
+            if not future.done():
+                future.set_result(fields)
+
+    def _take_turn(self) -> None:
+        self._had_turn = True
+
+
+def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """That a branch which nobody waited for ended with its run is nothing to be told."""
+    if not isinstance(context.get("exception"), Suspended):
+        loop.default_exception_handler(context)
 
 
 async def _guarded(function: Task[Any, Any], arguments: tuple[Any, ...]) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from . import _session
+from ._duration import Duration, milliseconds
 from ._runners import Loop, Threads
 from ._session import Session
 from ._task import Task, defined
@@ -25,18 +26,23 @@ environment variable PGCONDUCTOR; then start this program again.
 """
 
 
-def serve(*tasks: Task[Any, Any], concurrency: int = 100, threads: int = 0, credit: int | None = None) -> None:
+def serve(*tasks: Task[Any, Any], concurrency: int = 100, threads: int = 0, credit: int | None = None,
+          heartbeat: Duration | None = None) -> None:
     """Serve these tasks, or all that this program has defined. Returns when the worker has had enough of it.
 
     Sync functions run in the main thread, one at a time; with ``threads`` so many of them at once, each in a thread.
     Async functions run on an asyncio loop, up to ``concurrency`` of them at once. ``credit`` is how many executions the
     worker may hand over, those that wait here for their turn included; as many as run at once unless given. More
-    keep a busy program from waiting for the next one.
+    keep a busy program from waiting for the next one. ``heartbeat``: the program is ended, and started anew, when it has
+    given no sign of life for so long: when it is stopped, or something holds the interpreter or the loop.
 
     Started by hand, the program is replaced by ``pgconductor run -- <this program>``.
     """
     if concurrency < 1 or threads < 0 or (credit is not None and credit < 1):
         raise ValueError("serve: concurrency and credit are at least 1, threads at least 0")
+    beat_ms = milliseconds(heartbeat) if heartbeat is not None else 0
+    if heartbeat is not None and beat_ms < 1:
+        raise ValueError("serve: heartbeat: 0 is no time at all")
     served = list(tasks) or list(defined())
     if not served:
         raise ValueError("serve: no tasks; define one with @task, in a module that is imported here")
@@ -48,7 +54,7 @@ def serve(*tasks: Task[Any, Any], concurrency: int = 100, threads: int = 0, cred
     if "PGCONDUCTOR_FD" not in os.environ:
         _launch()
     _print_by_line()
-    _run(_inherited(), _of_this_queue(served), concurrency, threads, credit)
+    _run(_inherited(), _of_this_queue(served), concurrency, threads, credit, beat_ms)
 
 
 def stop() -> None:
@@ -79,11 +85,12 @@ def _print_by_line() -> None:
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
 
 
-def _run(sock: socket.socket, tasks: Sequence[Task[Any, Any]], concurrency: int, threads: int, credit: int | None) -> None:
+def _run(sock: socket.socket, tasks: Sequence[Task[Any, Any]], concurrency: int, threads: int, credit: int | None,
+         beat_ms: int) -> None:
     any_async = any(task.is_async for task in tasks)
     any_sync = not all(task.is_async for task in tasks)
     at_once = (concurrency if any_async else 0) + (max(1, threads) if any_sync else 0)
-    session = Session(sock, tasks, concurrency=max(1, at_once), credit=credit or max(1, at_once))
+    session = Session(sock, tasks, concurrency=max(1, at_once), credit=credit or max(1, at_once), beat_ms=beat_ms)
     sync = Threads(session, threads) if any_sync else None
     loop = Loop(session, concurrency) if any_async else None
     session.start(sync, loop)

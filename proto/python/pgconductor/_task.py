@@ -6,16 +6,19 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypedDict, TypeVar, Union, overload
 
 from ._duration import Duration, milliseconds
 from ._json import dumps
 
 if TYPE_CHECKING:
-    from ._context import Context
+    from ._durable import AsyncContext, Context
 
 P = TypeVar("P")
 R = TypeVar("R")
+# A payload of type P, to be inferred from the task alone: the second half, which nobody uses, makes type checkers look at
+# this argument last, when they know that {"name": "Ann"} is to be the TypedDict which the task takes.
+Payload = Union[P, Callable[[P], NoReturn]]
 
 _TASK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 _QUEUE_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,62}")
@@ -44,12 +47,10 @@ class Task(Generic[P, R]):
         functools.update_wrapper(self, fn)
         self.fn = fn
         self.name: str = name if name is not None else getattr(fn, "__name__", "")
-        self.queue = queue
-        self.options = options
         if not _TASK_NAME.fullmatch(self.name):
             raise ValueError(f"not a task's name: {self.name!r} (letters, digits and _ . : - , 128 at most)")
-        if queue is not None and not _QUEUE_NAME.fullmatch(queue):
-            raise ValueError(f"{self.name}: not a queue's name: {queue!r} (small letters, digits and _ . - , 63 at most)")
+        self.queue = queue_name(self.name, queue)
+        self.options = options
         self.parameters = _count_parameters(self.name, fn)
         self.is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))
 
@@ -74,6 +75,13 @@ class Task(Generic[P, R]):
         return said
 
 
+def queue_name(what: str, queue: str | None) -> str | None:
+    """The queue; ValueError if it cannot be one."""
+    if queue is not None and not _QUEUE_NAME.fullmatch(queue):
+        raise ValueError(f"{what}: not a queue's name: {queue!r} (small letters, digits and _ . - , 63 at most)")
+    return queue
+
+
 def _count_parameters(name: str, fn: Callable[..., Any]) -> int:
     """How many of payload and context the function takes: 0, 1 or 2."""
     n = 0
@@ -92,7 +100,7 @@ def _count_parameters(name: str, fn: Callable[..., Any]) -> int:
 # ---- options
 
 
-def _options(max_attempts: int | None, backoff: Backoff | None, timeout: Duration | None,
+def _options(max_attempts: int | None, backoff: Backoff | None, timeout: Duration | None, total_timeout: Duration | None,
              remove_on_complete: Keep | None, remove_on_fail: Keep | None) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if max_attempts is not None:
@@ -101,10 +109,11 @@ def _options(max_attempts: int | None, backoff: Backoff | None, timeout: Duratio
         options["max_attempts"] = max_attempts
     if backoff is not None:
         options["backoff"] = _backoff(backoff)
-    if timeout is not None:
-        options["timeout"] = _span("timeout", timeout)
-        if options["timeout"] == 0:
-            raise ValueError("timeout: 0 is no time at all")
+    for key, limit in (("timeout", timeout), ("total_timeout", total_timeout)):
+        if limit is not None:
+            options[key] = _span(key, limit)
+            if milliseconds(limit) == 0:
+                raise ValueError(f"{key}: 0 is no time at all")
     for key, keep in (("remove_on_complete", remove_on_complete), ("remove_on_fail", remove_on_fail)):
         if keep is not None:
             options[key] = False if keep is False else _span(key, keep)
@@ -147,7 +156,7 @@ class _Decorator:
     @overload
     def __call__(self, fn: Callable[[P], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
     @overload
-    def __call__(self, fn: Callable[[P, Context], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    def __call__(self, fn: Callable[[P, AsyncContext], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
     @overload
     def __call__(self, fn: Callable[[], R], /) -> Task[None, R]: ...
     @overload
@@ -163,7 +172,7 @@ def task(fn: Callable[[], Coroutine[Any, Any, R]], /) -> Task[None, R]: ...
 @overload
 def task(fn: Callable[[P], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
 @overload
-def task(fn: Callable[[P, Context], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+def task(fn: Callable[[P, AsyncContext], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
 @overload
 def task(fn: Callable[[], R], /) -> Task[None, R]: ...
 @overload
@@ -172,20 +181,21 @@ def task(fn: Callable[[P], R], /) -> Task[P, R]: ...
 def task(fn: Callable[[P, Context], R], /) -> Task[P, R]: ...
 @overload
 def task(name: str | None = None, *, queue: str | None = None, max_attempts: int | None = None,
-         backoff: Backoff | None = None, timeout: Duration | None = None, remove_on_complete: Keep | None = None,
-         remove_on_fail: Keep | None = None) -> _Decorator: ...
+         backoff: Backoff | None = None, timeout: Duration | None = None, total_timeout: Duration | None = None,
+         remove_on_complete: Keep | None = None, remove_on_fail: Keep | None = None) -> _Decorator: ...
 def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None = None,
-         backoff: Backoff | None = None, timeout: Duration | None = None, remove_on_complete: Keep | None = None,
-         remove_on_fail: Keep | None = None) -> Any:
+         backoff: Backoff | None = None, timeout: Duration | None = None, total_timeout: Duration | None = None,
+         remove_on_complete: Keep | None = None, remove_on_fail: Keep | None = None) -> Any:
     """Make a task of a function: ``@task``, or ``@task("name", queue="media", max_attempts=5)``.
 
-    The function takes nothing, the payload, or the payload and a Context, and may be async. What it returns is the
-    result, as JSON. ``name`` is the function's own unless given. Options that are left out have the server's defaults.
+    The function takes nothing, the payload, or the payload and a Context, and may be async: then it is an AsyncContext.
+    What it returns is the result, as JSON. ``name`` is the function's own unless given. Options that are left out have the server's defaults.
 
     queue               the queue whose workers run it ("default")
     max_attempts        how often it is tried in all
     backoff             the wait between attempts: a duration, a list of them, or {"initial": "1s", "factor": 2, "max": "1h"}
     timeout             how long an attempt may take
+    total_timeout       how long all of it may take: attempts, the waits between them, and what it waits for
     remove_on_complete  how long completed executions are kept; 0: not at all, False: for ever
     remove_on_fail      the same for failed and cancelled ones
 
@@ -195,7 +205,8 @@ def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None
         return _define(Task(name, None, None, {}))
     if name is not None and not isinstance(name, str):
         raise TypeError(f"task: a function or a name is expected, not {name!r}")
-    return _Decorator(name, queue, _options(max_attempts, backoff, timeout, remove_on_complete, remove_on_fail))
+    options = _options(max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail)
+    return _Decorator(name, queue, options)
 
 
 # ---- all tasks of this program

@@ -1,4 +1,4 @@
-"""What a task may raise, and what the client raises."""
+"""What a task may raise, what its context raises, and what the client raises."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Error(Exception):
-    """Everything below but Cancelled."""
+    """Everything below but Cancelled and Suspended."""
 
 
 # ---- raised by tasks
@@ -37,14 +37,50 @@ class RetryAfter(Error):
 
 
 class Cancelled(BaseException):
-    """Raised by ``ctx.check_cancelled()``. As asyncio's own, it passes through ``except Exception``."""
+    """The execution is to stop. Raised by ``ctx.check_cancelled()``, and by steps, waits and checkpoints. As asyncio's
+    own, it passes through ``except Exception``."""
+
+
+class Suspended(BaseException):
+    """This run is over, because its execution now waits: it goes on in another run, from the beginning of its function.
+
+    It passes through ``except Exception``, and is to be let through; ``finally`` and ``with`` do what they always do. Where
+    it was caught all the same the run is over nevertheless: what lasts raises it again, and no result counts.
+    """
+
+
+# ---- raised by what a task has invoked
+
+
+class ChildFailed(Error):
+    """A child that was waited for has failed for good, or was cancelled. Uncaught, its parent fails for good too."""
+
+    def __init__(self, message: str, type: str | None = None, code: str = "app", child: str = "", data: Any = None) -> None:
+        super().__init__(message)
+        self.message = message
+        """What the child's own error says."""
+        self.type = type
+        """The class of that error, if it has one."""
+        self.code = code
+        """``app``, ``crash``, ``cancelled``, ``unknown_task`` for a task that nobody ever declared, …"""
+        self.child = child
+        """The key it was invoked under."""
+        self.data = data
+        """What was stored with the error."""
+
+    def __str__(self) -> str:
+        return f"Child execution failed: {self.message}"
+
+
+class ChildTimeout(ChildFailed):
+    """It took longer than it was given, and was cancelled if it was still running."""
 
 
 # ---- raised by the client
 
 
 class ClientError(Error):
-    """PostgreSQL refused a call; its own exception is the ``__cause__``."""
+    """PostgreSQL refused a call. Its own exception is the ``__cause__`` in clients; ``ctx.start`` and ``ctx.cancel`` have none."""
 
     sqlstate: str | None = None
 
