@@ -15,9 +15,9 @@ REPLAYS = 20
 
 def config(command, concurrency, env=()):
     words = ", ".join(f'"{word}"' for word in command)
-    settings = ", ".join(f'"{setting}"' for setting in env)
+    settings = f" env = {{ {', '.join(json.dumps(e) for e in env)} }}" if env else ""
     return (f'queue "default" {{ concurrency = {concurrency} credit = {concurrency} handler = "durable" }}\n'
-            f'handler "durable" {{ command = {{{words}}} env = {{{settings}}} }}\n')
+            f'handler "durable" {{ command = {{{words}}}{settings} }}\n')
 
 
 def c_handler(counter, concurrency):
@@ -108,7 +108,7 @@ def replay_ms(b):
 def durable(b, rows):
     """Rows steps, children, resumes and replay, interleaved with the ceiling."""
     languages = [one for one in LANGUAGES if one != "Node" or shutil.which("node")] if "steps" in rows else []
-    kinds = {**{one: lambda one=one: steps_rate(b, one) for one in languages}}
+    kinds = {one: lambda one=one: steps_rate(b, one) for one in languages}
     if "children" in rows:
         kinds["children"] = lambda: pairs_rate(b)
     if "resumes" in rows:
