@@ -396,9 +396,20 @@ handler_watch_beat(struct handler *h)
 		event_add(&h->beat, &tv);
 }
 
+/* As if its socket had failed: what it was running has crashed, and what it may still say does not count. */
+static void
+fall_silent(struct handler *h)
+{
+	if (h->why != NULL)
+		return;
+	h->why = xasprintf("silent for longer than %" PRIu64 " ms", h->beat_ms);
+	log_warnx("handler %s[%d]: %s", h->program->name, (int)h->proc.pid, h->why);
+	handler_terminate(h, BLAME_FAULT);
+}
+
 /*
  * Silence is counted in looks of ours, not by the clock: what stops this process, or keeps it from reading, does not
- * count against the handler.
+ * count against the handler. One that has nothing to run need not say anything.
  */
 static void
 on_beat(evutil_socket_t fd, short what, void *arg)
@@ -410,12 +421,12 @@ on_beat(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (h->peer == NULL || h->state >= HANDLER_ENDING)
 		return;
-	if (h->w->choked || (ioctl(peer_fd(h->peer), FIONREAD, &unread) == 0 && unread > 0))
+	if (h->outstanding_n == 0 || h->w->choked || (ioctl(peer_fd(h->peer), FIONREAD, &unread) == 0 && unread > 0))
 		h->silent = 0;
 	if (h->silent++ < BEAT_LOOKS)
 		handler_watch_beat(h);
 	else
-		handler_fault(h, "silent for longer than %" PRIu64 " ms", h->beat_ms);
+		fall_silent(h);
 }
 
 void

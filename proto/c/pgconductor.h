@@ -80,7 +80,10 @@ void	pgc_set_credit(struct pgc *, unsigned);
 /* Most bytes of executions handed over at once; no limit unless set. */
 void	pgc_set_window(struct pgc *, uint64_t bytes);
 
-/* This program is ended and started anew when it has been silent for so long; pgc_step, called, is enough of a sign. */
+/*
+ * This program is ended and started anew when it has been silent for so long while it runs something: it gets SIGTERM, and
+ * later SIGKILL. Whatever it sends is a sign; pgc_step, called, is enough of one.
+ */
 void	pgc_set_beat(struct pgc *, unsigned ms);
 
 /* Called when an execution is to stop (see pgc_cancelled); only for those that were started. */

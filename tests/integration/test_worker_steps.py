@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from support.fakemaster import FakeMaster
 from support.wait import wait_for
 
@@ -252,6 +254,43 @@ def hang(run):
     time.sleep(60)
 h.serve()
 """
+
+
+MUTE = """
+import signal
+h = Handler(beat_ms=200, capabilities=["beat"])
+def terminated(signo, frame):
+    print("it was asked to end", flush=True)
+    if DEAF:
+        return
+    sys.exit(0)
+signal.signal(signal.SIGTERM, terminated)
+@h.task("work")
+def work(run):
+    return os.getpid()
+@h.task("hang")
+def hang(run):
+    while True:
+        time.sleep(60)
+h.serve()
+"""
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_beats_are_asked_for_only_while_something_runs(deaf):
+    """An idle one may be silent. One that runs something is sent TERM, and KILL if that does not help."""
+    with FakeMaster(kill_grace_ms=300) as m:
+        m.setup(m.program("app", MUTE.replace("DEAF", str(deaf))))
+        m.ready()
+        m.run(1, "work")
+        pid = int(m.done(1))
+        m.none(lambda n, x, f: n == "RETURNED", 1)
+        m.run(2, "work")
+        assert int(m.done(2)) == pid
+        m.run(3, "hang")
+        assert "silent for longer than 200 ms" in m.failed(3, "crash")["message"]
+        m.logged("it was asked to end")
+        assert pid not in m.children()
 
 
 def test_a_silent_handler_is_ended():
