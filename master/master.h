@@ -94,6 +94,8 @@ struct run {
 	int64_t		 shift_ms;	/* by how much the database's clock was moved when that was known, and it was sent */
 	int64_t		 journal_pos;	/* up to which steps were sent */
 	uint32_t	 writing;	/* steps and calls on their way to the database: its outcome waits for them */
+	uint32_t	 steps_sent;	/* steps that the database has not answered yet: later ones wait */
+	uint64_t	 steps_held;	/* the last look at what may be sent in which one of its steps could not be */
 	uint32_t	 progress;	/* its place, from 1, among what is to be noted; 0: none */
 	struct held	*held;		/* that outcome */
 	char		*doom;		/* an error, as JSON: whatever comes of it, it has failed with this for good */

@@ -18,6 +18,7 @@
 #include "common/log.h"
 #include "common/xmalloc.h"
 #include "master/master.h"
+#include "proto/messages.h"
 
 #define BATCH_MAX	2000
 #define BATCH_BYTES	((size_t)4 << 20)
@@ -236,26 +237,84 @@ answered_full(const struct db_answer *a, void *arg)
 	answered_part(a, b, &b->full_done);
 }
 
+/* The outcome that an answer names, if it is still in the batch; it leaves it. */
+static bool
+take_out(struct batch *b, const struct db_answer *a, int row, struct outcome *o)
+{
+	size_t at = (size_t)db_int4(a, row, 0) - 1;
+
+	if (at >= b->n || b->v[at].run == NULL)
+		return false;
+	*o = b->v[at];
+	b->v[at].run = NULL;
+	return true;
+}
+
 /* The rows that others hold locked stay in the batch, which goes again a little later. */
+static void
+leave_locked(struct batch *b, const struct db_answer *a)
+{
+	struct batch *rest = NULL;
+	struct outcome o;
+
+	for (int i = 0; i < a->rows; i++) {
+		if ((b->way == WAY_SUSPEND && !db_null(a, i, 1)) || !take_out(b, a, i, &o))
+			continue;
+		if (rest == NULL)
+			rest = batch_new(b->master);
+		batch_add(rest, &o, text_of(b, &o), o.text_len);
+	}
+	if (rest == NULL)
+		return;
+	rest->way = b->way;
+	rest->not_before_ms = clock_ms() + LOCKED_RETRY_MS;
+	TAILQ_INSERT_TAIL(&b->master->settle->waiting, rest, link);
+}
+
 static void
 answered_locked(const struct db_answer *a, void *arg)
 {
 	struct batch *b = arg;
-	struct batch *rest;
 
-	if (a->outcome == DB_OK && a->rows != 0) {
-		rest = batch_new(b->master);
-		for (int i = 0; i < a->rows; i++) {
-			size_t at = (size_t)db_int4(a, i, 0) - 1;
+	if (a->outcome == DB_OK)
+		leave_locked(b, a);
+	answered_part(a, b, &b->full_done);
+}
 
-			if (at >= b->n || b->v[at].run == NULL)
-				continue;
-			batch_add(rest, &b->v[at], text_of(b, &b->v[at]), b->v[at].text_len);
-			b->v[at].run = NULL;
-		}
-		rest->way = b->way;
-		rest->not_before_ms = clock_ms() + LOCKED_RETRY_MS;
-		TAILQ_INSERT_TAIL(&b->master->settle->waiting, rest, link);
+static void	replace(struct master *, struct outcome, const char *code, const char *message);
+
+/* What waits for something that is over already, and was told so, would be resumed for ever. */
+static void
+refuse_used(struct batch *b, const struct db_answer *a)
+{
+	struct outcome o;
+
+	for (int i = 0; i < a->rows; i++) {
+		struct pstr key;
+		char *text;
+
+		if (db_null(a, i, 1) || !take_out(b, a, i, &o))
+			continue;
+		key.p = db_text(a, i, 1, &key.len);
+		text = xasprintf("the key \"%.*s\" was used before: a key stands for one step, sleep or child of an execution, and "
+		    "its outcome comes with each run", (int)key.len, key.p);
+		log_info("execution %" PRIu64 ": nondeterminism: %s", o.run->id, text);
+		report_failed(b->master, o.run, &(struct msg_fail){ .code = pstr("nondeterminism"), .message = pstr(text),
+		    .has_retry = true });
+		o.retry = false;
+		replace(b->master, o, "nondeterminism", text);
+		free(text);
+	}
+}
+
+static void
+answered_suspended(const struct db_answer *a, void *arg)
+{
+	struct batch *b = arg;
+
+	if (a->outcome == DB_OK) {
+		leave_locked(b, a);
+		refuse_used(b, a);
 	}
 	answered_part(a, b, &b->full_done);
 }
@@ -358,7 +417,7 @@ send_suspended(struct master *m, struct batch *b)
 	for (size_t i = 0; i < b->n; i++)
 		suspend_add(p, b->v[i].run, text_of(b, &b->v[i]), b->v[i].text_len);
 	b->unanswered++;
-	db_call(m->writer, &suspend_stmt, p, answered_locked, b);
+	db_call(m->writer, &suspend_stmt, p, answered_suspended, b);
 }
 
 /* A point for tests to end it at, if one of these has somebody who waits for it. */
@@ -530,29 +589,37 @@ part(struct master *m, struct batch *b, size_t from, size_t to, enum batch_way w
 	TAILQ_INSERT_TAIL(&m->settle->waiting, half, link);
 }
 
-/* The one outcome that the database cannot take, because of what is in it. */
+/* Instead of this outcome it has failed. */
 static void
-settle_offender(struct master *m, struct batch *b)
+replace(struct master *m, struct outcome o, const char *code, const char *message)
 {
-	struct outcome o = b->v[0];
 	struct batch *fresh = batch_new(m);
 	struct buf error;
 
-	log_warnx("execution %" PRIu64 ": its outcome cannot be stored: %s", o.run->id, b->message);
 	buf_init(&error);
-	buf_addstr(&error, "{\"code\":\"bad_result\",\"message\":");
-	json_quote(&error, b->message, strlen(b->message));
+	buf_addf(&error, "{\"code\":\"%s\",\"message\":", code);
+	json_quote(&error, message, strlen(message));
 	buf_addstr(&error, "}");
 	m->settle->backlog_bytes += error.len - o.text_len;
 	/* A failure that cannot be stored either has nothing more to be replaced by. */
 	o.replaced = true;
-	o.retry = o.kind != OUTCOME_FAILED || o.retry;
 	o.kind = OUTCOME_FAILED;
 	o.after_ms = -1;
 	batch_add(fresh, &o, (const char *)buf_ptr(&error), error.len);
 	fresh->way = WAY_FULL;
 	TAILQ_INSERT_TAIL(&m->settle->waiting, fresh, link);
 	buf_free(&error);
+}
+
+/* The one outcome that the database cannot take, because of what is in it. */
+static void
+settle_offender(struct master *m, struct batch *b)
+{
+	struct outcome o = b->v[0];
+
+	log_warnx("execution %" PRIu64 ": its outcome cannot be stored: %s", o.run->id, b->message);
+	o.retry = o.kind != OUTCOME_FAILED || o.retry;
+	replace(m, o, "bad_result", b->message);
 }
 
 static bool

@@ -4,6 +4,9 @@
  * While one batch is on its way the next one gathers, so that many executions share a commit. The handler is told once
  * that is done, and the outcome of a run waits for its steps (run_writing). What was on its way when the connection went
  * is sent again, marked as such, as it may have been committed.
+ *
+ * The steps of one run are committed in the order in which they came: while one of them is on its way, or has to be
+ * tried again, those behind it stay here. Those of other runs go past.
  */
 #include "config.h"
 
@@ -54,6 +57,7 @@ struct steps {
 	struct batch	*gathering, *spare;
 	struct batchlist waiting, sent;
 	int		 in_flight;
+	uint64_t	 look;		/* how often it was looked at what may be sent */
 	struct params	 params;
 	struct event	*retry;
 };
@@ -185,16 +189,45 @@ drop_orphans(struct master *m, struct batch *b)
 	b->n = kept;
 }
 
+/* One that may not holds up all of its run that are looked at after it. */
 static bool
-all_owned(struct master *m, const struct batch *b)
+may_go(struct master *m, const struct step *s, bool wait)
 {
-	for (size_t i = 0; i < b->n; i++) {
-		const struct shard *s = run_by_exec(m, b->v[i].exec)->shard;
+	struct run *r = run_by_exec(m, s->exec);
 
-		if (s->state != SHARD_OWNED && s->state != SHARD_GIVING)
-			return false;
+	if (!wait && r->steps_sent == 0 && r->steps_held != m->steps->look &&
+	    (r->shard->state == SHARD_OWNED || r->shard->state == SHARD_GIVING))
+		return true;
+	r->steps_held = m->steps->look;
+	return false;
+}
+
+/* Those of a waiting batch that may be sent; NULL if there are none. The others wait on, in their order. */
+static struct batch *
+take_free(struct master *m, struct batch *b, bool wait)
+{
+	struct batch *go = NULL;
+	size_t n = 0, kept = 0;
+
+	while (n < b->n && may_go(m, &b->v[n], wait))
+		n++;
+	if (n == b->n) {
+		TAILQ_REMOVE(&m->steps->waiting, b, link);
+		return b;
 	}
-	return true;
+	for (size_t i = 0; i < b->n; i++) {
+		if (i >= n && !may_go(m, &b->v[i], wait)) {
+			b->v[kept++] = b->v[i];
+			continue;
+		}
+		if (go == NULL) {
+			go = batch_new(m);
+			go->again = b->again;
+		}
+		batch_add(go, b->v[i].exec, key_of(b, &b->v[i]), result_of(b, &b->v[i]));
+	}
+	b->n = kept;
+	return go;
 }
 
 static void	saved(const struct db_answer *, void *);
@@ -212,8 +245,10 @@ batch_send(struct master *m, struct batch *b)
 	param_array(p, PARAM_JSON);
 	param_bool(p, b->again);
 	for (size_t i = 0; i < b->n; i++) {
-		const struct run *r = run_by_exec(m, b->v[i].exec);
+		struct run *r = run_by_exec(m, b->v[i].exec);
 		struct pstr key = key_of(b, &b->v[i]), result = result_of(b, &b->v[i]);
+
+		r->steps_sent++;
 
 		param_array_int8(p, 0, (int64_t)r->id);
 		param_array_xid8(p, 1, r->xid);
@@ -245,7 +280,7 @@ steps_flush(struct master *m)
 {
 	struct steps *st = m->steps;
 	struct timeval tv = { 0, LOCKED_RETRY_MS / 2 * 1000 };
-	struct batch *b, *next;
+	struct batch *b, *next, *go;
 	int64_t now = clock_ms();
 	bool later = false;
 
@@ -253,22 +288,22 @@ steps_flush(struct master *m)
 		return;
 	if (st->in_flight == 0 || (st->in_flight < IN_FLIGHT_MAX && st->gathering->n >= FEW))
 		stop_gathering(m);
+	st->look++;
 	for (b = TAILQ_FIRST(&st->waiting); b != NULL && st->in_flight < IN_FLIGHT_MAX; b = next) {
 		next = TAILQ_NEXT(b, link);
-		if (b->not_before_ms > now) {
-			later = true;
-			continue;
-		}
 		drop_orphans(m, b);
-		if (!all_owned(m, b)) {
-			later = true;
+		go = take_free(m, b, b->not_before_ms > now);
+		later |= go != b;
+		if (go == NULL)
+			continue;
+		if (go->n == 0) {
+			batch_free(go);
 			continue;
 		}
-		TAILQ_REMOVE(&st->waiting, b, link);
-		if (b->n == 0)
-			batch_free(b);
-		else
-			batch_send(m, b);
+		batch_send(m, go);
+		/* Without a connection it was answered at once, and the list is another. */
+		if (!node_may_write(m))
+			return;
 	}
 	if (later && !evtimer_pending(st->retry, NULL))
 		event_add(st->retry, &tv);
@@ -325,6 +360,7 @@ step_done(struct master *m, struct batch *b, const struct step *s, const char *v
 	run_written(m, r);
 }
 
+/* Before all that waits: what came later of the same runs is there. */
 static struct batch *
 batch_again(struct master *m, const struct batch *of, int64_t wait_ms)
 {
@@ -332,7 +368,7 @@ batch_again(struct master *m, const struct batch *of, int64_t wait_ms)
 
 	b->again = of->again;
 	b->not_before_ms = wait_ms != 0 ? clock_ms() + wait_ms : 0;
-	TAILQ_INSERT_TAIL(&m->steps->waiting, b, link);
+	TAILQ_INSERT_HEAD(&m->steps->waiting, b, link);
 	return b;
 }
 
@@ -343,6 +379,14 @@ part(struct master *m, struct batch *b, size_t from, size_t to, int64_t wait_ms)
 
 	for (size_t i = from; i < to; i++)
 		batch_add(half, b->v[i].exec, key_of(b, &b->v[i]), result_of(b, &b->v[i]));
+}
+
+/* The first half is to be before the second. */
+static void
+halve(struct master *m, struct batch *b)
+{
+	part(m, b, b->n / 2, b->n, 0);
+	part(m, b, 0, b->n / 2, 0);
 }
 
 static void
@@ -388,16 +432,18 @@ failed(struct master *m, struct batch *b, const struct db_answer *a)
 	const char *state = a->sqlstate;
 	struct run *r;
 
-	if ((is_data_error(state) || strcmp(state, "57014") == 0) && b->n > 1) {
-		part(m, b, 0, b->n / 2, 0);
-		part(m, b, b->n / 2, b->n, 0);
+	if ((is_data_error(state) || strcmp(state, "57014") == 0 || strcmp(state, "55P03") == 0) && b->n > 1) {
+		halve(m, b);
 	} else if (is_data_error(state)) {
 		if ((r = run_by_exec(m, b->v[0].exec)) == NULL)
 			return;
 		run_doom(m, r, "bad_result", a->primary);
 		run_written(m, r);
-	} else if (strcmp(state, "55P03") == 0 || strcmp(state, "40P01") == 0 || strcmp(state, "40001") == 0) {
+	} else if (strcmp(state, "40P01") == 0 || strcmp(state, "40001") == 0) {
 		part(m, b, 0, b->n, LOCKED_RETRY_MS);
+	} else if (strcmp(state, "55P03") == 0) {
+		/* A transaction of its own handler is saving something under that key; each try holds up the writer. */
+		part(m, b, 0, b->n, BROKEN_RETRY_MS);
 	} else {
 		log_warnx("%zu steps cannot be saved yet (%s): %s", b->n, state, a->message);
 		part(m, b, 0, b->n, BROKEN_RETRY_MS);
@@ -413,6 +459,12 @@ saved(const struct db_answer *a, void *arg)
 
 	TAILQ_REMOVE(&st->sent, b, link);
 	st->in_flight--;
+	for (size_t i = 0; i < b->n; i++) {
+		struct run *r = run_by_exec(m, b->v[i].exec);
+
+		if (r != NULL)
+			r->steps_sent--;
+	}
 	if (a->outcome == DB_LOST) {
 		lost(m, b);
 	} else if (a->outcome == DB_ERROR) {

@@ -11,8 +11,8 @@
 #include "proto/messages.h"
 
 const struct db_stmt suspend_stmt = { "suspend_runs",
-	"select unnest(pgconductor.suspend_runs($1::bigint[], $2::xid8[], $3::boolean[], $4::bigint[], $5::int[], $6::text[],"
-	" $7::bigint[], $8::text[], $9::text[], $10::json[], $11::int[], $12::bigint[]))" };
+	"select pos, used from pgconductor.suspend_runs($1::bigint[], $2::xid8[], $3::boolean[], $4::bigint[], $5::int[], $6::text[],"
+	" $7::bigint[], $8::text[], $9::text[], $10::json[], $11::int[], $12::bigint[])" };
 
 /* The first four by run, the others by wait. */
 enum { IDS, XIDS, ANYS, LIMITS, RUNS, KEYS, TIMERS, TASKS, QUEUES, PAYLOADS, PRIORITIES, TIMEOUTS, ALL };

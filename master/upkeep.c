@@ -60,6 +60,12 @@ finish(struct upkeep *u)
 	event_active(u->end, EV_TIMEOUT, 0);
 }
 
+static bool
+removes(const char *statement)
+{
+	return strstr(statement, "pgconductor.expire(") != NULL || strstr(statement, "pgconductor.sweep(") != NULL;
+}
+
 static void
 statement_done(const struct db_answer *a, void *arg)
 {
@@ -71,8 +77,7 @@ statement_done(const struct db_answer *a, void *arg)
 	if (a->outcome == DB_ERROR)
 		log_warnx("upkeep: %s: %s", u->statements[u->next], a->message);
 	/* A batch of removals says how many there were; the next batch follows until there is nothing left. */
-	if (a->outcome != DB_OK || a->rows != 1 || strstr(u->statements[u->next], "pgconductor.expire") == NULL ||
-	    db_null(a, 0, 0) || db_int4(a, 0, 0) == 0)
+	if (a->outcome != DB_OK || a->rows != 1 || !removes(u->statements[u->next]) || db_null(a, 0, 0) || db_int4(a, 0, 0) == 0)
 		u->next++;
 	next_statement(u);
 }

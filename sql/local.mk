@@ -80,6 +80,7 @@ sql_files = \
 	sql/functions/steps_of.sql \
 	sql/functions/store_floors.sql \
 	sql/functions/suspend_runs.sql \
+	sql/functions/sweep.sql \
 	sql/functions/system_id.sql \
 	sql/functions/take.sql \
 	sql/functions/take_wakes.sql \

@@ -25,7 +25,8 @@ begin
         using unnest(end_cancelled.ids, end_cancelled.errors) as r(id, error)
         where e.id between r.id and r.id
         returning e.id, e.ready_xid, e.created_at, e.run_at, e.attempt, e.priority, e.awaited, e.queue, e.task,
-            e.payload, e.metadata, e.event, e.shard, e.parent, e.parent_key, r.error
+            e.payload, e.metadata, e.event, e.shard, e.parent, e.parent_key, e.parent_wait, r.error,
+            e.waiting is not distinct from 'suspended' and e.ready_xid is null and e.pending is null as asleep
     ), stopped as (
         delete from pgconductor.running x using gone g where x.id between g.id and g.id
     ), forgotten as (
@@ -37,7 +38,7 @@ begin
         select g.id, present, g.created_at, nullif(g.run_at, 'infinity'),
             extract(epoch from present - r.started_at) * 1000, coalesce(r.attempt, g.attempt), r.node,
             g.priority, 'cancelled', g.queue, g.task, g.payload, g.metadata, g.event, g.error, g.parent,
-            pgconductor.kept_steps(g.id)
+            pgconductor.kept_steps(g.id, g.asleep)
         from gone g
         left join lateral (
             select x.started_at, x.attempt, x.node from pgconductor.running x
@@ -45,8 +46,8 @@ begin
         where g.awaited or not exists (select from pgconductor.tasks t where t.name = g.task and t.keep_fail = '0')
         on conflict (id, finished_at) do update set state = excluded.state, error = excluded.error
     ), told as (
-        insert into pgconductor.wakes (execution, shard, key, error)
-        select p.id, p.shard, g.parent_key, g.error
+        insert into pgconductor.wakes (execution, wait, shard, key, error)
+        select p.id, g.parent_wait, p.shard, g.parent_key, g.error
         from gone g
         join pgconductor.executions p on p.id between g.parent and g.parent
         join pgconductor.shards h on h.id = p.shard
@@ -62,16 +63,17 @@ begin
 
     -- What the parent did before it was locked is seen by a statement of its own.
     with child as (
-        select c.id, c.shard
+        select c.id, c.shard, c.parent_wait
         from unnest(ended) as r(id)
         cross join lateral (
             -- Ordered: see settle_full.
-            select x.id, x.shard from pgconductor.executions x where x.parent between r.id and r.id
+            select x.id, x.shard, x.parent_wait from pgconductor.executions x
+            where x.parent between r.id and r.id
             order by x.parent, x.parent_key
         ) c
     ), told as (
-        insert into pgconductor.wakes (execution, shard, error)
-        select c.id, c.shard, json_build_object('code', 'cancelled', 'message', 'its parent was cancelled')
+        insert into pgconductor.wakes (execution, wait, shard, error)
+        select c.id, c.parent_wait, c.shard, json_build_object('code', 'cancelled', 'message', 'its parent was cancelled')
         from child c
         join pgconductor.shards h on h.id = c.shard
         where not direct and pgconductor.awake(h.owner)

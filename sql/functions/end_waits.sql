@@ -17,18 +17,18 @@ begin
         ) w
     ), over as (
         update pgconductor.steps s
-        set due_at = null
+        set due_at = null, ended_xid = pg_current_xact_id()
         from due d
         where s.execution = any (array[d.execution]) and s.key = any (array[d.key])
-        returning s.execution, s.key, s.error
+        returning s.execution, s.key, s.pos, s.error
     ), stopped as (
         -- It belongs to its owner, who is told.
-        insert into pgconductor.wakes (execution, shard, error)
-        select c.id, c.shard, json_build_object('code', 'cancelled', 'message', 'its parent does not wait for it any longer')
+        insert into pgconductor.wakes (execution, wait, shard, error)
+        select c.id, o.pos, c.shard, json_build_object('code', 'cancelled', 'message', 'its parent does not wait for it any longer')
         from over o
         cross join lateral (
             select x.id, x.shard from pgconductor.executions x
-            where x.parent = o.execution and x.parent_key = o.key
+            where x.parent = o.execution and x.parent_key = o.key and x.parent_wait = o.pos
             order by x.parent, x.parent_key
         ) c
         join pgconductor.shards h on h.id = c.shard

@@ -1,4 +1,4 @@
-create or replace function pgconductor.kept_steps(execution bigint)
+create or replace function pgconductor.kept_steps(execution bigint, asleep boolean)
 returns pgconductor.step[]
 language sql stable
 as $$
@@ -9,7 +9,13 @@ as $$
     from pgconductor.steps s
     -- Not "=", see settle_plain.
     where s.execution between kept_steps.execution and kept_steps.execution and s.due_at is null
+        -- What it sleeps for was written last, as if it were over; whoever retries it has it sleep anew.
+        and (not kept_steps.asleep or s.ended_xid is distinct from (
+            select l.ended_xid from pgconductor.steps l
+            where l.execution between kept_steps.execution and kept_steps.execution
+            order by l.pos desc
+            limit 1))
 $$;
 
-comment on function pgconductor.kept_steps(bigint) is
-'Engine. What an execution has remembered, for its history; null if that is nothing, or more than 64 MiB.';
+comment on function pgconductor.kept_steps(bigint, boolean) is
+'Engine. What an execution has remembered, for its history; null if that is nothing, or more than 64 MiB. asleep: only time is waited for, and has not passed.';

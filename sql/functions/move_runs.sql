@@ -1,4 +1,6 @@
 -- What rehome and rehome_to have in common. A parked target lane must be known to its reader, as with invoke.
+-- moved: a run that is taken along by its owner goes on, and its handler with the token that it was given. So the row says
+-- which token that is, and beside which it is valid: PRESENT=GIVEN. Nobody else's present token is ever the same.
 create or replace function pgconductor.move_runs(ids bigint[], xids xid8[], targets int[])
 returns table (id bigint, old_xid xid8, new_xid xid8, shard int)
 language plpgsql volatile
@@ -7,15 +9,21 @@ as $$
 begin
     return query
     with free as materialized (
-        select e.id, e.ready_xid, e.lane, r.target
+        select e.id, e.ready_xid, e.lane, r.target,
+            case when o.owner = t.owner then t.epoch || '.' || t.owner || '=' || case
+                when e.moved like e.ready_xid || '.' || o.epoch || '.' || o.owner || '=%' then split_part(e.moved, '=', 2)
+                else e.ready_xid || '.' || o.epoch || '.' || o.owner end end as alias
         from unnest(move_runs.ids, move_runs.xids, move_runs.targets) as r(id, xid, target)
         -- Not "=", see settle_plain.
         join pgconductor.executions e on e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
+        left join pgconductor.shards o on o.id = e.shard
+        left join pgconductor.shards t on t.id = r.target
         for update of e skip locked
     ), done as (
         update pgconductor.executions e
         set shard = coalesce(f.target, e.shard),
             ready_xid = case when f.target is null then e.ready_xid else pg_current_xact_id() end,
+            moved = pg_current_xact_id() || '.' || f.alias,
             journal = case when e.journal or exists (
                 select from pgconductor.steps s where s.execution between f.id and f.id) then true end
         from free f

@@ -28,7 +28,9 @@ begin
     if not found then
         return false;
     end if;
-    -- What is done is done. What it waited for in vain is tried once more.
+    -- What is done is done. What it waited for in vain is tried once more. None of an earlier life can be left, unless
+    -- somebody has removed that by hand.
+    delete from pgconductor.steps s where s.execution = f.id;
     insert into pgconductor.steps (execution, key, result)
     select f.id, s.key, s.result from unnest(f.steps) with ordinality as s(key, result, error, pos)
     where s.error is null order by s.pos

@@ -5,22 +5,22 @@ set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
-    part constant text[] := regexp_match(save_step.token, '^(\d{1,20})\.(\d{1,19})\.(\d{1,10})$');
     e record;
+    valid text;
 begin
     if save_step.key is null or save_step.key = '' then
         raise exception using errcode = 'PC009', message = 'pgconductor.save_step: key: it is empty';
     end if;
     -- Key share: whoever cancels it, or writes its outcome, waits for this transaction. Steps of one execution in several
     -- transactions at a time do not wait for each other.
-    select x.id, x.ready_xid, x.journal, s.epoch, s.owner into e
+    select x.id, x.ready_xid, x.journal, x.moved, s.epoch, s.owner into e
     from pgconductor.executions x
     join pgconductor.shards s on s.id = x.shard
     where x.id = save_step.execution
     for key share of x;
-    if not found or part is null or e.ready_xid::text is distinct from part[1] or e.epoch::text is distinct from part[2]
-        or e.owner::text is distinct from part[3]
-    then
+    -- Null when it is not ready, or nobody's.
+    valid := e.ready_xid::text || '.' || e.epoch || '.' || e.owner;
+    if not coalesce(save_step.token = valid or e.moved = valid || '=' || save_step.token, false) then
         raise exception using errcode = 'PC010',
             message = format('pgconductor.save_step: token: this run of execution %s is no more', save_step.execution),
             hint = 'It was cancelled, or is run elsewhere by now. Roll back: whoever runs it now does this step.';

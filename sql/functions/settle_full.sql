@@ -58,7 +58,7 @@ begin
         using verdict v
         where not v.again and e.id between v.id and v.id and e.ready_xid is not distinct from v.ready_xid
         returning e.id, e.created_at, e.run_at, e.attempt, e.priority, e.awaited, e.queue, e.task, e.payload,
-            e.metadata, e.event, e.parent, e.parent_key, e.journal, v.outcome, v.result, v.error, v.took_ms, v.keep
+            e.metadata, e.event, e.parent, e.parent_key, e.parent_wait, e.journal, v.outcome, v.result, v.error, v.took_ms, v.keep
     ), kept as (
         insert into pgconductor.finished_executions (id, finished_at, created_at, run_at, took_ms, attempt, node,
             priority, state, queue, task, payload, metadata, event, result, error, parent, steps)
@@ -79,8 +79,8 @@ begin
     ), told as (
         -- Who waits for it. Not its row, which only its owner writes, but a wake for that owner; should it be moved
         -- meanwhile, the wake is handed on.
-        insert into pgconductor.wakes (execution, shard, key, result, error)
-        select p.id, p.shard, g.parent_key, case when g.outcome = 'completed' then g.result end,
+        insert into pgconductor.wakes (execution, wait, shard, key, result, error)
+        select p.id, g.parent_wait, p.shard, g.parent_key, case when g.outcome = 'completed' then g.result end,
             case when g.outcome <> 'completed' then coalesce(g.error, '{}') end
         from gone g
         join pgconductor.executions p on p.id between g.parent and g.parent
@@ -88,13 +88,14 @@ begin
         where pgconductor.awake(h.owner)
     ), orphaned as (
         -- What nobody waits for any more.
-        insert into pgconductor.wakes (execution, shard, error)
-        select c.id, c.shard, json_build_object('code', 'cancelled', 'message', 'its parent has ended')
+        insert into pgconductor.wakes (execution, wait, shard, error)
+        select c.id, c.parent_wait, c.shard, json_build_object('code', 'cancelled', 'message', 'its parent has ended')
         from gone g
         cross join lateral (
             -- Ordered, so that it is looked for by its parent: as a join, a plan that was made while there were no
             -- children would read all of their index.
-            select x.id, x.shard from pgconductor.executions x where x.parent between g.id and g.id
+            select x.id, x.shard, x.parent_wait from pgconductor.executions x
+            where x.parent between g.id and g.id
             order by x.parent, x.parent_key
         ) c
         join pgconductor.shards h on h.id = c.shard

@@ -1,7 +1,7 @@
 create or replace function pgconductor.suspend_runs(ids bigint[], xids xid8[], anys boolean[], timeouts_ms bigint[],
     runs int[], keys text[], timers_ms bigint[], tasks text[], queues text[], payloads json[], priorities int[],
     wait_timeouts_ms bigint[])
-returns int[]
+returns table (pos int, used text)
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -13,7 +13,11 @@ declare
     free boolean[];
     missed int[];
     resumed bigint[];
-    used int[];
+    given xid8[];
+    ends timestamptz[];
+    shards int[];
+    refused int[];
+    refused_keys text[];
 begin
     -- A queue may be used before a node serves it.
     for name in
@@ -26,13 +30,17 @@ begin
 
     select array_agg(l.id is not null order by r.pos),
         array_agg(r.pos::int order by r.pos) filter (where l.id is null and e.id is not null),
-        array_agg(l.id) filter (where l.journal)
-    into free, missed, resumed
+        array_agg(l.id) filter (where l.journal),
+        -- Moved while it ran, it was told what had ended before it was handed out.
+        array_agg(case when l.moved like l.ready_xid || '.%' then split_part(split_part(l.moved, '=', 2), '.', 1)::xid8
+            else l.ready_xid end order by r.pos),
+        array_agg(l.expires_at order by r.pos)
+    into free, missed, resumed, given, ends
     from unnest(suspend_runs.ids, suspend_runs.xids) with ordinality as r(id, xid, pos)
     -- Not "=", see settle_plain.
     left join pgconductor.executions e on e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
     left join lateral (
-        select x.id, x.journal from pgconductor.executions x
+        select x.id, x.ready_xid, x.journal, x.moved, x.expires_at from pgconductor.executions x
         where x.id between r.id and r.id and x.ready_xid is not distinct from r.xid
         for update skip locked
     ) l on true;
@@ -47,6 +55,8 @@ begin
             g.timer_ms is not null as timer, t.total_timeout_ms,
             q.shard_ids[1 + (g.pos + dice) % cardinality(q.shard_ids)] as shard,
             s.execution is not null as known, s.due_at as had,
+            g.nth > 1 as twice,
+            s.execution is not null and s.due_at is null and coalesce(s.ended_xid <= given[g.run], true) as told,
             case when s.execution is not null then
                     case when s.due_at is not null then least(s.due_at, present + g.limit_ms * interval '1 ms') end
                 when g.timer_ms is not null then present + least(g.timer_ms, g.limit_ms) * interval '1 ms'
@@ -60,7 +70,7 @@ begin
                     json_build_object('code', 'timeout', 'message', 'not finished within ' || g.limit_ms || ' ms')
                 end as error
         from (
-            -- A century at most, so that the time can be written. Of two under one key the first.
+            -- A century at most, so that the time can be written.
             select u.run, u.key, u.task, u.queue, u.payload, u.priority, u.pos,
                 row_number() over (partition by u.run, u.key order by u.pos) as nth,
                 case when u.timer_ms is not null then greatest(least(u.timer_ms, 3155760000000), 0) end as timer_ms,
@@ -75,31 +85,39 @@ begin
         left join pgconductor.steps s on s.execution = any (array[ids[g.run]]) and s.key = any (array[g.key])
         left join pgconductor.tasks t on t.name = g.task
         left join pgconductor.queues q on q.name = coalesce(g.queue, t.queue) and t.name is not null
-        where g.nth = 1
     ), judged as materialized (
         -- Where nothing but time is waited for, and all of it, there is no need to watch: the outcome is known now.
+        -- wrong: a key is used twice, or what it waits for had ended before it began, so that it would be resumed, and
+        -- wait, for ever.
         select w.*, coalesce(w.due_at > present, false) as open,
-            bool_and(w.timer and not w.known) over r
-                and (not coalesce(anys[w.run], false) or count(*) over r = 1) as certain
+            bool_and(w.timer and not w.known and w.due_at <= coalesce(ends[w.run], 'infinity')) over r
+                and (not coalesce(anys[w.run], false) or count(*) over r = 1) as certain,
+            bool_or(w.twice) over r or case when coalesce(anys[w.run], false) then bool_or(w.told) over r
+                else bool_and(w.told) over r end as wrong
         from wait w
         window r as (partition by w.run)
+    ), fresh as materialized (
+        -- Their places are drawn here, in order: a child is to know that of its wait.
+        select o.*, nextval('pgconductor.steps_pos_seq') as wait
+        from (select j.* from judged j where not j.known and not j.wrong order by j.pos) o
     ), remembered as (
-        insert into pgconductor.steps (execution, due_at, key, error)
-        select j.id, case when j.open and not j.certain then j.due_at end, j.key, j.error
-        from judged j where not j.known order by j.pos
+        insert into pgconductor.steps (execution, pos, ended_xid, due_at, key, error)
+        select f.id, f.wait, case when not f.open or f.certain then pg_current_xact_id() end,
+            case when f.open and not f.certain then f.due_at end, f.key, f.error
+        from fresh f
         on conflict do nothing
     ), shortened as (
         update pgconductor.steps s
         set due_at = j.due_at, result = null,
             error = json_build_object('code', 'timeout', 'message', 'not finished in time')
         from judged j
-        where j.known and j.due_at < j.had and s.execution = any (array[j.id]) and s.key = any (array[j.key])
+        where j.known and not j.wrong and j.due_at < j.had and s.execution = any (array[j.id]) and s.key = any (array[j.key])
     ), child as (
         insert into pgconductor.executions (created_at, run_at, shard, lane, priority, queue, task, payload, expires_at,
-            parent, parent_key)
-        select present, present, j.shard, -j.priority, j.priority, j.queue, j.task, coalesce(j.payload, 'null'),
-            present + j.total_timeout_ms * interval '1 ms', j.id, j.key
-        from judged j where j.open and not j.timer and not j.known order by j.pos
+            parent, parent_key, parent_wait)
+        select present, present, f.shard, -f.priority, f.priority, f.queue, f.task, coalesce(f.payload, 'null'),
+            present + f.total_timeout_ms * interval '1 ms', f.id, f.key, f.wait
+        from fresh f where f.open and not f.timer
         returning shard, lane
     ), lane as (
         insert into pgconductor.lanes (shard, lane)
@@ -112,9 +130,10 @@ begin
             coalesce(anys[v.run], false) and bool_or(not v.open) filter (where v.key is not null) as some,
             case when bool_or(v.certain) then max(v.due_at) else min(v.due_at) filter (where v.open) end as due_at
         from (
-            select j.run, j.key, j.certain, j.open, j.due_at from judged j
+            select j.run, j.key, j.certain, j.open, j.due_at from judged j where not j.wrong
             union all
-            select p, null, null, false, null from generate_subscripts(free, 1) p where free[p]
+            select p, null, null, false, null from generate_subscripts(free, 1) p
+            where free[p] and not p = any (array(select j.run from judged j where j.wrong))
         ) v
         group by v.run
     ), put_aside as (
@@ -131,13 +150,19 @@ begin
         using unnest(suspend_runs.ids, suspend_runs.xids) with ordinality as r(id, xid, pos)
         where x.id between r.id and r.id and x.ready_xid = r.xid and (missed is null or not r.pos = any (missed))
     )
-    select array_agg(distinct c.shard) into used from child c;
-    if used is not null then
-        perform pgconductor.wake(used);
+    select (select array_agg(distinct c.shard) from child c), array_agg(b.run), array_agg(b.key)
+    into shards, refused, refused_keys
+    from (
+        select distinct on (j.run) j.run, j.key from judged j
+        where j.wrong and (j.twice or j.told) order by j.run, j.twice desc, j.pos
+    ) b;
+    if shards is not null then
+        perform pgconductor.wake(shards);
     end if;
-    return coalesce(missed, '{}');
+    return query select m, null::text from unnest(missed) m
+        union all select b.run, b.key from unnest(refused, refused_keys) as b(run, key);
 end
 $$;
 
 comment on function pgconductor.suspend_runs(bigint[], xid8[], boolean[], bigint[], int[], text[], bigint[], text[], text[], json[], int[], bigint[]) is
-'Engine, on the writer. Ends runs without an outcome, until what they wait for: everything, or with anys one of it; timeouts_ms: for all of it (null: no limit). The first four arrays go by run, the others by wait: runs is the position (from 1) of its run; a timer, or else a child of tasks, in queues (null: its own), with payloads and priorities (null: 0), for wait_timeouts_ms at most. A wait under a key that its execution knows goes on, or has ended. A run without waits is ready again at once. Returns the positions of runs that others have locked: they were not done.';
+'Engine, on the writer. Ends runs without an outcome, until what they wait for: everything, or with anys one of it; timeouts_ms: for all of it (null: no limit). The first four arrays go by run, the others by wait: runs is the position (from 1) of its run; a timer, or else a child of tasks, in queues (null: its own), with payloads and priorities (null: 0), for wait_timeouts_ms at most. A wait under a key that its execution knows goes on, or has ended. A run without waits is ready again at once. Returns the positions (from 1) of runs that were not done: others have them locked; or, with used, it uses that key twice, or would wait for what had ended before it was handed out.';

@@ -241,12 +241,92 @@ def test_every_wake_counts_once(db, node):
     assert row_of(db, made)["pending"] == 1
     # Written twice by hand: still one.
     for _ in range(2):
-        db.execute("insert into pgconductor.wakes (execution, shard, key, result) values (%s, %s, 'a', '7')", (made, sorted(node.epochs)[0]))
+        db.execute("insert into pgconductor.wakes (execution, wait, shard, key, result)"
+                   " select execution, pos, %s, key, '7' from pgconductor.steps where execution = %s and key = 'a'",
+                   (sorted(node.epochs)[0], made))
     take_all(node)
     assert row_of(db, made)["pending"] == 1 and node.run_of(made) is None
     node.settle([b], result="2")
     take_all(node)
     assert node.journal(node.run_of(made)) == {"a": {"error": None}, "b": 2}
+
+
+def retry(db, execution):
+    assert db.execute("select pgconductor.retry(%s)", (execution,)).fetchone() == (True,)
+
+
+def test_a_wake_is_for_one_wait(db, node):
+    """A child has ended, and before its parent hears of it that is cancelled, retried, and waits for the same key anew:
+    what it gets is the outcome of the child that it waits for now."""
+    made = invoke(db)
+    node.suspend((node.run_of(made), [child("a"), child("b")]))
+    first = [r for r in node.ready() if r[0] != made]
+    node.settle(first[:1], result="1")
+    (old,) = node.wakes()
+    assert db.execute("select pgconductor.cancel(%s)", (made,)).fetchone() == (True,)
+    retry(db, made)
+    node.suspend((node.run_of(made), [child("a")]))
+    assert node.take_wakes([old]) == [] and node.wakes() == []
+    assert row_of(db, made)["pending"] == 1 and node.run_of(made) is None
+    node.settle([r for r in node.ready() if r[0] != made], result="2")
+    take_all(node)
+    assert node.journal(node.run_of(made)) == {"a": 2}
+
+
+def test_a_wake_is_for_one_wait_also_when_moved(db, connect):
+    """The same when the retried parent is in another shard: the wake follows it, and means nothing there."""
+    first, second = two_nodes(db, connect)
+    made = invoke_on(db, first)
+    first.suspend((first.run_of(made), [child("a")]))
+    runs = {r[0]: (n, r) for n in (first, second) for r in n.ready()}
+    (owner, run), = runs.values()
+    owner.settle([run], result="1")
+    while row_of(db, made)["shard"] in first.epochs:
+        db.execute("select pgconductor.cancel(%s)", (made,))
+        retry(db, made)
+    second.suspend((second.run_of(made), [child("a")]))
+    take_all(first, second)
+    assert row_of(db, made)["pending"] == 1 and second.run_of(made) is None and count(db, "wakes") == 0
+
+
+def test_cancelling_is_for_one_life(db, node):
+    """A parent ends, and its unfinished child is to be cancelled; somebody cancels and retries that child before its owner
+    hears of it: the child of nobody, that it is now, goes on."""
+    made = invoke(db)
+    node.suspend((node.run_of(made), [child("a"), child("b")], True))
+    runs = {row_of(db, r[0])["parent_key"]: r for r in node.ready()}
+    node.settle([runs["a"]], result="1")
+    take_all(node)
+    node.settle([node.run_of(made)], "failed", retry=False)
+    b = runs["b"][0]
+    (stop,) = node.wakes()
+    assert db.execute("select pgconductor.cancel(%s)", (b,)).fetchone() == (True,)
+    retry(db, b)
+    assert node.take_wakes([stop]) == [] and node.wakes() == []
+    assert node.run_of(b) and row_of(db, b)["parent"] is None
+    node.settle([node.run_of(b)], result="3")
+    assert one(db, "select state from pgconductor.executions_all where id = %s", b) == ("completed",)
+
+
+def test_a_limit_ends_the_child_of_its_wait(db, node):
+    """A parent failed and was retried while a child of its former life still runs: the limit of the new wait is for the new
+    child; the old one ends because its parent has ended."""
+    made = invoke(db)
+    node.suspend((node.run_of(made), [child("a"), {"key": "t", "timer_ms": 0}], True))
+    (old,) = [r for r in node.ready() if r[0] != made]
+    node.settle([node.run_of(made)], "failed", retry=False)
+    retry(db, made)
+    node.suspend((node.run_of(made), [child("a", timeout_ms=1), child("b")]))
+    (first,) = node.wakes()
+    assert one(db, "select execution from pgconductor.wakes")[0] == old[0]
+    db.execute("select pg_sleep(0.002)")
+    node.promote()
+    wakes = {r[0] for r in db.execute("select execution from pgconductor.wakes").fetchall()}
+    new = one(db, "select id from pgconductor.executions where parent_key = 'a' and id <> %s", old[0])[0]
+    assert wakes == {old[0], new}
+    assert db.execute("select count(*) from pgconductor.wakes").fetchone() == (2,)
+    take_all(node)
+    assert row_of(db, old[0]) is None and row_of(db, new) is None and row_of(db, made)["pending"] == 1
 
 
 def test_sent_again_after_an_unknown_commit(db, node):

@@ -94,6 +94,78 @@ def test_a_stale_token(db, node, run, connect):
     refused(handler, "PC010", run[0], f"{again[1]}.{second.epochs[sorted(second.epochs)[0]]}.{second.id}", "m", "1")
 
 
+def move(node, run, shard):
+    """Its owner takes it along, while it runs."""
+    (new,), = node.call("select new_xid from pgconductor.rehome_to(array[%s]::bigint[], array[%s]::xid8[], %s)", run[0], run[1], shard)
+    return run[0], new, run[2]
+
+
+def test_a_run_that_was_moved_keeps_its_token(db, connect):
+    """Its handler does not hear of it. However often it is moved, that one token is good, and no other."""
+    db.execute("select pgconductor.ensure_queue('default', 3)")
+    declare(db)
+    node = Node(connect).serve("default/work")
+    shards = node.settle_in()
+    made = invoke(db)
+    run = node.run_of(made)
+    handler = connect(autocommit=False)
+    given = node.token(run)
+    stale = [given]
+    for key, shard in enumerate(shards + shards[:1]):
+        run = move(node, run, shard)
+        xid, epoch, me = node.token(run).split(".")
+        for token in (f"{xid}.{int(epoch) + 1}.{me}", f"{xid}.{epoch}.{int(me) + 1}", f"{xid}.{epoch}.{me}={given}", given + "0", None):
+            refused(handler, "PC010", made, token, "k", "1")
+        handler.execute(SAVE, (made, given, f"old{key}", "1"))
+        handler.execute(SAVE, (made, node.token(run), f"new{key}", "1"))
+        handler.commit()
+        # What it had in between was nobody's.
+        for token in stale[1:]:
+            refused(handler, "PC010", made, token, "k", "1")
+        stale.append(node.token(run))
+    assert len(node.journal(run)) == 8 and node.save(run, {"old0": "2"}) == ["used"]
+    # The next run's is another.
+    node.settle([run], "failed", after_ms=0)
+    for token in stale:
+        refused(handler, "PC010", made, token, "k", "1")
+    again = node.run_of(made)
+    handler.execute(SAVE, (made, node.token(again), "again", "1"))
+    handler.commit()
+    # Suspended, it is nobody's.
+    node.suspend((again, [{"key": "t", "timer_ms": 3600000}]))
+    for token in [*stale, "", f".{node.epochs[shards[0]]}.{node.id}"]:
+        refused(handler, "PC010", made, token, "k", "1")
+
+
+def test_a_moved_run_whose_node_died(db, connect):
+    """The run is the same, and another node's: the old handler's token is good no more."""
+    db.execute("select pgconductor.ensure_queue('default', 2)")
+    declare(db)
+    node = Node(connect).serve("default/work")
+    shards = node.settle_in()
+    made = invoke(db)
+    run = node.run_of(made)
+    given = node.token(run)
+    run = move(node, run, [s for s in shards if s != row_of(db, made)["shard"]][0])
+    handler = connect(autocommit=False)
+    handler.execute(SAVE, (made, given, "before", "1"))
+    handler.commit()
+    node.die()
+    second = Node(connect).serve("default/work")
+    while len(second.epochs) < 2:
+        second.settle_in()
+    assert second.run_of(made) == run and second.journal(run) == {"before": 1}
+    refused(handler, "PC010", made, given, "after", "1")
+    token = second.token(run)
+    handler.execute(SAVE, (made, token, "after", "1"))
+    handler.commit()
+    # Nor when that one takes it along.
+    run = move(second, run, [s for s in shards if s != row_of(db, made)["shard"]][0])
+    refused(handler, "PC010", made, given, "k", "1")
+    handler.execute(SAVE, (made, token, "k", "1"))
+    handler.commit()
+
+
 def test_the_run_stays_until_its_transaction_has_ended(db, node, run, connect):
     """Its outcome, a retry, a cancel: they wait, or are tried again later. None gets in between."""
     handler = connect(autocommit=False)

@@ -173,6 +173,69 @@ def test_retry_goes_on_from_its_steps(db, node):
     assert row_of(db, made)["journal"] is True and node.journal(run) == {"x": 1}
 
 
+def test_retry_waits_anew_for_what_was_not_over(db, node):
+    """Cancelled while it slept, or waited: what had come stays, the rest does not come back."""
+    for waits, left in (([{"key": "nap", "timer_ms": 3600000}, {"key": "nap2", "timer_ms": 0}], {"x": 1, "done": None}),
+                        ([{"key": "c", "task": "work"}, {"key": "t", "timer_ms": 0}], {"x": 1, "done": None})):
+        made = invoke(db)
+        run = node.run_of(made)
+        node.save(run, {"x": "1"})
+        node.suspend((run, [{"key": "done", "timer_ms": 0}]))
+        node.suspend((node.run_of(made), waits))
+        assert db.execute("select pgconductor.cancel(%s)", (made,)).fetchone() == (True,)
+        assert count(db, "steps") == 0 == count(db, "executions")
+        assert db.execute("select pgconductor.retry(%s)", (made,)).fetchone() == (True,)
+        run = node.run_of(made)
+        got = node.journal(run)
+        assert got in (left, left | {"t": None}) and node.suspend((run, waits)) == []
+        assert row_of(db, made)["waiting"] == "suspended"
+        assert count(db, "executions") == (2 if "task" in waits[0] else 1)
+        db.execute("select pgconductor.cancel(%s)", (made,))
+    # Over, but not run again yet: that is done.
+    made = invoke(db)
+    node.suspend((node.run_of(made), [{"key": "nap", "timer_ms": 0}]))
+    db.execute("select pgconductor.cancel(%s)", (made,))
+    db.execute("select pgconductor.retry(%s)", (made,))
+    assert node.journal(node.run_of(made)) == {"nap": None}
+
+
+def test_time_in_all_does_not_end_a_sleep(db, node):
+    """It ended its execution, in the middle of it: whoever retries that sleeps anew."""
+    declare(db, total_timeout="50ms")
+    made = invoke(db)
+    node.suspend((node.run_of(made), [{"key": "nap", "timer_ms": 3600000}]))
+    while node.promote()[0] == 0:
+        pass
+    run = node.run_of(made)
+    assert node.journal(run) == {}
+    node.settle([run], "failed", error='{"code":"timeout"}', retry=False)
+    db.execute("select pgconductor.retry(%s)", (made,))
+    assert node.journal(node.run_of(made)) == {}
+
+
+def test_what_is_left_of_nobody_is_swept(db, node, connect):
+    """Rows that were removed by hand leave steps and wakes; upkeep removes them, and nothing else."""
+    made = [invoke(db) for _ in range(8)]
+    runs = node.ready()
+    node.save_steps([(r, str(k), "1") for r in runs for k in range(5)])
+    node.suspend((runs[0], [{"key": "c", "task": "work"}]))
+    child = one(db, "select id from pgconductor.executions where parent = %s", made[0])[0]
+    db.execute("insert into pgconductor.wakes (execution, wait, shard, key) values (%s, 1, 77, 'a'), (%s, 1, 77, 'a'), (0, 1, 1, null)",
+               (made[1], made[0]))
+    db.execute("delete from pgconductor.executions where id = any (%s)", (made[1:4] + made[6:],))
+    # The children of what is gone are somebody's work still.
+    sweep = connect()
+    statements = [r[0] for r in sweep.execute("select pgconductor.upkeep(true)").fetchall() if "sweep" in r[0]]
+    assert statements == ["select pgconductor.sweep(10000)"]
+    for most in (7, 10000):
+        while sweep.execute(f"select pgconductor.sweep({most})").fetchone()[0]:
+            pass
+        left = dict(db.execute("select execution, count(*)::int from pgconductor.steps group by 1").fetchall())
+        assert left == {made[0]: 6, made[4]: 5, made[5]: 5}
+        assert db.execute("select execution from pgconductor.wakes").fetchall() == [(made[0],)]
+    assert row_of(db, child) and node.journal(node.run_of(made[4])) == {str(k): 1 for k in range(5)}
+
+
 def test_a_crash_keeps_the_steps(db, connect, node):
     made = invoke(db)
     (run,) = node.ready()

@@ -97,10 +97,6 @@ def test_ready_again_at_once(db, owner, at):
     owner.suspend((owner.ready()[0], [timer("none", 0)]))
     (run,) = owner.ready()
     assert owner.journal(run) == {"none": None}
-    owner.suspend((run, [timer("none", 3600)]))
-    (run,) = owner.ready()
-    owner.suspend((run, [timer("none", 3600), timer("other", 3600)], True))
-    (run,) = owner.ready()
     owner.suspend((run, [{"key": "c", "task": "nobody"}, {"key": "q", "task": "part", "queue": "Bad Name"}, {"key": "n"}]))
     (run,) = owner.ready()
     assert owner.journal(run) == {"none": None, "c": {"error": "unknown_task"}, "q": {"error": "bad_queue"}, "n": {"error": "unknown_task"}}
@@ -385,11 +381,63 @@ def test_a_named_queue(db, owner, at):
 
 
 def test_one_key_twice(db, owner, at):
+    """In one SUSPEND: it is refused as a whole, and nothing else is."""
+    run, other = parent_run(db, owner), parent_run(db, owner)
+    owner.note([run])
+    given = ((run, [child("b"), child("a"), timer("a", 5), timer("c", 5)]), (other, [child("x")]), (run, []))
+    assert owner.suspend(*given[:2]) == [(1, "a")]
+    assert children(db) == ["x"] and owner.run_of(run[0]) == run and owner.journal(run) == {}
+    assert row_of(db, other[0])["pending"] == 1
+    # As the master does then.
+    owner.settle([run], "failed", error='{"code":"nondeterminism"}', retry=False)
+    assert state(db, run[0])[0] == "failed"
+
+
+def test_waiting_for_what_is_over(db, owner, at):
+    """It came with the run: whoever waits for it does not look, and would be resumed for ever."""
     run = parent_run(db, owner)
-    owner.suspend((run, [child("a"), child("a"), timer("a", 5)]))
-    assert children(db) == ["a"] and row_of(db, run[0])["pending"] == 1
+    owner.save(run, {"s": "1"})
+    assert owner.suspend((run, [timer("s", 60)])) == [(1, "s")]
+    owner.suspend((run, [timer("nap", 5)]))
+    at(5)
+    owner.promote()
+    run = owner.run_of(run[0])
+    for waits in ([timer("nap", 5)], [child("s"), timer("nap", 5)]):
+        assert owner.suspend((run, waits)) == [(1, waits[0]["key"])]
+    assert owner.run_of(run[0]) == run and children(db) == []
+    # One of several is enough where one is enough to go on.
+    assert owner.suspend((run, [child("a"), timer("nap", 5)], True)) == [(1, "nap")]
+    assert owner.suspend((run, [child("a"), timer("nap", 5)])) == []
     end(owner, "a")
-    assert owner.journal(owner.run_of(run[0])) == {"a": 1}
+    run = owner.run_of(run[0])
+    assert owner.suspend((run, [child("a")])) == [(1, "a")]
+    # Of a child that was never made, or that took too long, too; and in a later life.
+    owner.suspend((run, [{"key": "u", "task": "nobody"}, child("slow", timeout_ms=1000)]))
+    at(7)
+    owner.promote()
+    run = owner.run_of(run[0])
+    assert owner.suspend((run, [child("u")])) == [(1, "u")] and owner.suspend((run, [child("slow")])) == [(1, "slow")]
+    owner.settle([run], "failed", retry=False)
+    assert db.execute("select pgconductor.retry(%s)", (run[0],)).fetchone() == (True,)
+    assert owner.suspend((owner.run_of(run[0]), [timer("nap", 5)])) == [(1, "nap")]
+
+
+def test_what_ended_while_it_ran_may_be_waited_for(db, owner, at):
+    """The run was not told of it; not either if it was moved meanwhile."""
+    for moved in (False, True):
+        run = parent_run(db, owner)
+        owner.suspend((run, [child("a"), child("b"), timer("t", 60)], True))
+        end(owner, "a")
+        run = owner.run_of(run[0])
+        end(owner, "b")
+        if moved:
+            for _ in range(2):
+                (new,), = owner.call("select new_xid from pgconductor.rehome_to(array[%s]::bigint[], array[%s]::xid8[], %s)",
+                                     run[0], run[1], sorted(owner.epochs)[0])
+                run = (run[0], new, 0)
+        assert owner.suspend((run, [child("b")], True)) == []
+        run = owner.run_of(run[0])
+        assert owner.journal(run) == {"a": 1, "b": 1} and owner.suspend((run, [child("b")])) == [(1, "b")]
 
 
 def test_bad_data_is_for_one_batch(db, owner, at):

@@ -163,16 +163,19 @@ class Node:
         return {r[2]: {"error": json.loads(r[4]).get("code")} if r[4] else json.loads(r[3] or "null") for r in self.steps(run)}
 
     def suspend(self, *given):
-        """given: (run, waits, any, timeout_ms), the last two may be missing; waits as in SUSPEND. Positions left locked."""
+        """given: (run, waits, any, timeout_ms), the last two may be missing; waits as in SUSPEND.
+
+        Returns the positions left locked, and (position, key) of those that use a key wrongly."""
         given = [tuple(g) + (None, None)[len(g) - 2:] for g in given]
         waits = [(n, w) for n, g in enumerate(given, 1) for w in g[1]]
         names = ("timer_ms", "task", "queue", "payload", "priority", "timeout_ms")
         columns = [[w.get(name) for _, w in waits] for name in names]
-        return self.call(
-            "select pgconductor.suspend_runs(%s::bigint[], %s::xid8[], %s::boolean[], %s::bigint[], %s::int[], %s::text[],"
-            " %s::bigint[], %s::text[], %s::text[], %s::json[], %s::int[], %s::bigint[])", [g[0][0] for g in given],
-            [g[0][1] for g in given], [g[2] for g in given], [g[3] for g in given], [n for n, _ in waits],
-            [w["key"] for _, w in waits], *columns)[0][0]
+        rows = self.call(
+            "select pos, used from pgconductor.suspend_runs(%s::bigint[], %s::xid8[], %s::boolean[], %s::bigint[], %s::int[],"
+            " %s::text[], %s::bigint[], %s::text[], %s::text[], %s::json[], %s::int[], %s::bigint[])",
+            [g[0][0] for g in given], [g[0][1] for g in given], [g[2] for g in given], [g[3] for g in given],
+            [n for n, _ in waits], [w["key"] for _, w in waits], *columns)
+        return [pos if used is None else (pos, used) for pos, used in rows]
 
     def wakes(self, limit=1000000):
         """The wakes of the node's shards, from the beginning: (shard, xid, id)."""
