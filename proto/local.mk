@@ -72,6 +72,7 @@ EXTRA_DIST += proto/python/README.md proto/python/pyproject.toml \
 # The library for Node. Its tests are run by tests/integration/test_node_package.py.
 EXTRA_DIST += proto/node/README.md proto/node/index.d.ts proto/node/package.json proto/node/package-lock.json \
 	proto/node/tsconfig.json \
+	proto/node/examples/durable.mjs \
 	proto/node/examples/tasks.mjs \
 	proto/node/examples/tasks.ts \
 	proto/node/src/client.js \
@@ -94,7 +95,8 @@ EXTRA_DIST += proto/node/README.md proto/node/index.d.ts proto/node/package.json
 	proto/node/src/tasks.js \
 	proto/node/src/version.js \
 	proto/node/test/codec.test.js \
+	proto/node/test/run.test.js \
 	proto/node/test/session.test.js \
 	proto/node/test/values.test.js \
-	proto/node/test/vectors.js \
+	proto/node/test/vectors.js proto/node/test/worker.js \
 	proto/node/types/check.ts

@@ -46,6 +46,7 @@ integration_tests = \
 	tests/integration/test_python_handlers.py \
 	tests/integration/test_python_package.py \
 	tests/integration/test_node_client.py \
+	tests/integration/test_node_durable.py \
 	tests/integration/test_node_handlers.py \
 	tests/integration/test_node_launch.py \
 	tests/integration/test_node_package.py \

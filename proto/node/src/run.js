@@ -316,8 +316,11 @@ export class Run {
 				throw error;
 			}
 		}
+		if (this.cancelled !== undefined) {
+			throw this.cancelled;
+		}
 		// Somebody else runs it, or the step was committed and nobody heard of that: whoever runs it next knows.
-		if (!this.over && this.cancelled === undefined) {
+		if (!this.over) {
 			this.#session.suspend(this, []);
 		}
 		return never();

@@ -34,6 +34,49 @@ const resize = conductor.createTask(
 	},
 );
 
+// What is saved, waited for and asked for.
+const order = conductor.createTask({ name: "order", totalTimeout: "1d" }, { invocable: true },
+	async (event: api.TaskEvent<{ id: number }>, ctx) => {
+		const found: { at: string; n: number } = await ctx.step("find", async () => ({ at: new Date(), n: event.payload.id }));
+		const nothing: null = await ctx.step(() => {});
+		const list: (string | undefined)[] = (await ctx.step("list", () => [{ a: "x" }, {}] as { a?: string }[])).map(({ a }) => a);
+		const anything = await ctx.step("any", () => JSON.parse("{}"));
+		anything.may.be.there;
+		// @ts-expect-error a Date is text when it comes back
+		found.at.getTime();
+		// @ts-expect-error a function is needed
+		await ctx.step("none");
+		await ctx.sleep("5m");
+		await ctx.sleep("a while", 1000);
+		const { bytes } = await ctx.invoke(resize, { width: 1 }, { timeout: "1m", key: "one" });
+		const same: { bytes: number } = await ctx.invoke("two", resize, { width: 1 }, { priority: 1 });
+		const any = await ctx.invoke({ name: "unknown" }, { anything: true });
+		any.goes;
+		// @ts-expect-error the width is a number
+		await ctx.invoke(resize, { width: "1" });
+		// @ts-expect-error the key is given already
+		await ctx.invoke("two", resize, { width: 1 }, { key: "two" });
+		const [a, b] = await ctx.invokeAll([{ task: resize, payload: { width: 1 } }, { task: greet, payload: { name: "Ann" }, key: "k" }]);
+		const [c] = await ctx.invokeAll([{ task: resize, payload: { width: 1 } }], { returnErrors: true });
+		const sum: number = a.bytes + b.length + (c instanceof api.ChildFailed ? 0 : c.bytes);
+		const all: { bytes: number }[] = await ctx.invokeAll([1, 2].map((width) => ({ task: resize, payload: { width } })));
+		// @ts-expect-error a name is needed
+		await ctx.invokeAll([{ task: greet, payload: { width: 1 } }]);
+		const id: string = await ctx.start(greet, { name: "Ann" }, { delay: "1h", metadata: [1] });
+		// @ts-expect-error not for a start
+		await ctx.start(greet, { name: "Ann" }, { throttle: "1h" });
+		const done: boolean = await ctx.cancel(id, { reason: "no more" });
+		await ctx.checkpoint();
+		ctx.progress(50, "half");
+		const paid: { row: string } = await ctx.transaction("pay", sql, async (tx) => {
+			await tx`insert into payments values (${event.payload.id})`;
+			return { row: "1" };
+		});
+		return { same, nothing, list, bytes, sum, all, done, paid, at: new Date() };
+	});
+const saved: Promise<string> = Promise.resolve("" as api.ChildResult<typeof order>["at"]);
+void saved;
+
 // Types by parameters, or none.
 const greet = conductor.createTask<{ name: string }, string>({ name: "greet" }, [{ invocable: true }],
 	async (event) => `Hello, ${event.payload.name}!`);
@@ -86,6 +129,7 @@ const orchestrator = Orchestrator.create({
 	tasks: [greet, plain],
 	workers: [conductor.createWorker({ queue: "media", tasks: [resize], config: { concurrency: 2 } })],
 	defaultWorker: { concurrency: 4, pollIntervalMs: 100 },
+	heartbeat: "30s",
 });
 const done: Promise<void> = orchestrator.stopped;
 void done;
