@@ -4,7 +4,8 @@
  * It is taken every few seconds, perhaps by several people, so it must cost next to nothing however much there is:
  *
  *	ready		read from each lane's floor on (what is below is dead), LOOK_MAX rows at most
- *	delayed		LOOK_MAX rows at most
+ *	delayed		LOOK_MAX rows at most, those that sleep among them
+ *	unserved	likewise, those that wait for others among them
  *	running		a small table: only runs of a second or longer stand in it
  *	ended		the end of history: the pages that were added since the last look; where old rows have been removed
  *			from today's, new ones may stand anywhere, and they are found by time
@@ -44,6 +45,13 @@ static const char now_sql[] =
     "   then greatest(pg_relation_size(p.oid) / current_setting('block_size')::int - 512, 0) else 0 end)"
     "  from to_regclass('pgconductor.finished_' || to_char(now() at time zone 'UTC', 'YYYYMMDD')) p(oid)), '(0,0)')";
 
+/* What waits for time, or for ever: of so many rows, those that are suspended and the others. */
+#define AT_REST(when, others) \
+	"select count(*) filter (where n.waiting is distinct from 'suspended') as " others "," \
+	" count(*) filter (where n.waiting = 'suspended') as suspended" \
+	" from (select e.waiting from pgconductor.shards s cross join lateral (select e.waiting from pgconductor.executions e" \
+	"  where e.shard = s.id and e.ready_xid is null and e.run_at " when LIMIT ") e where s.queue = q.name" LIMIT ") n"
+
 /* A floor of another cluster (a restored dump) says nothing of this one. */
 static const char queues_sql[] =
     "with lane as materialized ("
@@ -54,15 +62,13 @@ static const char queues_sql[] =
     " (select count(*) from (select from lane l cross join lateral (select from pgconductor.executions e"
     "   where e.shard = l.shard and e.lane = l.lane and e.ready_xid >= l.floor" LIMIT ") e where l.queue = q.name" LIMIT ") n),"
     " (select count(*) from pgconductor.running r join pgconductor.shards s on s.id = r.shard where s.queue = q.name),"
-    " (select count(*) from (select from pgconductor.shards s cross join lateral (select from pgconductor.executions e"
-    "   where e.shard = s.id and e.ready_xid is null and e.run_at < 'infinity'" LIMIT ") e where s.queue = q.name" LIMIT ") n),"
-    " (select count(*) from (select from pgconductor.shards s cross join lateral (select from pgconductor.executions e"
-    "   where e.shard = s.id and e.ready_xid is null and e.run_at = 'infinity'" LIMIT ") e where s.queue = q.name" LIMIT ") n),"
+    " timed.delayed, timed.suspended, parked.unserved, parked.suspended,"
     " (select extract(epoch from now() - min(e.run_at)) from lane l cross join lateral ("
     "   select e.run_at from pgconductor.executions e where e.shard = l.shard and e.lane = l.lane and e.ready_xid >= l.floor"
     "   and not exists (select from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid)"
     "   order by e.ready_xid, e.id limit 1) e where l.queue = q.name)"
-    " from pgconductor.queues q order by q.name";
+    " from pgconductor.queues q cross join lateral (" AT_REST("< 'infinity'", "delayed") ") timed"
+    " cross join lateral (" AT_REST("= 'infinity'", "unserved") ") parked order by q.name";
 
 static const char ended_sql[] =
     "select f.queue, count(*) filter (where f.state = 'completed'), count(*) filter (where f.state = 'failed'),"
@@ -72,7 +78,7 @@ static const char ended_sql[] =
 
 static const char running_sql[] =
     "select r.id, e.task, e.queue, r.attempt, r.node, n.host, r.program, r.pid,"
-    " extract(epoch from now() - r.started_at)::bigint as seconds"
+    " extract(epoch from now() - r.started_at)::bigint as seconds, r.percent, r.note"
     " from pgconductor.running r join pgconductor.executions e on e.id = r.id and e.ready_xid = r.ready_xid"
     " left join pgconductor.nodes n on n.id = r.node order by r.started_at, r.id limit $1";
 
@@ -147,8 +153,11 @@ take_queues(struct look *l, const PGresult *res)
 		/* Those that run are ready, too, as long as they have not ended. */
 		q->ready = unsettled > LOOK_MAX ? unsettled : unsettled > q->running ? unsettled - q->running : 0;
 		q->delayed = number(res, i, 3);
-		q->unserved = number(res, i, 4);
-		q->oldest = PQgetisnull(res, i, 5) ? -1 : strtod(PQgetvalue(res, i, 5), NULL);
+		q->suspended = number(res, i, 4) + number(res, i, 6);
+		q->unserved = number(res, i, 5);
+		q->timed_more = q->delayed + number(res, i, 4) > LOOK_MAX;
+		q->parked_more = q->unserved + number(res, i, 6) > LOOK_MAX;
+		q->oldest = PQgetisnull(res, i, 7) ? -1 : strtod(PQgetvalue(res, i, 7), NULL);
 	}
 }
 

@@ -15,7 +15,9 @@
 
 struct look_queue {
 	char	*name;
-	int64_t	 ready, running, delayed, unserved;
+	int64_t	 ready, running, delayed, suspended, unserved;
+	bool	 timed_more;		/* delayed, and suspended, are only of those that were looked at */
+	bool	 parked_more;		/* likewise unserved and suspended */
 	double	 done, failed;		/* each second */
 	double	 oldest;		/* seconds that the oldest ready one has waited; -1: there is none */
 };
@@ -26,7 +28,7 @@ struct look {
 	int			 nodes;		/* that are alive */
 	struct look_queue	*queues;
 	int			 queues_n;
-	PGresult		*running;	/* id, task, queue, attempt, node, host, program, pid, seconds; longest first */
+	PGresult		*running;	/* id, task, queue, attempt, node, host, program, pid, seconds, percent, note; longest first */
 	char			*since;		/* when it was taken, by the database's clock */
 	char			*block;		/* where history has ended then, as a tid */
 	double			 seconds;	/* since the look before */

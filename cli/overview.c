@@ -25,12 +25,15 @@ static const struct cli_option ps_options[] = {
 	{ .name = NULL }
 };
 
+#define AT_REST "e.ready_xid is null and e.waiting is distinct from 'suspended'"
+
 /* Counts what is unfinished, by queue: reads the whole table of executions. */
 static const char queues_sql[] =
     "select q.name as queue, count(e.id) filter (where e.ready_xid is not null and r.id is null) as ready,"
     " count(r.id) as running,"
-    " count(e.id) filter (where e.ready_xid is null and e.run_at <> 'infinity') as delayed,"
-    " count(e.id) filter (where e.run_at = 'infinity') as unserved,"
+    " count(e.id) filter (where " AT_REST " and e.run_at <> 'infinity') as delayed,"
+    " count(e.id) filter (where e.ready_xid is null and e.waiting = 'suspended') as suspended,"
+    " count(e.id) filter (where " AT_REST " and e.run_at = 'infinity') as unserved,"
     " cardinality(q.shard_ids) as shards,"
     " (select count(distinct s.owner) from pgconductor.shards s where s.queue = q.name and s.owner in"
     "  (select l.node from pgconductor.live_nodes() l)) as nodes"
@@ -80,11 +83,11 @@ static const char nodes_json_sql[] =
 static const char ps_sql[] =
     "select r.id, e.task, e.queue, r.attempt, r.node, n.host || case when l.node is null then ' (dead)' else '' end as host,"
     " r.program, r.pid, " TIME("r.started_at") " as started,"
-    " extract(epoch from now() - r.started_at)::bigint as seconds" PS_FROM;
+    " extract(epoch from now() - r.started_at)::bigint as seconds, concat_ws(' ', r.percent || ' %', r.note) as progress" PS_FROM;
 
 static const char ps_json_sql[] =
     "select r.id::text as id, e.task, e.queue, r.attempt, r.node, n.host, l.node is not null as alive, r.program, r.pid,"
-    " r.started_at" PS_FROM;
+    " r.started_at, r.percent, r.note" PS_FROM;
 
 static int
 report(const char *sql, int n, const char *const *params, const char *nothing)
@@ -145,7 +148,8 @@ const struct cli_command cmd_queues = {
 	.name = "queues",
 	.arguments = "[--json]",
 	.summary = "list queues with what waits in them",
-	.details = "unserved: ready, but no running program serves its task. nodes: how many serve the queue.\n",
+	.details = "suspended: asleep, or waiting for other executions. unserved: ready, but no running program serves its task.\n"
+	    "nodes: how many serve the queue.\n",
 	.options = options,
 	.run = run_queues,
 };
@@ -173,8 +177,8 @@ const struct cli_command cmd_ps = {
 	.name = "ps",
 	.arguments = "[--task TASK] [--queue Q] [--node N] [--json]",
 	.summary = "list the executions that have been running for a second or longer, on all nodes",
-	.details = "pid: of the handler, on that host. What stands at a dead node is run again, or fails, when another node has\n"
-	    "taken its shards.\n",
+	.details = "pid: of the handler, on that host. progress: how far it says to be. What stands at a dead node is run again, or\n"
+	    "fails, when another node has taken its shards. What is suspended does not run.\n",
 	.options = ps_options,
 	.run = run_ps,
 };

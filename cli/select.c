@@ -139,7 +139,7 @@ const struct cli_command cmd_cancel = {
 	.arguments = "ID… | " FILTER_ARGUMENTS,
 	.summary = "cancel unfinished executions; stop those that are running",
 	.details = "By options, all that they are true of. Exits with 1 if one of the ids is not of an unfinished execution.\n",
-	.states = "ready delayed running",
+	.states = "ready delayed suspended running",
 	.options = cancel_options,
 	.run = run_cancel,
 };

@@ -15,7 +15,7 @@
 /* Everything of an execution, for programs; the id is a string, as in every library. */
 #define JSON_COLUMNS \
 	"id::text as id, task, queue, state, waiting, priority, attempt, payload, metadata, event, result, error, created_at," \
-	" run_at, started_at, finished_at, took_ms, node, program, pid"
+	" run_at, started_at, finished_at, took_ms, node, program, pid, parent::text as parent, percent, note"
 
 static struct filter filter;
 static const char *limit = "50";
@@ -35,18 +35,41 @@ static const struct cli_option list_options[] = {
 };
 
 static const char show_sql[] =
-    "select id, task, queue, state || coalesce(' (' || waiting || ')', '') as state, nullif(priority, 0) as priority,"
-    " attempt, event, created_at as created, run_at as due, started_at as started, finished_at as finished,"
+    "select id, task, queue, state || coalesce(' (' || waiting || ')', '') as state,"
+    " nullif(concat_ws(' ', percent || ' %', note), '') as progress, parent, nullif(priority, 0) as priority, attempt, event, created_at as created, run_at as due, started_at as started, finished_at as finished,"
     " took_ms || ' ms' as took, node, program, pid, payload, metadata,"
     " result, error"
     " from pgconductor.executions_all where id = $1";
 
-static const char show_json_sql[] = "select " JSON_COLUMNS " from pgconductor.executions_all where id = $1";
+/* What it has remembered: for people no more than the beginning of it. */
+static const char steps_sql[] =
+    "select key as step, case when result is not null or error is not null then '' else concat_ws(', ', 'child ' || child,"
+    " case when due_at < 'infinity' then 'until ' || " TIME("due_at") " end) end as \"waits for\","
+    " case when length(result::text) > 200 then left(result::text, 200) || '…' else result::text end as result, error"
+    " from pgconductor.execution_steps($1)";
+
+static const char show_json_sql[] = "select " JSON_COLUMNS ","
+    " (select coalesce(json_agg(json_build_object('key', key, 'state', case when error is not null then 'failed'"
+    "   when result is not null then 'done' else 'waiting' end, 'result', result, 'error', error, 'due_at',"
+    "   nullif(due_at, 'infinity'), 'child', child::text)), '[]') from pgconductor.execution_steps($1)) as steps"
+    " from pgconductor.executions_all where id = $1";
 
 #define LIST_COLUMNS \
 	"id, task, queue, state || coalesce(' (' || waiting || ')', '') as state, attempt, " \
 	TIME("created_at") " as created, " TIME("run_at") " as due, " TIME("finished_at") " as finished, took_ms as ms," \
 	" error"
+
+static void
+show_steps(PGconn *conn, const char *id)
+{
+	PGresult *res = cli_query(conn, steps_sql, 1, &id);
+
+	if (PQntuples(res) > 0) {
+		putchar('\n');
+		cli_table(res, "");
+	}
+	PQclear(res);
+}
 
 static int
 show_one(PGconn *conn, const char *id)
@@ -61,6 +84,8 @@ show_one(PGconn *conn, const char *id)
 	if (rows > 0)
 		cli_record(res);
 	PQclear(res);
+	if (rows > 0)
+		show_steps(conn, id);
 	return rows > 0 ? EX_OK : 1;
 }
 
@@ -117,7 +142,7 @@ const struct cli_command cmd_show = {
 	.name = "show",
 	.arguments = "ID [--json]",
 	.operand = "ID",
-	.summary = "show an execution: state, payload, result, error",
+	.summary = "show an execution: state, payload, result, error, steps",
 	.options = show_options,
 	.run = run_show,
 };
@@ -126,8 +151,8 @@ const struct cli_command cmd_list = {
 	.name = "list",
 	.arguments = FILTER_ARGUMENTS " [--limit N] [--oldest] [--json]",
 	.summary = "list executions, the newest first",
-	.details = "Those that all of the options are true of.\n",
-	.states = "ready delayed running completed failed cancelled",
+	.details = "Those that all of the options are true of. What a suspended one waits for stands behind its state.\n",
+	.states = "ready delayed suspended running completed failed cancelled",
 	.options = list_options,
 	.run = run_list,
 };

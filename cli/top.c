@@ -33,18 +33,20 @@ static const struct cli_option options[] = {
 
 /* ---- cells ---- */
 
-static const char *const queue_names[] = { "queue", "ready", "running", "delayed", "unserved", "done/s", "failed/s", "oldest" };
-static const bool queue_right[] = { false, true, true, true, true, true, true, true };
-static const char *const run_names[] = { "id", "task", "queue", "attempt", "node", "host", "pid", "for" };
-static const bool run_right[] = { true, false, false, true, true, false, true, true };
+static const char *const queue_names[] = { "queue", "ready", "running", "delayed", "suspended", "unserved", "done/s",
+	"failed/s", "oldest" };
+static const bool queue_right[] = { false, true, true, true, true, true, true, true, true };
+static const char *const run_names[] = { "id", "task", "queue", "attempt", "node", "host", "pid", "for", "progress" };
+static const bool run_right[] = { true, false, false, true, true, false, true, true, false };
 
 #define QUEUE_COLUMNS	((int)(sizeof(queue_names) / sizeof(queue_names[0])))
 #define RUN_COLUMNS	((int)(sizeof(run_names) / sizeof(run_names[0])))
 
+/* more: there may be more of them than were looked at. */
 static char *
-count_text(int64_t n)
+count_text(int64_t n, bool more)
 {
-	return n > LOOK_MAX ? xasprintf(">%d", LOOK_MAX) : xasprintf("%lld", (long long)n);
+	return n > LOOK_MAX ? xasprintf(">%d", LOOK_MAX) : xasprintf(more ? "%lld+" : "%lld", (long long)n);
 }
 
 static char *
@@ -69,6 +71,12 @@ age_text(double seconds)
 	return xasprintf("%ldd%02ldh", s / 86400, s / 3600 % 24);
 }
 
+static char *
+progress_text(const char *percent, const char *note)
+{
+	return xasprintf("%s%s%s%s", percent, *percent != '\0' ? " %" : "", *percent != '\0' && *note != '\0' ? " " : "", note);
+}
+
 static char **
 queue_cells(const struct look *l, int rows)
 {
@@ -78,10 +86,11 @@ queue_cells(const struct look *l, int rows)
 		const struct look_queue *q = &l->queues[i];
 
 		*c++ = xstrdup(q->name);
-		*c++ = count_text(q->ready);
-		*c++ = count_text(q->running);
-		*c++ = count_text(q->delayed);
-		*c++ = count_text(q->unserved);
+		*c++ = count_text(q->ready, false);
+		*c++ = count_text(q->running, false);
+		*c++ = count_text(q->delayed, q->timed_more);
+		*c++ = count_text(q->suspended, q->timed_more || q->parked_more);
+		*c++ = count_text(q->unserved, q->parked_more);
 		*c++ = rate_text(q->done);
 		*c++ = rate_text(q->failed);
 		*c++ = age_text(q->oldest);
@@ -100,6 +109,7 @@ run_cells(const struct look *l, int rows)
 		for (size_t n = 0; n < sizeof(columns) / sizeof(columns[0]); n++)
 			*c++ = xstrdup(PQgetvalue(l->running, i, columns[n]));
 		*c++ = age_text(strtod(PQgetvalue(l->running, i, 8), NULL));
+		*c++ = progress_text(PQgetvalue(l->running, i, 9), PQgetvalue(l->running, i, 10));
 	}
 	return cells;
 }
@@ -138,6 +148,9 @@ total(const struct look *l)
 		sum.ready += l->queues[i].ready;
 		sum.running += l->queues[i].running;
 		sum.delayed += l->queues[i].delayed;
+		sum.suspended += l->queues[i].suspended;
+		sum.timed_more |= l->queues[i].timed_more;
+		sum.parked_more |= l->queues[i].parked_more;
 		sum.unserved += l->queues[i].unserved;
 		sum.done += l->queues[i].done;
 		sum.failed += l->queues[i].failed;
@@ -149,11 +162,12 @@ static void
 add_totals(struct buf *out, const struct look *l)
 {
 	struct look_queue sum = total(l);
-	char *words[] = { count_text(sum.ready), count_text(sum.running), count_text(sum.delayed), count_text(sum.unserved),
+	char *words[] = { count_text(sum.ready, false), count_text(sum.running, false), count_text(sum.delayed, sum.timed_more),
+		count_text(sum.suspended, sum.timed_more || sum.parked_more), count_text(sum.unserved, sum.parked_more),
 		rate_text(sum.done), rate_text(sum.failed) };
 
-	buf_addf(out, "nodes %d  ready %s  running %s  delayed %s  unserved %s  done %s/s  failed %s/s", l->nodes, words[0], words[1],
-	    words[2], words[3], words[4], words[5]);
+	buf_addf(out, "nodes %d  ready %s  running %s  delayed %s  suspended %s  unserved %s  done %s/s  failed %s/s", l->nodes,
+	    words[0], words[1], words[2], words[3], words[4], words[5], words[6]);
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		free(words[i]);
 }
@@ -298,13 +312,14 @@ put_count(struct buf *out, const char *name, int64_t n)
 static void
 put_queue(struct buf *out, const struct look_queue *q)
 {
-	bool more = q->ready > LOOK_MAX || q->delayed > LOOK_MAX || q->unserved > LOOK_MAX;
+	bool more = q->ready > LOOK_MAX || q->timed_more || q->parked_more;
 
 	buf_addstr(out, "{\"queue\":");
 	json_quote(out, q->name, strlen(q->name));
 	put_count(out, "ready", q->ready);
 	put_count(out, "running", q->running);
 	put_count(out, "delayed", q->delayed);
+	put_count(out, "suspended", q->suspended);
 	put_count(out, "unserved", q->unserved);
 	buf_addf(out, ",\"more\":%s,\"completed_per_second\":%.2f,\"failed_per_second\":%.2f,\"oldest_seconds\":", more ? "true" : "false",
 	    q->done, q->failed);
@@ -317,7 +332,7 @@ put_run(struct buf *out, const PGresult *res, int row)
 {
 	for (int c = 0; c < PQnfields(res); c++) {
 		const char *value = PQgetvalue(res, row, c);
-		bool bare = c == 3 || c == 4 || c == 7 || c == 8;
+		bool bare = c == 3 || c == 4 || (c >= 7 && c <= 9);
 
 		buf_addf(out, "%s\"%s\":", c == 0 ? "{" : ",", PQfname(res, c));
 		if (PQgetisnull(res, row, c))
@@ -411,7 +426,7 @@ const struct cli_command cmd_top = {
 	.summary = "show what waits, runs and ends, live",
 	.details = "In a terminal: q ends it, space or r looks at once. Nothing is counted beyond 10000. done and failed: each\n"
 	    "second, since the look before; what no history is kept of is not seen. oldest: how long the first of those\n"
-	    "that are ready has been waiting. Below: the runs of a second or longer, the longest first.\n",
+	    "that are ready has been waiting. With a +, so many of those looked at. Below: the runs of a second or longer, the longest first.\n",
 	.options = options,
 	.run = run,
 };

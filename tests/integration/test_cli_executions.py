@@ -278,10 +278,10 @@ def test_overviews(cli, server, db, wait_for):
     assert "slow" in cli("list", "--state", "running", check=True).stdout
 
     queues = {q["queue"]: q for q in map(json.loads, cli("queues", "--json", check=True).stdout.splitlines())}
-    assert queues["default"] == {"queue": "default", "ready": 0, "running": 1, "delayed": 1, "unserved": 0, "shards": 4,
-                                 "nodes": 1}
+    assert queues["default"] == {"queue": "default", "ready": 0, "running": 1, "delayed": 1, "suspended": 0, "unserved": 0,
+                                 "shards": 4, "nodes": 1}
     assert cli("queues", check=True).stdout.splitlines()[0].split() == [
-        "queue", "ready", "running", "delayed", "unserved", "shards", "nodes"]
+        "queue", "ready", "running", "delayed", "suspended", "unserved", "shards", "nodes"]
 
     options = json.loads(cli("tasks", "set", "--json", check=True).stdout)["options"]
     assert options["max_attempts"] == {"value": 9, "source": "config"}

@@ -80,8 +80,8 @@ def test_cancel_and_retry_choose_as_list_does(cli, db, made, command, options, c
 
 
 def test_states_that_are_none(cli, db):
-    for command, states in (("list", "ready, delayed, running, completed, failed, cancelled"),
-                            ("cancel", "ready, delayed, running"), ("retry", "failed, cancelled, completed")):
+    for command, states in (("list", "ready, delayed, suspended, running, completed, failed, cancelled"),
+                            ("cancel", "ready, delayed, suspended, running"), ("retry", "failed, cancelled, completed")):
         for wrong in ("ready,", "happy", "", ",failed"):
             done = cli(command, "--state", wrong)
             assert done.returncode == 64
@@ -110,7 +110,7 @@ def test_ps_and_nodes_of_several_nodes(cli, server, app, db):
     assert {(r["node"], r["host"], r["alive"]) for r in look("--task", "nap")} == {(second["node"], second["host"], True)}
     assert {r["pid"] for r in look("--queue", "default")} <= set(one.handlers())
     table = cli("ps", check=True).stdout.splitlines()
-    assert table[0].split() == ["id", "task", "queue", "attempt", "node", "host", "program", "pid", "started", "seconds"]
+    assert table[0].split() == ["id", "task", "queue", "attempt", "node", "host", "program", "pid", "started", "seconds", "progress"]
     assert len(table) == 6 and "(dead)" not in "".join(table)
 
     two.kill9()

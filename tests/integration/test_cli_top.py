@@ -54,9 +54,9 @@ def test_once_counts_everything(cli, server, db):
     assert {r["id"] for r in seen["running"]} <= {str(i) for i in slow}
     assert all(processes.alive(r["pid"]) for r in seen["running"])
     lines = cli("top", "--once", check=True).stdout.splitlines()
-    assert re.fullmatch(r"nodes 1  ready 2  running 2  delayed 1  unserved 1  done \S+/s  failed \S+/s", lines[0])
-    assert lines[2].split() == ["queue", "ready", "running", "delayed", "unserved", "done/s", "failed/s", "oldest"]
-    assert queue_line(lines, "heavy")[1:5] == ["2", "2", "0", "0"]
+    assert re.fullmatch(r"nodes 1  ready 2  running 2  delayed 1  suspended 0  unserved 1  done \S+/s  failed \S+/s", lines[0])
+    assert lines[2].split() == ["queue", "ready", "running", "delayed", "suspended", "unserved", "done/s", "failed/s", "oldest"]
+    assert queue_line(lines, "heavy")[1:6] == ["2", "2", "0", "0", "0"]
     assert sum("slow" in line for line in lines) == 2
 
 
@@ -83,13 +83,13 @@ def test_live_rates_come_from_successive_looks(server, db, dsn):
             drawn = t.output.count("\x1b[H")
             t.send(" ")
             wait_for(lambda d=drawn: t.output.count("\x1b[H") > d and t.screen[-1].startswith("q quit"), 10, "drawn again")
-            rate = float(queue_line(t.screen, "default")[5])
+            rate = float(queue_line(t.screen, "default")[6])
             longest = (db.execute("select now()").fetchone()[0] - before).total_seconds()
             assert rate > 0.9 * n / (longest + 3)
         drawn = t.output.count("\x1b[H")
         t.send(" ")
         wait_for(lambda: t.output.count("\x1b[H") > drawn and t.screen[-1].startswith("q quit"), 10, "drawn again")
-        assert queue_line(t.screen, "default")[5:7] == ["0", "0"]
+        assert queue_line(t.screen, "default")[6:8] == ["0", "0"]
 
 
 def test_a_large_backlog_is_not_counted(cli, db):
@@ -108,7 +108,7 @@ def test_a_large_backlog_is_not_counted(cli, db):
     wait_for(lambda: read() == read() and read()[1] >= 0, 10)
     scans, before = read()
     out = cli("top", "--once", check=True).stdout
-    assert queue_line(out.splitlines(), "default")[1:5] == [">10000", "0", ">10000", "0"]
+    assert queue_line(out.splitlines(), "default")[1:6] == [">10000", "0", ">10000", "0+", "0"]
     queue = json.loads(cli("top", "--json", check=True).stdout)["queues"][0]
     assert (queue["ready"], queue["delayed"], queue["more"]) == (10000, 10000, True)
     wait_for(lambda: read()[1] > before, 15, "the statistics have arrived")

@@ -120,3 +120,51 @@ def test_only_the_owner_moves_the_clock(db, connect):
     client.execute("set role pgconductor_client")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         client.execute("select pgconductor.fake_now(now())")
+
+
+# ---- what is shown
+
+def lines_of(cli, *args):
+    return [json.loads(line) for line in cli(*args, "--json", check=True).stdout.splitlines()]
+
+
+def test_steps_and_waits_are_shown(start, db, cli):
+    start(processes=3)
+    family = invoke(db, "parent", children({"task": "loop", "payload": None, "key": "first", "timeout_ms": HOUR},
+                                           {"task": "loop", "payload": None, "key": "second"}))
+    child = wait_for(lambda: value(db, "select id from pgconductor.executions_all where parent = %s and state = 'running'"
+                                       " order by id limit 1", family), 10, "a child runs")
+    night = invoke(db, "sleep", json.dumps({"ms": HOUR}))
+    in_state(db, night, "suspended")
+
+    assert {(x["id"], x["waiting"]) for x in lines_of(cli, "list", "--state", "suspended")} == {
+        (str(family), "first, second"), (str(night), "sleep#1")}
+    assert "suspended (first, second)" in cli("list", check=True).stdout
+    assert str(family) not in {x["id"] for x in lines_of(cli, "ps")}
+    wait_for(lambda: all((x["percent"] or 0) > 0 and x["note"] == "looping" for x in lines_of(cli, "ps")), 10, "their progress")
+    assert " % looping" in cli("ps", check=True).stdout
+    look = json.loads(cli("top", "--json", check=True).stdout)
+    assert {x["note"] for x in look["running"]} == {"looping"} and all(0 <= x["percent"] <= 100 for x in look["running"])
+    assert [(q["suspended"], q["unserved"], q["delayed"]) for q in look["queues"]] == [(2, 0, 0)]
+    assert " % looping" in cli("top", "--once", check=True).stdout
+    assert [(q["suspended"], q["unserved"], q["delayed"]) for q in lines_of(cli, "queues")] == [(2, 0, 0)]
+
+    shown = cli("show", str(child), check=True).stdout
+    assert f"parent    {family}\n" in shown and " % looping\n" in shown and "kept" in shown
+    document = json.loads(cli("show", str(child), "--json", check=True).stdout)
+    assert (document["parent"], document["note"]) == (str(family), "looping")
+    assert [(s["key"], s["state"], s["result"]) for s in document["steps"]] == [("kept", "done", True)]
+    waits = json.loads(cli("show", str(family), "--json", check=True).stdout)["steps"]
+    assert [(s["key"], s["state"], s["child"] is not None, s["due_at"] is not None) for s in waits] == [
+        ("first", "waiting", True, True), ("second", "waiting", True, False)]
+    shown = cli("show", str(family), check=True).stdout
+    assert f"child {waits[0]['child']}, until " in shown and f"child {waits[1]['child']} " in shown
+
+    assert cli("cancel", waits[0]["child"], "--reason", "enough of it", check=True).stdout
+    assert cli("cancel", "--state", "suspended", "--task", "sleep", check=True).stdout == "1 cancelled\n"
+    wait_for(lambda: "cancelled: enough of it" in cli("show", str(family), check=True).stdout, 10, "its error is a step's")
+    assert "cancelled: enough of it" in cli("show", waits[0]["child"], check=True).stdout
+    long = invoke(db, "steps", '{"n": 2, "bytes": 5000}')
+    wait_finished(db, long)
+    assert max(map(len, cli("show", str(long), check=True).stdout.splitlines())) < 300
+    assert len(json.loads(cli("show", str(long), "--json", check=True).stdout)["steps"][1]["result"][1]) == 5000
