@@ -1,5 +1,5 @@
 /*
- * Ending the process at a named point, for tests. Any process, in debug builds only.
+ * Ending the process at a named point, for tests. Any process, in builds for tests only.
  */
 #include "config.h"
 

@@ -1,7 +1,7 @@
 /*
  * Points at which a process may be made to end, for tests: PGCONDUCTOR_CRASH=NAME:N in the environment kills it with
- * SIGKILL as it passes the point NAME for the Nth time. Only in builds with --enable-debug; otherwise nothing is left
- * of it.
+ * SIGKILL as it passes the point NAME for the Nth time. Only in builds with --enable-debug or --enable-asan; otherwise nothing
+ * is left of it.
  */
 #ifndef COMMON_CRASH_H
 #define COMMON_CRASH_H

@@ -180,7 +180,7 @@ def test_run_drain_waits_for_children_and_not_for_sleep(db, cli, ledger, server,
 
 # ---- dying at every point
 
-@pytest.mark.skipif(not has_crash_points(), reason="built without --enable-debug")
+@pytest.mark.skipif(not has_crash_points(), reason="built without --enable-debug or --enable-asan")
 @pytest.mark.parametrize("point", POINTS)
 def test_a_master_that_dies_at(point, start, db, ledger):
     one = start(crash=f"{point}:2")

@@ -119,7 +119,7 @@ def children(*list, caught=True):
 
 
 def has_crash_points():
-    """Was pgconductor built with --enable-debug?"""
+    """Was pgconductor built with --enable-debug or --enable-asan?"""
     binary = paths.PGCONDUCTOR
     with open(binary, "rb") as file:
         wrapped = file.read(2) == b"#!"
