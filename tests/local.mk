@@ -35,6 +35,7 @@ integration_tests = \
 	tests/integration/test_engine_sleep.py \
 	tests/integration/test_engine_delayed.py \
 	tests/integration/test_engine_settle.py \
+	tests/integration/test_engine_steps.py \
 	tests/integration/test_engine_nodes.py \
 	tests/integration/test_documents.py \
 	tests/integration/test_engine_connect.py \
@@ -96,7 +97,7 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/conform_handler.py \
 	tests/support/engine.py \
 	tests/support/conform_python.py tests/support/cutter.py tests/support/durable.py tests/support/durable_python.py tests/support/fault_handler.py tests/support/faults.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py tests/support/python_tasks.py \
-	tests/support/ledger.py tests/support/paths.py tests/support/processes.py tests/support/server.py tests/support/sqlnode.py \
+	tests/support/ledger.py tests/support/paths.py tests/support/processes.py tests/support/server.py tests/support/sqlnode.py tests/support/step_handler.py \
 	tests/support/terminal.py tests/support/transaction_handler.py \
 	tests/support/conform_node.mjs tests/support/durable_node.mjs tests/support/node.py \
 	tests/support/wait.py \

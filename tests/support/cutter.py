@@ -2,7 +2,8 @@
 
     with Cutter(cluster.dir, short_tmp, seed) as cutter: server(dsn=cutter.dsn("test")) …
 
-While cutting is set, each settling statement is let through or cut in one of these ways:
+While cutting is set, each settling statement (statements: what their names begin with) is let through or cut in one of
+these ways:
 
 before     nothing of it reaches PostgreSQL
 half       a part of its message does, which is nothing
@@ -44,9 +45,9 @@ class Link:
 
 
 class Cutter:
-    def __init__(self, directory, own_directory, seed, share=0.5, port=5432):
+    def __init__(self, directory, own_directory, seed, share=0.5, port=5432, statements=("settle_",)):
         self.upstream = f"{directory}/.s.PGSQL.{port}"
-        self.dir, self.port, self.share = own_directory, port, share
+        self.dir, self.port, self.share, self.statements = own_directory, port, share, statements
         self.dice = random.Random(seed)
         self.cutting = False
         self.cuts = collections.Counter()
@@ -140,7 +141,7 @@ class Cutter:
             if len(link.rest) < length:
                 break
             message, link.rest = link.rest[:length], link.rest[length:]
-            settles = message[:1] == b"B" and message[5:].split(b"\0", 2)[1].startswith(b"settle_")
+            settles = message[:1] == b"B" and message[5:].split(b"\0", 2)[1].decode().startswith(self.statements)
             if not link.batch and not settles:
                 out += message
                 continue
