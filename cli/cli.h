@@ -2,6 +2,7 @@
  * The command line: what its files share. Private to cli/.
  *
  *	main.c		the table of commands
+ *	ctx*.c		what a one-shot command may call
  *	options.c	options, --help and messages
  *	connect.c	which database, and asking it
  *	table.c grid.c	tables for people, JSON lines for programs
@@ -27,14 +28,19 @@ struct conf;
 
 /* ---- options.c ---- */
 
-/* CLI_LIST: given several times, the values are joined by commas. */
-enum cli_option_kind { CLI_FLAG, CLI_TEXT, CLI_LIST };
+/* Given several times, the values of CLI_LIST are joined by commas, those of CLI_EACH kept apart. */
+enum cli_option_kind { CLI_FLAG, CLI_TEXT, CLI_LIST, CLI_EACH };
+
+struct cli_values {
+	const char	**v;
+	size_t		  n;
+};
 
 struct cli_option {
 	const char		*name;		/* without the dashes */
 	char			 letter;	/* or 0 */
 	enum cli_option_kind	 kind;
-	void			*target;	/* bool * or const char ** */
+	void			*target;	/* bool *, const char **, or struct cli_values * */
 	/* What --help calls its value; FILE, TASK, Q and STATE are known to completion too. */
 	const char		*argument;
 	const char		*help;
@@ -50,6 +56,9 @@ struct cli_command {
 	const char		*states;	/* those that STATE may be, with blanks between them */
 	bool			 takes_command;	/* "-- CMD" */
 	bool			 no_database;	/* --db means nothing to it */
+	/* Commands of its own: the names of those begin with its, and a blank. */
+	const struct cli_command *const *calls;
+	size_t			 calls_n;
 	int			(*run)(int argc, char **argv);	/* what is left after the options */
 };
 
@@ -123,11 +132,20 @@ void	cli_put_clean(FILE *, const char *, size_t len);
  */
 int	cli_report(PGconn *, bool json, const char *sql, int n, const char *const *params, const char *nothing);
 
+/* ---- invoke.c ---- */
+
+/* The payload as given: JSON, - for stdin, or @FILE. The caller frees it. */
+char	*cli_read_payload(const char *arg);
+
 /* ---- error.c ---- */
 
 /* The string under a key of a JSON object, or NULL; and "code: type: message" of an error. The caller frees them. */
 char	*cli_json_get(const char *json, const char *key);
 char	*cli_error_text(const char *json);
+/* The text that a JSON string stands for, NULL if it is none; \u0000 and lone surrogates stay escapes. The caller frees it. */
+char	*cli_json_text(const char *json);
+/* Calls the function with each name and value of a JSON object; false if it is none. */
+bool	cli_json_members(const char *json, void (*)(const char *name, const char *value, void *arg), void *arg);
 
 /* ---- config.c ---- */
 
@@ -143,6 +161,6 @@ size_t	register_configured(PGconn *, const struct conf *);
 
 extern const struct cli_command cmd_dev, cmd_run, cmd_check, cmd_migrate, cmd_register, cmd_invoke, cmd_cancel, cmd_retry,
     cmd_show, cmd_logs, cmd_list, cmd_ps, cmd_top, cmd_queues, cmd_tasks, cmd_nodes, cmd_ready, cmd_conform,
-    cmd_completion;
+    cmd_ctx, cmd_completion;
 
 #endif

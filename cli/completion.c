@@ -288,7 +288,7 @@ zsh_option(const struct cli_command *c, const struct cli_option *o)
 	if (o->letter != 0)
 		printf("'(-%c --%s)'{-%c%s,--%s%s}'[", o->letter, o->name, o->letter, *mark != '\0' ? "+" : "", o->name, mark);
 	else
-		printf("'%s--%s%s[", o->kind == CLI_LIST ? "*" : "", o->name, mark);
+		printf("'%s--%s%s[", o->kind == CLI_LIST || o->kind == CLI_EACH ? "*" : "", o->name, mark);
 	put_quoted(o->help, "[]\\");
 	putchar(']');
 	if (o->kind != CLI_FLAG) {

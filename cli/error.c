@@ -149,6 +149,36 @@ cli_json_get(const char *json, const char *key)
 	return NULL;
 }
 
+char *
+cli_json_text(const char *json)
+{
+	const char *s = skip_blanks(json);
+
+	return *s == '"' ? unquote(s) : NULL;
+}
+
+bool
+cli_json_members(const char *json, void (*each)(const char *name, const char *value, void *arg), void *arg)
+{
+	const char *s = skip_blanks(json), *from;
+	char *name, *value;
+
+	if (*s != '{')
+		return false;
+	for (s = skip_blanks(s + 1); *s == '"'; s = skip_blanks(s + (*s == ','))) {
+		name = unquote(s);
+		s = skip_blanks(skip_string(s));
+		from = skip_blanks(s + (*s == ':'));
+		s = skip_value(from);
+		value = xstrndup(from, (size_t)(s - from));
+		each(name, value, arg);
+		free(name);
+		free(value);
+		s = skip_blanks(s);
+	}
+	return true;
+}
+
 /* The parts that there are, in this order. */
 char *
 cli_error_text(const char *json)

@@ -47,8 +47,8 @@ read_all(struct buf *out, FILE *f, const char *name)
 }
 
 /* The payload as given: JSON, - for stdin, or @FILE. Whether it is JSON the database says; a NUL it cannot be told. */
-static char *
-read_payload(const char *arg)
+char *
+cli_read_payload(const char *arg)
 {
 	struct buf text;
 	const char *path = strcmp(arg, "-") == 0 ? "-" : arg + 1;
@@ -228,7 +228,7 @@ run(int argc, char **argv)
 	if (timeout != NULL && !want_wait)
 		cli_usage("--timeout goes with --wait");
 	if (batch == NULL)
-		payload = argc > 2 ? read_payload(argv[2]) : xstrdup("null");
+		payload = argc > 2 ? cli_read_payload(argv[2]) : xstrdup("null");
 	conn = cli_connect(cli_conninfo(NULL));
 	if (batch != NULL)
 		rc = invoke_batch(conn, argv[1]);

@@ -16,6 +16,9 @@ libcli_la_SOURCES = \
 	cli/conform_session.c \
 	cli/conform_start.c \
 	cli/connect.c \
+	cli/ctx.c cli/ctx.h \
+	cli/ctx_invoke.c \
+	cli/ctx_step.c \
 	cli/devdb.c cli/devdb.h \
 	cli/devpg.c \
 	cli/discover.c cli/discover.h \
@@ -43,7 +46,7 @@ libcli_la_LIBADD = $(LIBPQ_LIBS)
 bin_PROGRAMS += pgconductor
 pgconductor_SOURCES = cli/main.c
 pgconductor_CFLAGS = $(AM_CFLAGS) $(LIBPQ_CFLAGS)
-pgconductor_LDADD = libcli.la libmaster.la libworker.la libsql.la libproto.la libcommon.la $(LIBPQ_LIBS)
+pgconductor_LDADD = libcli.la libhandler.la libmaster.la libworker.la libsql.la libproto.la libcommon.la $(LIBPQ_LIBS)
 
 # Completion, where shells look for it.
 bashcompdir = $(datadir)/bash-completion/completions

@@ -14,7 +14,8 @@
 
 const struct cli_command *const cli_commands[] = {
 	&cmd_dev, &cmd_run, &cmd_check, &cmd_migrate, &cmd_register, &cmd_invoke, &cmd_cancel, &cmd_retry, &cmd_show, &cmd_logs,
-	&cmd_list, &cmd_ps, &cmd_top, &cmd_queues, &cmd_tasks, &cmd_nodes, &cmd_ready, &cmd_conform, &cmd_completion,
+	&cmd_list, &cmd_ps, &cmd_top, &cmd_queues, &cmd_tasks, &cmd_nodes, &cmd_ready, &cmd_conform,
+	&cmd_ctx, &cmd_completion,
 };
 
 const size_t cli_commands_n = sizeof(cli_commands) / sizeof(cli_commands[0]);
@@ -38,6 +39,16 @@ find(const char *name)
 	return NULL;
 }
 
+/* One of its own commands, if that is what stands behind it; else itself. */
+static const struct cli_command *
+find_call(const struct cli_command *c, const char *name)
+{
+	for (size_t i = 0; name != NULL && i < c->calls_n; i++)
+		if (strcmp(c->calls[i]->name + strlen(c->name) + 1, name) == 0)
+			return c->calls[i];
+	return c;
+}
+
 static int
 help(int argc, char **argv)
 {
@@ -49,13 +60,14 @@ help(int argc, char **argv)
 	}
 	if ((c = find(argv[2])) == NULL)
 		cli_fail(EX_USAGE, "%s: no such command", argv[2]);
-	cli_help(c, stdout);
+	cli_help(find_call(c, argc > 3 ? argv[3] : NULL), stdout);
 	return cli_done(EX_OK);
 }
 
 int
 main(int argc, char **argv)
 {
+	const struct cli_command *command;
 	const char *name = argc > 1 ? argv[1] : NULL;
 
 	if (name != NULL && strcmp(name, "_worker") == 0)
@@ -74,10 +86,13 @@ main(int argc, char **argv)
 		printf("pgconductor %s\n", PACKAGE_VERSION);
 		return cli_done(EX_OK);
 	}
-	if ((cli_current = find(name)) == NULL)
+	if ((command = find(name)) == NULL)
 		cli_fail(EX_USAGE, "%s: no such command; `pgconductor --help` lists them", name);
-	argc--;
-	argv++;
-	cli_options(cli_current, &argc, argv);
+	cli_current = find_call(command, argc > 2 ? argv[2] : NULL);
+	argc -= cli_current == command ? 1 : 2;
+	argv += cli_current == command ? 1 : 2;
+	/* One that is not there has no options that could be known. */
+	if (cli_current->calls_n == 0 || argc < 2 || argv[1][0] == '-')
+		cli_options(cli_current, &argc, argv);
 	return cli_current->run(argc, argv);
 }

@@ -153,6 +153,10 @@ cli_help(const struct cli_command *c, FILE *out)
 		fprintf(out, "\n%s", c->details);
 	if (c->states != NULL)
 		help_states(c->states, out);
+	if (c->calls_n > 0)
+		fprintf(out, "\ncalls:\n");
+	for (size_t i = 0; i < c->calls_n; i++)
+		fprintf(out, "  %-10s %s\n", c->calls[i]->name + strlen(c->name) + 1, c->calls[i]->summary);
 	fprintf(out, "\noptions:\n");
 	help_options(c->options, out);
 	if (!c->no_database)
@@ -198,11 +202,16 @@ static void
 set(const struct cli_option *o, const char *value)
 {
 	const char **text = o->target;
+	struct cli_values *values = o->target;
 
-	if (o->kind == CLI_FLAG)
+	if (o->kind == CLI_FLAG) {
 		*(bool *)o->target = true;
-	else
+	} else if (o->kind == CLI_EACH) {
+		values->v = xreallocarray(values->v, values->n + 1, sizeof(*values->v));
+		values->v[values->n++] = value;
+	} else {
 		*text = o->kind == CLI_LIST && *text != NULL ? xasprintf("%s,%s", *text, value) : value;
+	}
 }
 
 /* One option at argv[i]; returns how many words it took. */

@@ -24,6 +24,19 @@ proto/messages.c: $(message_sources)
 	@$(MKDIR_P) proto
 	$(AM_V_GEN)$(gen_messages) -v mode=source $(srcdir)/proto/messages.def > $@.tmp && mv $@.tmp $@
 
+# The same for `pgconductor ctx`, which brings the rest with it.
+noinst_LTLIBRARIES += libhandler.la
+libhandler_la_SOURCES = \
+	proto/c/error.c \
+	proto/c/join.c proto/c/join.h \
+	proto/c/journal.c \
+	proto/c/launch.c \
+	proto/c/private.h \
+	proto/c/run.c \
+	proto/c/session.c \
+	proto/c/setup.c \
+	proto/c/steps.c
+
 # Only what it needs of common/, compiled for it, so that the library depends on libc alone.
 lib_LTLIBRARIES += libpgconductor.la
 libpgconductor_la_SOURCES = \

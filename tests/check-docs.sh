@@ -68,6 +68,11 @@ same commands manual-commands "the manual's commands differ from those of --help
 while read -r command; do
 	$program "$command" --help > "$tmp/help" || bad=1
 	sed -n 's/^  [- ][a-zA-Z ][, ] --\([a-z][a-z-]*\).*/\1/p' "$tmp/help"
+	for call in $(sed -n '/^calls:/,/^$/ s/^  \([a-z]*\) .*/\1/p' "$tmp/help"); do
+		$program "$command" "$call" --help | sed -n 's/^  [- ][a-zA-Z ][, ] --\([a-z][a-z-]*\).*/\1/p'
+		grep -q "^\.It Cm $command $call\>" "$srcdir/docs/pgconductor.1" ||
+		    echo "not-in-the-manual-$command-$call"
+	done
 done < "$tmp/commands" | sort -u > "$tmp/options"
 grep -o 'Fl -[a-z][a-z-]*' "$srcdir/docs/pgconductor.1" | sed 's/Fl -//' | sort -u > "$tmp/manual-options"
 same options manual-options "the manual's options differ from those of --help" program manual

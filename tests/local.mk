@@ -103,6 +103,17 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/wait.py \
 	scripts/build scripts/deps scripts/quickstart scripts/test .ci/run
 
+# The tasks of tests/support/durable_c.c as scripts.
+EXTRA_DIST += tests/support/durable_shell/cancel.sh tests/support/durable_shell/common.sh \
+	tests/support/durable_shell/double.sh tests/support/durable_shell/flaky.sh \
+	tests/support/durable_shell/flow.sh tests/support/durable_shell/fruit.sh \
+	tests/support/durable_shell/keep.sh tests/support/durable_shell/keyless.sh \
+	tests/support/durable_shell/leaf.sh tests/support/durable_shell/loop.sh \
+	tests/support/durable_shell/many.sh tests/support/durable_shell/parent.sh \
+	tests/support/durable_shell/sleep.sh tests/support/durable_shell/start.sh \
+	tests/support/durable_shell/steps.sh tests/support/durable_shell/ten.sh \
+	tests/support/durable_shell/tree.sh tests/support/durable_shell/twice.sh
+
 # The tasks of docs/conform.md on libpgconductor, for test_conform.py.
 if HAVE_JANSSON
 check_PROGRAMS += tests/support/conform_c tests/support/durable_c

@@ -7,6 +7,7 @@
 #include "config.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/json.h"
@@ -30,13 +31,33 @@ key_ok(struct execution *x, struct pstr key)
 	return false;
 }
 
+bool
+durable_step_ok(struct execution *x, const struct msg_step *m)
+{
+	const char *why;
+	size_t at;
+
+	if (!key_ok(x, m->key))
+		return false;
+	if (m->result.len > x->w->max_payload) {
+		exec_refuse(x, "oversize", "the result of step %.*s is %zu bytes long; the limit is %" PRIu64, (int)m->key.len,
+		    m->key.p, m->result.len, x->w->max_payload);
+		return false;
+	}
+	if (!is_json(m->result, &why, &at)) {
+		exec_refuse(x, "bad_result", "the result of step %.*s is not JSON: %s at byte %zu", (int)m->key.len, m->key.p,
+		    why, at);
+		return false;
+	}
+	return true;
+}
+
 void
 durable_step(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
 {
 	struct execution *x = session_execution(h, frame);
 	struct msg_step m;
 	const char *why;
-	size_t at;
 
 	if (x == NULL)
 		return;
@@ -44,18 +65,10 @@ durable_step(struct handler *h, struct msg *frame, const uint8_t *body, size_t l
 		handler_fault(h, "protocol error: %s", why);
 		return;
 	}
-	if (!key_ok(x, m.key))
+	if (!durable_step_ok(x, &m))
 		return;
-	if (m.result.len > h->w->max_payload) {
-		exec_refuse(x, "oversize", "the result of step %.*s is %zu bytes long; the limit is %" PRIu64, (int)m.key.len,
-		    m.key.p, m.result.len, h->w->max_payload);
-	} else if (!is_json(m.result, &why, &at)) {
-		exec_refuse(x, "bad_result", "the result of step %.*s is not JSON: %s at byte %zu", (int)m.key.len, m.key.p,
-		    why, at);
-	} else {
-		handler_tell_started(h);
-		link_forward(h->w, body, len);
-	}
+	handler_tell_started(h);
+	link_forward(h->w, body, len);
 }
 
 /* What is wrong with what it waits for; NULL: nothing. */
@@ -76,12 +89,12 @@ bad_wait(const struct worker *w, const struct msg_wait *wait)
 	return NULL;
 }
 
-static bool
-suspend_ok(struct worker *w, const struct execution *x, const struct msg_suspend *m)
+bool
+durable_suspend_ok(const struct worker *w, const struct msg_suspend *m, const char **code, char *text)
 {
 	if (m->waits_n > WAITS_MAX) {
-		link_fail(w, x->exec, "oversize", false, "it waits for %zu things at once; the limit is %d", m->waits_n,
-		    WAITS_MAX);
+		*code = "oversize";
+		snprintf(text, SUSPEND_TEXT, "it waits for %zu things at once; the limit is %d", m->waits_n, WAITS_MAX);
 		return false;
 	}
 	for (size_t i = 0; i < m->waits_n; i++) {
@@ -90,8 +103,9 @@ suspend_ok(struct worker *w, const struct execution *x, const struct msg_suspend
 
 		if (bad == NULL)
 			continue;
-		link_fail(w, x->exec, "app", false, "waiting for %.*s: %s", (int)(wait->key.len < 200 ? wait->key.len : 200),
-		    wait->key.p, bad);
+		*code = "app";
+		snprintf(text, SUSPEND_TEXT, "waiting for %.*s: %s", (int)(wait->key.len < 200 ? wait->key.len : 200), wait->key.p,
+		    bad);
 		return false;
 	}
 	return true;
@@ -102,6 +116,7 @@ void
 durable_suspend(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
 {
 	struct execution *x = session_execution(h, frame);
+	char text[SUSPEND_TEXT];
 	struct msg_suspend m;
 	const char *why;
 
@@ -114,13 +129,26 @@ durable_suspend(struct handler *h, struct msg *frame, const uint8_t *body, size_
 	handler_tell_started(h);
 	if (x->stop == STOP_REFUSED)
 		exec_fail_stopped(h->w, x);
-	else if (suspend_ok(h->w, x, &m))
+	else if (durable_suspend_ok(h->w, &m, &why, text))
 		link_forward(h->w, body, len);
+	else
+		link_fail(h->w, x->exec, why, false, "%s", text);
 	handler_answered(h, x);
 }
 
-static void
-refuse_call(struct handler *h, const struct execution *x, uint64_t call, const char *why)
+const char *
+durable_bad_call(const struct worker *w, const struct msg_call *m)
+{
+	const char *why;
+	size_t at;
+
+	if (m->args.len > w->max_payload)
+		return "the arguments are too long";
+	return is_json(m->args, &why, &at) ? NULL : "the arguments are not JSON";
+}
+
+void
+durable_refuse_call(struct peer *peer, uint64_t exec, uint64_t call, const char *why)
 {
 	struct msg_return m = { .call = call };
 	struct buf error;
@@ -130,8 +158,8 @@ refuse_call(struct handler *h, const struct execution *x, uint64_t call, const c
 	json_quote(&error, why, strlen(why));
 	buf_addstr(&error, "}");
 	m.error = (struct pstr){ (const char *)buf_ptr(&error), error.len };
-	msg_return_encode(peer_out(h->peer), x->exec, &m);
-	peer_flush(h->peer);
+	msg_return_encode(peer_out(peer), exec, &m);
+	peer_flush(peer);
 	buf_free(&error);
 }
 
@@ -141,7 +169,6 @@ durable_call(struct handler *h, struct msg *frame, const uint8_t *body, size_t l
 	struct execution *x = session_execution(h, frame);
 	struct msg_call m;
 	const char *why;
-	size_t at;
 
 	if (x == NULL)
 		return;
@@ -149,10 +176,8 @@ durable_call(struct handler *h, struct msg *frame, const uint8_t *body, size_t l
 		handler_fault(h, "protocol error: %s", why);
 		return;
 	}
-	if (m.args.len > h->w->max_payload) {
-		refuse_call(h, x, m.call, "the arguments are too long");
-	} else if (!is_json(m.args, &why, &at)) {
-		refuse_call(h, x, m.call, "the arguments are not JSON");
+	if ((why = durable_bad_call(h->w, &m)) != NULL) {
+		durable_refuse_call(h->peer, x->exec, m.call, why);
 	} else {
 		handler_tell_started(h);
 		link_forward(h->w, body, len);
@@ -194,11 +219,13 @@ durable_journal(struct handler *h, struct msg *frame, const uint8_t *body, size_
 }
 
 void
-durable_answer(struct worker *w, const struct msg *frame, const uint8_t *body, size_t len)
+durable_answer(struct worker *w, struct msg *frame, const uint8_t *body, size_t len)
 {
 	struct execution *x = exec_find(w, frame->exec);
 
 	/* It may have ended meanwhile. */
 	if (x != NULL && x->handler != NULL && x->handler->peer != NULL)
 		peer_send_raw(x->handler->peer, body, len);
+	else if (x != NULL && x->oneshot != NULL)
+		callers_answer(x->oneshot, frame, body, len);
 }

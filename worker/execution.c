@@ -145,7 +145,7 @@ exec_stop(struct execution *x, enum exec_stop stop, uint64_t grace_ms, struct ps
 	if (x->handler != NULL)
 		handler_stop_execution(x->handler, x, reason);
 	else if (x->oneshot != NULL)
-		oneshot_stop(x->oneshot);
+		oneshot_stop(x->oneshot, reason);
 	if (x->state == EXEC_RUNNING)
 		begin_grace(x);
 }
@@ -197,6 +197,12 @@ exec_fail_stopped(struct worker *w, struct execution *x)
 		link_fail(w, x->exec, x->refusal, false, "%s", x->refusal_text);
 	else
 		link_fail(w, x->exec, "cancelled", false, "cancelled");
+}
+
+void
+exec_suspend(struct execution *x)
+{
+	exec_stop(x, STOP_SUSPENDED, x->w->kill_grace_ms, (struct pstr){ NULL, 0 });
 }
 
 void

@@ -39,8 +39,10 @@
 #define EXEC_ID_BYTES		24
 #define PROCESS_MARK		"PGCONDUCTOR_PROCESS="	/* and a number, in the environment of each process */
 
+struct caller;
 struct execution;
 struct handler;
+struct keys;
 struct oneshot;
 struct pool;
 struct worker;
@@ -190,8 +192,11 @@ enum exec_state {
 	EXEC_STOPPING		/* asked to end; its grace is running */
 };
 
-/* Refused: what it sent on the way is at fault, and decides how it ends. */
-enum exec_stop { STOP_NONE, STOP_TIMEOUT, STOP_CANCELLED, STOP_REFUSED };
+/*
+ * Refused: what it sent on the way is at fault, and decides how it ends. Suspended: a command's run is over, its processes
+ * are not yet.
+ */
+enum exec_stop { STOP_NONE, STOP_TIMEOUT, STOP_CANCELLED, STOP_REFUSED, STOP_SUSPENDED };
 
 struct execution {
 	uint64_t		 exec;
@@ -232,6 +237,8 @@ void	exec_timer_stop(struct execution *);
 void	exec_cancel(struct worker *, struct execution *, const struct msg_cancel *);
 /* Sends the final frame of one that was asked to end. */
 void	exec_fail_stopped(struct worker *, struct execution *);
+/* A command's: ends its processes; what is to become of it is known already. */
+void	exec_suspend(struct execution *);
 /* Asks it to end; whatever it answers, it has failed with this code. */
 void	exec_refuse(struct execution *, const char *code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
@@ -253,6 +260,8 @@ void	link_announce(struct worker *, const struct msg_announce *);
 void	link_broken(struct worker *, const struct pool *, const char *reason);
 /* False when it was not sent: the master has enough to read. */
 bool	link_log(struct worker *, uint64_t exec, const struct msg_log *);
+void	link_call(struct worker *, uint64_t exec, const struct msg_call *);
+void	link_journal(struct worker *, uint64_t exec, uint64_t after);
 void	link_bye(struct worker *);
 void	link_check_choked(struct worker *);
 
@@ -343,7 +352,17 @@ extern const struct peer_ops session_ops;
 /* The execution that a frame is about, if it is this handler's to speak of; if not, the handler is at fault. */
 struct execution *session_execution(struct handler *, const struct msg *);
 
-/* ---- durable.c: steps, waiting and calls, between a handler and the master */
+/* ---- durable.c: steps, waiting and calls, between a handler and the master; what may be handed on ---- */
+
+/* If not, the execution is told to end, and has failed. */
+bool	durable_step_ok(struct execution *, const struct msg_step *);
+/* Otherwise with a code and a text, of SUSPEND_TEXT bytes. */
+bool	durable_suspend_ok(const struct worker *, const struct msg_suspend *, const char **code, char *text);
+/* NULL: nothing is wrong. */
+const char *durable_bad_call(const struct worker *, const struct msg_call *);
+void	durable_refuse_call(struct peer *, uint64_t exec, uint64_t call, const char *why);
+
+#define SUSPEND_TEXT	512
 
 void	durable_step(struct handler *, struct msg *, const uint8_t *body, size_t len);
 void	durable_suspend(struct handler *, struct msg *, const uint8_t *body, size_t len);
@@ -351,15 +370,50 @@ void	durable_call(struct handler *, struct msg *, const uint8_t *body, size_t le
 void	durable_progress(struct handler *, struct msg *, const uint8_t *body, size_t len);
 void	durable_journal(struct handler *, struct msg *, const uint8_t *body, size_t len);
 /* STEP_OK, RETURN and STEPS from the master. */
-void	durable_answer(struct worker *, const struct msg *, const uint8_t *body, size_t len);
+void	durable_answer(struct worker *, struct msg *, const uint8_t *body, size_t len);
 
 /* ---- oneshot.c; result.c: what its streams and status mean ---- */
 
 TAILQ_HEAD(oneshot_list, oneshot);
+TAILQ_HEAD(caller_list, caller);
+
+#define TOKEN_BYTES	80
+
+struct oneshot {
+	struct process		 proc;
+	TAILQ_ENTRY(oneshot)	 entry;		/* of the pool, else of the spare ones */
+	struct worker		*w;
+	struct pool		*pool;
+	struct program		*program;
+	struct execution	*x;
+	int			 out_fd;	/* its stdout; -1: closed */
+	struct event		 out_ev;
+	struct buf		 out;
+	bool			 oversize;
+	struct meter		 meter;
+	struct stream		 err;
+	struct buf		 tail;		/* of its stderr */
+	bool			 back;		/* killed at the end of a drain: costs no attempt */
+	uint64_t		 attempt;
+	char			 token[TOKEN_BYTES];
+	struct caller_list	 callers;	/* calls within it */
+	unsigned		 callers_n;
+	struct keys		*keys;	/* NULL: nothing is saved, no key was named */
+	struct buf		 suspend;	/* STOP_SUSPENDED: the frame that says so, sent when its processes have ended */
+	struct buf		 failure;	/* the FAIL that a call has named: it ends so if it exits with that call's status */
+	bool			 for_good;	/* that failure */
+};
 
 void	oneshot_run(struct pool *, struct execution *, const struct msg_run *);
-void	oneshot_stop(struct oneshot *);
+/* The oneshot that runs this execution by this token; NULL: there is none. */
+struct oneshot *oneshot_find(struct worker *, struct pstr id, struct pstr token);
+/* The calls within it are told the reason, if there is one. */
+void	oneshot_stop(struct oneshot *, struct pstr reason);
 void	oneshot_kill(struct oneshot *);
+/* No more will be started. */
+void	oneshots_drain(struct pool *, uint64_t deadline_ms);
+/* The master does not read, or reads again. */
+void	oneshots_choke(struct pool *, bool choked);
 /* Kills them all, at no cost of an attempt. */
 void	oneshots_give_back(struct pool *);
 void	oneshots_free(struct pool *);
@@ -367,6 +421,93 @@ void	oneshot_free_spare(struct worker *);
 /* out NULL: it was longer than max_payload. */
 void	result_send(struct worker *, struct execution *, const char *name, int status, const struct buf *out,
 	    const struct buf *tail);
+/* Whether a command that ends so ends with the failure that a call within it has named. */
+bool	result_is_failure(int status, bool for_good);
+
+/* ---- keys.c: what the run of a command has saved, and the keys it has named ---- */
+
+struct kept {
+	struct kept		*same;		/* another key, whose hash is the same */
+	char			*key;
+	char			*result, *error;	/* of an earlier run; NULL: null, or of this one */
+	bool			 saved;		/* there is an outcome, of whichever run */
+	bool			 used;		/* named in this run, and done with */
+	struct caller		*caller;	/* is about to use it */
+};
+
+struct keys {
+	struct table		 keys;		/* struct kept, by their hash */
+	size_t			 n;		/* saved before this run, as far as is known */
+	bool			 incomplete;	/* the master has more */
+	bool			 asked;		/* and was asked */
+	uint64_t		 unnamed;	/* keys named by their turn */
+};
+
+struct keys *keys_new(void);
+void	keys_free(struct keys *);
+/* Saved before this run; the texts are copied. */
+void	keys_add(struct keys *, const struct msg_saved *, size_t n);
+/* Made when it is not there. */
+struct kept *keys_get(struct keys *, struct pstr key);
+
+/* ---- listen.c: the socket for calls within commands ---- */
+
+struct listener {
+	int			 fd;		/* -1: none */
+	bool			 tried;
+	char			*directory;
+	char			*env;		/* PGCONDUCTOR_SOCKET=… */
+	struct event		 ev, pause;
+	struct caller_list	 strangers;	/* have not said HELLO */
+	unsigned		 strangers_n;
+	uint64_t		 callers;	/* that there ever were */
+};
+
+/* Once, when there is a command. Without it commands run, but for those calls. */
+void	listen_open(struct worker *);
+void	listen_close(struct worker *);
+
+/* ---- caller.c: a call within a command (`pgconductor ctx`), connected to that socket; dialog.c: what it says ---- */
+
+extern const struct peer_ops caller_ops;
+
+enum caller_state {
+	CALLER_STRANGER,	/* HELLO is to come */
+	CALLER_WAITING,		/* for what is saved, which the master sends */
+	CALLER_JOINED
+};
+
+struct caller {
+	TAILQ_ENTRY(caller)	 entry;		/* of its command, else of the strangers */
+	struct worker		*w;
+	struct oneshot		*o;		/* NULL: a stranger */
+	struct peer		*peer;
+	enum caller_state	 state;
+	uint64_t		 number;
+	struct event		 timer;		/* HELLO is due */
+	char			**names;	/* keys it will name; "" is one that is named by its turn */
+	size_t			 names_n;
+	struct kept		**keys;		/* the same, once they are its own */
+	size_t			 keys_n;
+	struct kept		**saved;	/* those under which something is saved */
+	size_t			 saved_n;
+	uint64_t		 turn, turns;	/* keys named by their turn: before it, and its own */
+};
+
+#define CALL_BITS	32	/* the calls of all callers of a run differ: number of the caller, number of the call */
+
+void	caller_new(struct worker *, int fd);
+void	caller_free(struct caller *);
+void	caller_hello(struct caller *, struct msg *);
+/* It gets the reason; what it may still have sent is not read. */
+void	caller_refuse(struct caller *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* To all of one command. */
+void	callers_cancel(struct oneshot *, struct pstr reason);
+void	callers_drain(struct oneshot *, uint64_t deadline_ms);
+void	callers_choke(struct oneshot *, bool choked);
+void	callers_free(struct oneshot *);
+/* STEP_OK, RETURN and STEPS from the master. */
+void	callers_answer(struct oneshot *, struct msg *, const uint8_t *body, size_t len);
 
 /* ---- pool.c; restart.c: how many processes it has ---- */
 
@@ -479,6 +620,7 @@ struct worker {
 	SLIST_HEAD(, exec_chunk) exec_chunks;
 	struct handler_list	 to_tell;	/* have executions the master is not yet told of */
 	struct oneshot_list	 spare_oneshots;
+	struct listener		 listener;
 	uint64_t		 serial;
 	int			 null_fd;
 	int			 signal_fd;

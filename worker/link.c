@@ -309,6 +309,22 @@ link_log(struct worker *w, uint64_t exec, const struct msg_log *line)
 }
 
 void
+link_call(struct worker *w, uint64_t exec, const struct msg_call *call)
+{
+	msg_call_encode(out(w), exec, call);
+	flush(w);
+}
+
+void
+link_journal(struct worker *w, uint64_t exec, uint64_t after)
+{
+	struct msg_journal m = { .after = after };
+
+	msg_journal_encode(out(w), exec, &m);
+	flush(w);
+}
+
+void
 link_bye(struct worker *w)
 {
 	struct msg_bye bye = { 0 };

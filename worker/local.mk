@@ -1,11 +1,15 @@
 # The worker process; no libpq.
 noinst_LTLIBRARIES += libworker.la
 libworker_la_SOURCES = \
+	worker/caller.c \
+	worker/dialog.c \
 	worker/durable.c \
 	worker/execution.c \
 	worker/handler.c \
 	worker/internal.h \
+	worker/keys.c \
 	worker/link.c \
+	worker/listen.c \
 	worker/oneshot.c \
 	worker/pool.c \
 	worker/process.c \

@@ -3,7 +3,8 @@
  *
  * The payload is written before the command starts, into a pipe if it fits and into memory otherwise: a command that
  * does not read it holds nobody up. Its output is read while it runs; when it has ended what is in the pipes is all
- * there is, even if something it left behind still holds them open. What it left behind is swept (sweep.c).
+ * there is, even if something it left behind still holds them open. What it left behind is swept (sweep.c). What it asks
+ * for on its way (steps, waiting) comes through a socket: caller.c.
  */
 #include "config.h"
 
@@ -29,23 +30,6 @@
 #define KEEP_BYTES	(8u << 10)	/* memory kept for the next one */
 #define PAUSE_MS	1000		/* when the system has no room for another process */
 
-struct oneshot {
-	struct process		 proc;
-	TAILQ_ENTRY(oneshot)	 entry;		/* of the pool, else of the spare ones */
-	struct worker		*w;
-	struct pool		*pool;
-	struct program		*program;
-	struct execution	*x;
-	int			 out_fd;	/* its stdout; -1: closed */
-	struct event		 out_ev;
-	struct buf		 out;
-	bool			 oversize;
-	struct meter		 meter;
-	struct stream		 err;
-	struct buf		 tail;		/* of its stderr */
-	bool			 back;		/* killed at the end of a drain: costs no attempt */
-};
-
 static void oneshot_exited(struct process *, int);
 
 /* Its memory */
@@ -67,6 +51,9 @@ oneshot_new(struct pool *pool, struct execution *x)
 	o->out_fd = -1;
 	o->err.fd = -1;
 	o->oversize = o->back = false;
+	o->keys = NULL;
+	TAILQ_INIT(&o->callers);
+	o->callers_n = 0;
 	o->proc.exited = oneshot_exited;
 	o->proc.serial = ++w->serial;
 	TAILQ_INSERT_TAIL(&pool->oneshots, o, entry);
@@ -80,8 +67,12 @@ oneshot_release(struct oneshot *o)
 	TAILQ_REMOVE(&o->pool->oneshots, o, entry);
 	o->pool->oneshots_n--;
 	program_unref(o->program);
+	callers_free(o);
+	keys_free(o->keys);
 	buf_reset(&o->out, KEEP_BYTES);
 	buf_reset(&o->tail, KEEP_BYTES);
+	buf_free(&o->suspend);
+	buf_free(&o->failure);
 	TAILQ_INSERT_HEAD(&o->w->spare_oneshots, o, entry);
 }
 
@@ -230,19 +221,20 @@ open_streams(struct oneshot *o, const struct ends *e)
 /* Starting */
 
 struct environment {
-	char id[64], task[192], attempt[64], deadline[64], event[320], mark[64];
+	char id[64], task[192], attempt[64], deadline[64], event[320], mark[64], token[32 + TOKEN_BYTES];
 };
 
 static void
-set_env(struct program *p, struct environment *e, const struct msg_run *run, uint64_t serial)
+set_env(const struct oneshot *o, struct environment *e, const struct msg_run *run)
 {
+	struct program *p = o->program;
 	size_t n = p->env_n;
 
 	snprintf(e->id, sizeof(e->id), "PGCONDUCTOR_ID=%.*s", (int)run->id.len, run->id.p);
 	snprintf(e->task, sizeof(e->task), "PGCONDUCTOR_TASK=%.*s", (int)run->task.len, run->task.p);
 	snprintf(e->attempt, sizeof(e->attempt), "PGCONDUCTOR_ATTEMPT=%" PRIu64, run->attempt);
 	snprintf(e->event, sizeof(e->event), "PGCONDUCTOR_EVENT=%.*s", (int)run->event.name.len, run->event.name.p);
-	snprintf(e->mark, sizeof(e->mark), "%s%" PRIu64, PROCESS_MARK, serial);
+	snprintf(e->mark, sizeof(e->mark), "%s%" PRIu64, PROCESS_MARK, o->proc.serial);
 	p->env[n++] = e->id;
 	p->env[n++] = e->task;
 	p->env[n++] = e->attempt;
@@ -251,6 +243,11 @@ set_env(struct program *p, struct environment *e, const struct msg_run *run, uin
 	if (run->has_deadline_ms) {
 		snprintf(e->deadline, sizeof(e->deadline), "PGCONDUCTOR_DEADLINE_MS=%" PRIu64, run->deadline_ms);
 		p->env[n++] = e->deadline;
+	}
+	if (o->w->listener.env != NULL) {
+		snprintf(e->token, sizeof(e->token), "PGCONDUCTOR_TOKEN=%s", o->token);
+		p->env[n++] = e->token;
+		p->env[n++] = o->w->listener.env;
 	}
 	p->env[n] = NULL;
 }
@@ -263,7 +260,7 @@ spawn(struct oneshot *o, const struct msg_run *run, const struct ends *e, struct
 	struct environment env;
 	pid_t pid;
 
-	set_env(p, &env, run, o->proc.serial);
+	set_env(o, &env, run);
 	pid = process_spawn(p, p->env, fds, 3, error);
 	p->env[p->env_n] = NULL;
 	return pid;
@@ -288,6 +285,19 @@ not_started(struct oneshot *o, const struct spawn_error *error)
 	pool_oneshot_ended(pool, pause ? PAUSE_MS : 0);
 }
 
+/* What calls within it are told of its run. */
+static void
+remember_run(struct oneshot *o, const struct msg_run *run)
+{
+	o->attempt = run->attempt;
+	snprintf(o->token, sizeof(o->token), "%.*s", (int)run->token.len, run->token.p);
+	if (run->steps_n == 0 && !run->more_steps)
+		return;
+	o->keys = keys_new();
+	o->keys->incomplete = run->more_steps;
+	keys_add(o->keys, run->steps, run->steps_n);
+}
+
 void
 oneshot_run(struct pool *pool, struct execution *x, const struct msg_run *run)
 {
@@ -295,6 +305,7 @@ oneshot_run(struct pool *pool, struct execution *x, const struct msg_run *run)
 	struct spawn_error error = { 0, NULL };
 	struct ends ends;
 
+	remember_run(o, run);
 	if (pool->program->error != NULL) {
 		not_started(o, &error);
 		return;
@@ -323,8 +334,10 @@ oneshot_run(struct pool *pool, struct execution *x, const struct msg_run *run)
 /* Ending */
 
 void
-oneshot_stop(struct oneshot *o)
+oneshot_stop(struct oneshot *o, struct pstr reason)
 {
+	if (reason.p != NULL)
+		callers_cancel(o, reason);
 	process_kill(o->proc.pid, SIGTERM);
 }
 
@@ -343,6 +356,51 @@ oneshots_give_back(struct pool *pool)
 		o->back = true;
 		oneshot_kill(o);
 	}
+}
+
+void
+oneshots_drain(struct pool *pool, uint64_t deadline_ms)
+{
+	struct oneshot *o;
+
+	TAILQ_FOREACH(o, &pool->oneshots, entry)
+		callers_drain(o, deadline_ms);
+}
+
+void
+oneshots_choke(struct pool *pool, bool choked)
+{
+	struct oneshot *o;
+
+	TAILQ_FOREACH(o, &pool->oneshots, entry)
+		callers_choke(o, choked);
+}
+
+static bool
+is_text(struct pstr s, const char *text)
+{
+	return s.len == strlen(text) && memcmp(s.p, text, s.len) == 0;
+}
+
+static struct oneshot *
+find_in(struct pool_list *pools, struct pstr id, struct pstr token)
+{
+	struct oneshot *o;
+	struct pool *p;
+
+	TAILQ_FOREACH(p, pools, entry)
+		TAILQ_FOREACH(o, &p->oneshots, entry)
+			if (is_text(id, o->x->id) && is_text(token, o->token))
+				return o;
+	return NULL;
+}
+
+struct oneshot *
+oneshot_find(struct worker *w, struct pstr id, struct pstr token)
+{
+	struct oneshot *o = find_in(&w->pools, id, token);
+
+	return o != NULL ? o : find_in(&w->leaving, id, token);
 }
 
 /* What the worker's end leaves. */
@@ -373,23 +431,37 @@ read_rest(struct oneshot *o)
 	close_out(o);
 }
 
+/* Its processes have ended, and not before that is it said that it waits: it cannot be resumed beside them. */
+static void
+settle(struct oneshot *o, int status)
+{
+	struct execution *x = o->x;
+	char name[128];
+
+	snprintf(name, sizeof(name), "%s[%d]", o->program->name, (int)o->proc.pid);
+	if (x->stop == STOP_SUSPENDED)
+		link_forward(o->w, buf_ptr(&o->suspend), o->suspend.len);
+	else if (x->stop == STOP_REFUSED)
+		exec_fail_stopped(o->w, x);
+	else if (o->back && x->stop == STOP_NONE && status != 0)
+		link_returned(o->w, &x->exec, 1, "the worker had to end");
+	else if (x->stop == STOP_NONE && o->failure.len > 0 && result_is_failure(status, o->for_good))
+		link_forward(o->w, buf_ptr(&o->failure), o->failure.len);
+	else
+		result_send(o->w, x, name, status, o->oversize ? NULL : &o->out, &o->tail);
+}
+
 static void
 oneshot_exited(struct process *proc, int status)
 {
 	struct oneshot *o = (struct oneshot *)proc;
 	struct pool *pool = o->pool;
-	struct execution *x = o->x;
-	char name[128];
 
 	read_rest(o);
 	stream_finish(&o->err);
 	meter_close(&o->meter);
-	snprintf(name, sizeof(name), "%s[%d]", o->program->name, (int)o->proc.pid);
-	if (o->back && x->stop == STOP_NONE && status != 0)
-		link_returned(o->w, &x->exec, 1, "the worker had to end");
-	else
-		result_send(o->w, x, name, status, o->oversize ? NULL : &o->out, &o->tail);
-	exec_free(o->w, x);
+	settle(o, status);
+	exec_free(o->w, o->x);
 	oneshot_release(o);
 	pool_oneshot_ended(pool, 0);
 }

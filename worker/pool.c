@@ -391,6 +391,7 @@ pool_drain(struct pool *p, uint64_t deadline_ms)
 	pool_return_waiting(p, "the worker is draining");
 	TAILQ_FOREACH_SAFE(h, &p->handlers, entry, next)
 		handler_drain(h, deadline_ms);
+	oneshots_drain(p, deadline_ms);
 	pool_touch(p);
 }
 

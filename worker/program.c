@@ -4,6 +4,8 @@
  */
 #include "config.h"
 
+#include <sys/stat.h>
+
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
@@ -79,7 +81,7 @@ static bool
 is_workers(struct pstr name)
 {
 	static const char *const own[] = { "FD", "PROTO", "QUEUE", "ID", "TASK", "ATTEMPT", "DEADLINE_MS", "EVENT",
-		"PROCESS" };
+		"PROCESS", "SOCKET", "TOKEN" };
 	const size_t prefix = strlen("PGCONDUCTOR_");
 
 	if (name.len <= prefix || memcmp(name.p, "PGCONDUCTOR_", prefix) != 0)
@@ -142,6 +144,73 @@ list_paths(struct program *p)
 		if (*end == '\0')
 			break;
 	}
+}
+
+/* The binary that this is; NULL when it cannot be told. It may have been replaced by another of its name. */
+static char *
+own_binary(void)
+{
+	static const char gone[] = " (deleted)";
+	char path[4096];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	size_t len = n > 0 ? (size_t)n : 0;
+
+	if (len > strlen(gone) && memcmp(path + len - strlen(gone), gone, strlen(gone)) == 0)
+		len -= strlen(gone);
+	path[len] = '\0';
+	return len > 0 && access(path, X_OK) == 0 ? xstrdup(path) : NULL;
+}
+
+/* The first pgconductor of a PATH is that binary. */
+static bool
+finds(const char *path, const char *binary)
+{
+	struct stat own, found;
+	bool same = false;
+	const char *end;
+	char *name;
+
+	if (stat(binary, &own) == -1)
+		return false;
+	for (;; path = end + 1) {
+		end = strchrnul(path, ':');
+		name = xasprintf("%.*s/pgconductor", (int)(end - path), path);
+		if (stat(name, &found) == 0 && S_ISREG(found.st_mode)) {
+			same = found.st_dev == own.st_dev && found.st_ino == own.st_ino;
+			free(name);
+			return same;
+		}
+		free(name);
+		if (*end == '\0')
+			return false;
+	}
+}
+
+/* A command's script says `pgconductor ctx`: that is to be this binary, wherever it is installed. */
+static void
+lead_to_own_binary(struct program *p)
+{
+	const char *path = env_get(p, "PATH"), *slash;
+	char *binary = own_binary(), *setting;
+
+	if (path == NULL)
+		path = DEFAULT_PATH;
+	if (binary == NULL || (slash = strrchr(binary, '/')) == NULL || strcmp(slash, "/pgconductor") != 0 ||
+	    finds(path, binary)) {
+		free(binary);
+		return;
+	}
+	setting = xasprintf("PATH=%.*s:%s", (int)(slash - binary), binary, path);
+	for (size_t i = 0; i < p->env_n; i++)
+		if (strncmp(p->env[i], "PATH=", 5) == 0) {
+			free(p->env[i]);
+			p->env[i] = setting;
+			setting = NULL;
+			break;
+		}
+	if (setting != NULL)
+		add_env(p, setting);
+	free(binary);
 }
 
 static bool
@@ -264,6 +333,8 @@ program_new(const struct msg_program *m, const char *queue)
 	copy_env(p, m, queue);
 	copy_limits(p, m);
 	list_paths(p);
+	if (p->command_task != NULL)
+		lead_to_own_binary(p);
 	if (user != NULL || group != NULL)
 		find_user(p, user, group);
 	free(user);

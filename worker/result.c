@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
@@ -15,6 +16,7 @@
 #include "worker/internal.h"
 
 #define LINE_BYTES 1024
+#define EXIT_TIMED_OUT 124	/* of `pgconductor ctx invoke`, as of timeout(1) */
 
 static void
 fail_oversize(struct worker *w, const struct execution *x)
@@ -136,4 +138,14 @@ result_send(struct worker *w, struct execution *x, const char *name, int status,
 		send_deferred(w, x, name, tail);
 	else
 		send_failure(w, x, name, status, tail);
+}
+
+bool
+result_is_failure(int status, bool for_good)
+{
+	if (!WIFEXITED(status))
+		return false;
+	if (for_good)
+		return WEXITSTATUS(status) == EX_DATAERR || WEXITSTATUS(status) == EXIT_TIMED_OUT;
+	return WEXITSTATUS(status) == EXIT_FAILURE;
 }

@@ -234,6 +234,8 @@ set_pools(struct worker *w, const struct msg_setup *m)
 	for (size_t i = 0; i < m->programs_n; i++) {
 		struct program *program = program_new(&m->programs[i], w->queue);
 
+		if (program->command_task != NULL)
+			listen_open(w);
 		p = same_pool(&old, program);
 		if (p != NULL) {
 			TAILQ_REMOVE(&old, p, entry);
@@ -379,7 +381,7 @@ read_handlers(struct pool_list *pools, bool stop)
 	struct pool *p;
 	struct handler *h;
 
-	TAILQ_FOREACH(p, pools, entry)
+	TAILQ_FOREACH(p, pools, entry) {
 		TAILQ_FOREACH(h, &p->handlers, entry) {
 			if (h->peer == NULL)
 				continue;
@@ -388,6 +390,8 @@ read_handlers(struct pool_list *pools, bool stop)
 			else
 				peer_read_start(h->peer);
 		}
+		oneshots_choke(p, stop);
+	}
 }
 
 static void
@@ -429,6 +433,7 @@ init(struct worker *w, const char *queue)
 {
 	memset(w, 0, sizeof(*w));
 	w->queue = queue;
+	w->listener.fd = -1;
 	TAILQ_INIT(&w->pools);
 	TAILQ_INIT(&w->leaving);
 	TAILQ_INIT(&w->free_execs);
@@ -478,6 +483,7 @@ clean_up(struct worker *w)
 	w->master = NULL;
 	free_pools(&w->pools);
 	free_pools(&w->leaving);
+	listen_close(w);
 	oneshot_free_spare(w);
 	exec_free_all(w);
 	table_free(&w->pids);

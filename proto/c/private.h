@@ -84,6 +84,8 @@ struct pgc {
 	pgc_drain_fn	*on_drain;
 	void		*on_drain_arg;
 
+	const struct pgc_join *join;	/* a call within a command, else NULL */
+
 	int		 fd;		/* -1: not open */
 	struct buf	 in, out;
 	struct msg	 msg;
@@ -117,8 +119,8 @@ void	run_queue(struct pgc *, uint64_t exec, const struct msg_run *, const uint8_
 void	run_cancel(struct pgc *, uint64_t exec, const struct pstr *reason);
 void	run_start_waiting(struct pgc *);
 void	run_drop_waiting(struct pgc *);
-void	run_free_all(struct pgc *);
-struct pgc_run *run_find(struct pgc *, uint64_t exec);
+void	runs_free(struct pgc *);
+struct pgc_run *run_of_exec(struct pgc *, uint64_t exec);
 /* It is over: forgets it. */
 void	run_retire(struct pgc_run *);
 /* Fails it if it was to stop or is at fault already. */

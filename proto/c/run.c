@@ -97,7 +97,7 @@ list_free(struct run_list *l)
 }
 
 void
-run_free_all(struct pgc *c)
+runs_free(struct pgc *c)
 {
 	list_free(&c->waiting);
 	list_free(&c->running);
@@ -135,7 +135,7 @@ run_queue(struct pgc *c, uint64_t exec, const struct msg_run *m, const uint8_t *
 		return;
 	r = run_new(c);
 	r->exec = exec;
-	r->task = find_task(c, &m->task);
+	r->task = c->join != NULL ? &c->tasks[0] : find_task(c, &m->task);
 	copy = (char *)buf_reserve(&r->frame, len + 1);
 	memcpy(copy, body, len);
 	r->m = *m;
@@ -148,6 +148,8 @@ run_queue(struct pgc *c, uint64_t exec, const struct msg_run *m, const uint8_t *
 	settle_string(&r->m.trace, body, copy);
 	if (m->steps_n != 0 || m->has_more_steps)
 		journal_begin(r, body, copy);
+	if (m->has_unnamed)
+		journal_of(r)->unnamed = (unsigned)m->unnamed;
 	list_append(&c->waiting, r, RUN_WAITING);
 }
 
@@ -227,7 +229,7 @@ find_run(const struct run_list *l, uint64_t exec)
 }
 
 struct pgc_run *
-run_find(struct pgc *c, uint64_t exec)
+run_of_exec(struct pgc *c, uint64_t exec)
 {
 	struct pgc_run *r = find_run(&c->running, exec);
 

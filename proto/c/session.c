@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/xmalloc.h"
+#include "proto/c/join.h"
 #include "proto/c/private.h"
 
 #define READ_BYTES	(128 * 1024)
@@ -71,6 +72,17 @@ is_of_queue(const struct task *t, const char *queue)
 	return queue == NULL || strcmp(t->queue != NULL ? t->queue : "default", queue) == 0;
 }
 
+/* A call within a command says whose it is. */
+static void
+name_run(const struct pgc_join *join, struct msg_hello *m, struct pstr **keys)
+{
+	m->run = pstr(join->run);
+	m->token = pstr(join->token);
+	m->keys = *keys = xcalloc(join->keys_n + 1, sizeof(**keys));
+	for (m->keys_n = 0; m->keys_n < join->keys_n; m->keys_n++)
+		m->keys[m->keys_n] = pstr(join->keys[m->keys_n]);
+}
+
 void
 pgc_hello(struct pgc *c)
 {
@@ -79,6 +91,7 @@ pgc_hello(struct pgc *c)
 		pstr("progress"), pstr("step"), pstr("suspend"), pstr("beat") };
 	const char *queue = getenv("PGCONDUCTOR_QUEUE");
 	struct msg_task *tasks = xcalloc(c->tasks_n, sizeof(*tasks));
+	struct pstr *keys = NULL;
 	struct msg_hello m = {
 		.protocols = versions, .protocols_n = 1,
 		.sdk = pstr("c"), .version = pstr(PACKAGE_VERSION),
@@ -90,10 +103,12 @@ pgc_hello(struct pgc *c)
 		.tasks = tasks
 	};
 
+	if (c->join != NULL)
+		name_run(c->join, &m, &keys);
 	for (size_t i = 0; i < c->tasks_n; i++) {
 		const struct task *t = &c->tasks[i];
 
-		if (!is_of_queue(t, queue))
+		if (c->join != NULL || !is_of_queue(t, queue))
 			continue;
 		tasks[m.tasks_n++] = (struct msg_task){
 			.name = pstr(t->name), .queue = pstr(t->queue), .options = pstr(t->options)
@@ -101,6 +116,7 @@ pgc_hello(struct pgc *c)
 	}
 	msg_hello_encode(&c->out, 0, &m);
 	free(tasks);
+	free(keys);
 }
 
 /* Frames */
@@ -122,7 +138,9 @@ static void
 got_drain(struct pgc *c, const struct msg_drain *m)
 {
 	c->ending = true;
-	run_drop_waiting(c);
+	/* A call within a command has its run to itself. */
+	if (c->join == NULL)
+		run_drop_waiting(c);
 	if (c->on_drain != NULL)
 		c->on_drain(c, m->deadline_ms, c->on_drain_arg);
 }
@@ -130,14 +148,14 @@ got_drain(struct pgc *c, const struct msg_drain *m)
 static void
 got_reject(struct pgc *c, const struct msg_reject *m)
 {
-	pgc_lose(c, "the worker refused this program: %.*s", (int)m->reason.len, m->reason.p);
+	pgc_lose(c, "%s%.*s", c->join == NULL ? "the worker refused this program: " : "", (int)m->reason.len, m->reason.p);
 }
 
 /* What is said of an execution that has just been finished is late, no more. */
 static int
 got_about_run(struct pgc *c, struct msg *m, const char **why)
 {
-	struct pgc_run *r = run_find(c, m->exec);
+	struct pgc_run *r = run_of_exec(c, m->exec);
 	union {
 		struct msg_step_ok ok;
 		struct msg_return ret;

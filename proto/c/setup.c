@@ -37,7 +37,7 @@ pgc_free(struct pgc *c)
 {
 	if (c == NULL)
 		return;
-	run_free_all(c);
+	runs_free(c);
 	for (size_t i = 0; i < c->tasks_n; i++) {
 		free(c->tasks[i].name);
 		free(c->tasks[i].queue);

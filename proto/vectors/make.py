@@ -81,6 +81,8 @@ FRAMES = [
     ("log-execution", "LOG", 9, {"level": "warn", "message": "slow", "fields": '{"ms": 1200}'}),
     ("hello-beat", "HELLO", 0, {"protocols": [1], "capabilities": ["step", "suspend", "call", "progress", "beat"],
                                 "beat_ms": 30000, "tasks": []}),
+    ("hello-call", "HELLO", 0, {"protocols": [1], "tasks": [], "run": "42", "token": RUN["token"], "keys": ["charge", ""]}),
+    ("run-unnamed", "RUN", 3, {**RUN, "more_steps": True, "unnamed": 2}),
     ("run-steps", "RUN", 3, {**RUN, "steps": STEPS}),
     ("run-more-steps", "RUN", 3, {**RUN, "steps": STEPS[:1], "more_steps": True}),
     ("step", "STEP", 3, {"key": "charge", "result": '{"charge": 12.50}'}),

@@ -138,6 +138,9 @@ export const FIELDS = Object.freeze({
 		["window", "uint", false],
 		["beat_ms", "uint", false],
 		["tasks", "task[]", true],
+		["run", "str", false],
+		["token", "str", false],
+		["keys", "str[]", false],
 	],
 	WELCOME: [
 		["protocol", "uint", true],
@@ -157,6 +160,7 @@ export const FIELDS = Object.freeze({
 		["trace", "str", false],
 		["steps", "saved[]", false],
 		["more_steps", "bool", false],
+		["unnamed", "uint", false],
 	],
 	DONE: [
 		["result", "json", false],

@@ -119,6 +119,9 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("window", "uint", False),
         ("beat_ms", "uint", False),
         ("tasks", "task[]", True),
+        ("run", "str", False),
+        ("token", "str", False),
+        ("keys", "str[]", False),
     ),
     "WELCOME": (
         ("protocol", "uint", True),
@@ -138,6 +141,7 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("trace", "str", False),
         ("steps", "saved[]", False),
         ("more_steps", "bool", False),
+        ("unnamed", "uint", False),
     ),
     "DONE": (
         ("result", "json", False),

@@ -1,0 +1,221 @@
+/*
+ * pgconductor ctx invoke: a child, or many at once, and what comes of them. The cli process only.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/ctx.h"
+#include "common/buf.h"
+#include "common/duration.h"
+#include "common/json.h"
+#include "common/xmalloc.h"
+
+static const char *key, *queue, *priority, *timeout, *all;
+static bool want_json, return_errors;
+
+static const struct cli_option options[] = {
+	{ "key", 0, CLI_TEXT, &key, "KEY", "what its outcome is saved under; named by its turn if left out" },
+	{ "queue", 0, CLI_TEXT, &queue, "Q", "instead of the task's own queue" },
+	{ "priority", 0, CLI_TEXT, &priority, "N", "-32768 to 32767, higher first; 0 if left out" },
+	{ "timeout", 0, CLI_TEXT, &timeout, "D", "then it is cancelled: exit 124" },
+	{ "all", 0, CLI_TEXT, &all, "FILE", "a child for each line of FILE (- is stdin), all at once" },
+	{ "return-errors", 0, CLI_FLAG, &return_errors, NULL, "print {\"result\": …} or {\"error\": …}, and exit 0" },
+	{ "json", 'j', CLI_FLAG, &want_json, NULL, "print the result as JSON: strings in quotes, null as null" },
+	{ .name = NULL }
+};
+
+struct children {
+	struct pgc_child	*v;
+	const char		**keys;
+	size_t			 n, cap;
+};
+
+static struct pgc_child *
+add(struct children *c)
+{
+	if (c->n == c->cap) {
+		c->cap = c->cap != 0 ? c->cap * 2 : 16;
+		c->v = xreallocarray(c->v, c->cap, sizeof(*c->v));
+		c->keys = xreallocarray(c->keys, c->cap, sizeof(*c->keys));
+	}
+	c->keys[c->n] = "";
+	c->v[c->n] = (struct pgc_child)PGC_CHILD;
+	return &c->v[c->n++];
+}
+
+static int
+priority_of(const char *text)
+{
+	char *end;
+	long n = strtol(text, &end, 10);
+
+	if (end == text || *end != '\0' || n < INT16_MIN || n > INT16_MAX)
+		cli_usage("priority: \"%s\" is not a whole number from -32768 to 32767", text);
+	return (int)n;
+}
+
+/* ---- a line of --all ---- */
+
+struct line {
+	struct children	*children;
+	struct pgc_child *child;
+	size_t		 number;
+};
+
+/* The text of a member, or an exit: it is of another type. */
+static char *
+text_of(const struct line *l, const char *name, const char *value)
+{
+	char *text = cli_json_text(value);
+
+	if (text == NULL)
+		cli_fail(EX_DATAERR, "%s: line %zu: %s is not a string", all, l->number, name);
+	return text;
+}
+
+static void
+take_member(const char *name, const char *value, void *arg)
+{
+	struct line *l = arg;
+
+	if (strcmp(name, "task") == 0)
+		l->child->task = text_of(l, name, value);
+	else if (strcmp(name, "payload") == 0)
+		l->child->payload = xstrdup(value);
+	else if (strcmp(name, "queue") == 0)
+		l->child->queue = text_of(l, name, value);
+	else if (strcmp(name, "key") == 0)
+		l->child->key = l->children->keys[l->children->n - 1] = ctx_key(text_of(l, name, value));
+	else if (strcmp(name, "priority") == 0)
+		l->child->priority = priority_of(value);
+	else if (strcmp(name, "timeout") == 0)
+		l->child->timeout_ms = cli_duration("timeout", text_of(l, name, value));
+	else
+		cli_fail(EX_DATAERR, "%s: line %zu: %s: there are task, payload, queue, key, priority and timeout", all, l->number,
+		    name);
+}
+
+static void
+take_line(struct children *c, const char *text, size_t number)
+{
+	struct line l = { .children = c, .number = number };
+	const char *why;
+	size_t at;
+
+	if (json_check(text, strlen(text), &at, &why) == -1)
+		cli_fail(EX_DATAERR, "%s: line %zu: not JSON: %s at byte %zu", all, number, why, at);
+	l.child = add(c);
+	if (!cli_json_members(text, take_member, &l) || l.child->task == NULL)
+		cli_fail(EX_DATAERR, "%s: line %zu: not an object with a task", all, number);
+}
+
+static void
+take_file(struct children *c)
+{
+	FILE *f = cli_open_input(all);
+	size_t size = 0, number = 0;
+	char *line = NULL;
+	ssize_t len;
+
+	while ((len = getline(&line, &size, f)) > 0) {
+		number++;
+		if (strlen(line) != (size_t)len)
+			cli_fail(EX_DATAERR, "%s: line %zu: it has a NUL byte in it", all, number);
+		if (line[strspn(line, " \t\r\n")] != '\0')
+			take_line(c, line, number);
+	}
+	if (ferror(f))
+		cli_fail(EX_NOINPUT, "%s: %s", all, strerror(errno));
+	free(line);
+}
+
+/* ---- what came of them ---- */
+
+/* The command may go on; if it does not, that is what the execution has failed with. */
+static int
+fail(struct pgc_run *run, const struct pgc_child *child)
+{
+	char *message = cli_json_get(child->error, "message"), *code = cli_json_get(child->error, "code");
+
+	cli_warn("Child execution failed: %s", message != NULL ? message : "(no message)");
+	ctx_status = code != NULL && strcmp(code, "timeout") == 0 ? CTX_CHILD_TIMEOUT : CTX_CHILD_FAILED;
+	pgc_fail_child(run, child);
+	free(message);
+	free(code);
+	return 0;
+}
+
+static int
+do_invoke(struct pgc_run *run, void *arg)
+{
+	struct children *c = arg;
+
+	if (pgc_invoke_all(run, c->v, c->n) != 0)
+		return PGC_OVER;
+	for (size_t i = 0; i < c->n && !return_errors; i++)
+		if (c->v[i].error != NULL)
+			return fail(run, &c->v[i]);
+	for (size_t i = 0; i < c->n; i++) {
+		const struct pgc_child *child = &c->v[i];
+
+		if (return_errors)
+			printf("{\"%s\": %s}\n", child->error != NULL ? "error" : "result",
+			    child->error != NULL ? child->error : child->result);
+		else
+			ctx_print(child->result, want_json || all != NULL);
+	}
+	return 0;
+}
+
+static void
+take_arguments(struct children *c, int argc, char **argv)
+{
+	struct pgc_child *child = add(c);
+
+	child->task = argv[1];
+	child->payload = ctx_payload(argc > 2 ? argv[2] : NULL);
+	child->queue = queue;
+	if (key != NULL)
+		child->key = c->keys[0] = ctx_key(key);
+	if (priority != NULL)
+		child->priority = priority_of(priority);
+	if (timeout != NULL)
+		child->timeout_ms = cli_duration("--timeout", timeout);
+}
+
+static int
+run(int argc, char **argv)
+{
+	struct children c = { 0 };
+
+	if (all == NULL && argc < 2)
+		cli_usage("TASK is missing");
+	if (argc > 3)
+		cli_usage("%s: unexpected argument", argv[3]);
+	if (all != NULL && (argc > 1 || key != NULL || queue != NULL || priority != NULL || timeout != NULL))
+		cli_usage("--all: each line of the file says what its child is");
+	if (all != NULL)
+		take_file(&c);
+	else
+		take_arguments(&c, argc, argv);
+	return ctx_do(do_invoke, &c, c.keys, c.n);
+}
+
+const struct cli_command ctx_invoke = {
+	.name = "ctx invoke",
+	.arguments = "TASK [JSON | - | @FILE] [OPTION…] | --all FILE [OPTION…]",
+	.operand = "TASK",
+	.summary = "run a task as a child and print its result; meanwhile the execution takes neither a process nor a slot",
+	.details = "The payload is JSON text, - to read it from stdin, or @FILE; null if left out. The command is ended (TERM, then\n"
+	    "KILL) and run again from its beginning when the child has finished. If that has failed, this exits with 65, or\n"
+	    "124 if it took too long; a command that exits with either of them then has failed for good, for that reason.\n"
+	    "A line of --all is an object of task, payload, queue, key, priority and timeout, all but the task optional;\n"
+	    "the results are printed as JSON, a line each, in the same order.\n",
+	.options = options,
+	.no_database = true,
+	.run = run,
+};

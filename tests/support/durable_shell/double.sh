@@ -1,0 +1,3 @@
+#!/bin/bash
+. "${0%/*}/common.sh"
+of_payload '2 * .value'
