@@ -5,6 +5,7 @@ ledger before it is saved. What depends on the engine alone is in test_durable_e
 """
 
 import json
+import os
 
 import psycopg
 import pytest
@@ -17,7 +18,7 @@ from support.server import Server, run_cli
 from support.wait import wait_for
 
 # Those whose program is there: add yours.
-READY = ["c", "node", "python"]
+READY = ["c", "node", "python", "shell"]
 
 
 class World:
@@ -50,8 +51,11 @@ class World:
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=[needs_node] if name == "node" else []) for name in READY])
 def served(request, cluster, module_tmp):
     name = f"durable_{request.param}"
+    directory = os.path.join(module_tmp, request.param)
+    os.mkdir(directory)
+    os.chmod(directory, 0o777)
     cluster.create_database(name, "template_pgconductor")
-    world = World(LANGUAGES[request.param], cluster.dsn(name), module_tmp, lambda: request.getfixturevalue("node_tree"))
+    world = World(LANGUAGES[request.param], cluster.dsn(name), directory, lambda: request.getfixturevalue("node_tree"))
     world.start()
     yield world
     world.close()
