@@ -177,7 +177,7 @@ def short_tmp(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def module_tmp(tmp_path_factory):
-    """One for all tests of a file, and for each parameter of its fixtures."""
+    """One for all tests of a file."""
     return open_directory(tmp_path_factory)
 
 
