@@ -74,6 +74,21 @@ def test_a_step_that_is_tried_again_keeps_its_place(start, db, connect, go, end)
     assert [r[0] for r in db.execute("select key from pgconductor.execution_steps(%s)", (job,))] == keys
 
 
+def test_many_steps_keep_their_order_behind_a_locked_row(start, db, connect, go):
+    start()
+    job = invoke(db, "gates", '{"steps": ["a"], "more": 600}')
+    running(db, job)
+    row = Locked(db, connect, job)
+    go("a")
+    for _ in range(3):
+        row.tried()
+    assert value(db, "select count(*) from pgconductor.steps") == 0
+    row.conn.rollback()
+    wait_finished(db, job)
+    assert [r[0] for r in db.execute("select key from pgconductor.execution_steps(%s)", (job,))] == [
+        "a", *(f"more-{n}" for n in range(600))]
+
+
 def test_an_end_waits_for_a_step_that_is_locked(start, db, connect, go):
     start()
     job = invoke(db, "gates", '{"steps": ["a"]}')

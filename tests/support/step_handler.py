@@ -1,7 +1,7 @@
 """A handler in plain Python, which does with steps as it is told, right or wrong, for test_engine_steps.py.
 
-gates    {"steps", "end"}: each step when the file STEPS_DIRECTORY/go-KEY is there, without waiting for its STEP_OK; then
-         ends, by SUSPEND for a moment if "end" says so
+gates    {"steps", "more", "end"}: each step when the file STEPS_DIRECTORY/go-KEY is there, without waiting for its STEP_OK,
+         and so many more; then ends, by SUSPEND for a moment if "end" says so
 walk     {"n", "half"}: n steps, each entered as "did" before it is sent and as "ok" when it is saved; in the middle, in its
          first run, as "half" says: "fail" for now, "sleep", wait for a drain and go back ("drain"), or save the next by a
          transaction of its own and go back then ("own")
@@ -39,6 +39,8 @@ def gates(run):
     for key in run.payload["steps"]:
         await_file(f"go-{key}")
         h.send("STEP", run.exec, {"key": key, "result": "1"})
+    for n in range(run.payload.get("more", 0)):
+        h.send("STEP", run.exec, {"key": f"more-{n}", "result": "1"})
     if run.payload.get("end") == "suspend":
         raise Suspend([{"key": "nap", "timer_ms": 1}])
     return run.payload["steps"]
