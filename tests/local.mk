@@ -44,6 +44,7 @@ integration_tests = \
 	tests/integration/test_logs.py \
 	tests/integration/test_python_client.py \
 	tests/integration/test_python_conform.py \
+	tests/integration/test_python_durable.py \
 	tests/integration/test_python_handlers.py \
 	tests/integration/test_python_package.py \
 	tests/integration/test_node_client.py \
@@ -96,7 +97,7 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/__init__.py tests/support/app.py tests/support/automake.py tests/support/cluster.py \
 	tests/support/conform_handler.py \
 	tests/support/engine.py \
-	tests/support/conform_python.py tests/support/cutter.py tests/support/durable.py tests/support/durable_python.py tests/support/fault_handler.py tests/support/faults.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py tests/support/python_tasks.py \
+	tests/support/conform_python.py tests/support/cutter.py tests/support/durable.py tests/support/durable_python.py tests/support/fault_handler.py tests/support/faults.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py tests/support/python_lasting.py tests/support/python_tasks.py \
 	tests/support/ledger.py tests/support/paths.py tests/support/processes.py tests/support/server.py tests/support/sqlnode.py tests/support/step_handler.py \
 	tests/support/terminal.py tests/support/transaction_handler.py \
 	tests/support/conform_node.mjs tests/support/durable_node.mjs tests/support/node.py \

@@ -116,12 +116,14 @@ def test_functions_that_make_tasks():
 def test_options():
     def options(**given):
         return json.loads(task("t", **given)(test_options).announcement()["options"])
-    assert options(max_attempts=5, backoff={"initial": "1s", "factor": 3, "max": 60}, timeout=1.5, remove_on_fail="7d") == \
-        {"max_attempts": 5, "backoff": {"initial": "1s", "factor": 3, "max": 60000}, "timeout": 1500, "remove_on_fail": "7d"}
+    assert options(max_attempts=5, backoff={"initial": "1s", "factor": 3, "max": 60}, timeout=1.5, total_timeout="1h",
+                   remove_on_fail="7d") == \
+        {"max_attempts": 5, "backoff": {"initial": "1s", "factor": 3, "max": 60000}, "timeout": 1500, "total_timeout": "1h",
+         "remove_on_fail": "7d"}
     assert options(backoff=["10s", datetime.timedelta(minutes=1)], remove_on_complete=0, remove_on_fail=False) == \
         {"backoff": ["10s", 60000], "remove_on_complete": 0, "remove_on_fail": False}
     for bad in ({"max_attempts": 0}, {"max_attempts": "3"}, {"backoff": []}, {"backoff": {"first": 1}}, {"backoff": "soon"},
-                {"timeout": 0}, {"timeout": -1}, {"timeout": "1 week"}, {"remove_on_fail": True}, {"timeout": float("nan")}):
+                {"timeout": 0}, {"timeout": "0s"}, {"total_timeout": 0}, {"timeout": -1}, {"timeout": "1 week"}, {"remove_on_fail": True}, {"timeout": float("nan")}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             task("t", **bad)
 
@@ -129,8 +131,11 @@ def test_options():
 # ---- types
 
 WRONG = '''
-from typing import TypedDict
-from pgconductor import AsyncClient, AsyncContext, Client, Context, task
+import asyncio
+from datetime import timedelta
+from typing import Any, TypedDict
+import psycopg
+from pgconductor import AsyncClient, AsyncContext, Child, ChildFailed, Client, Context, task
 
 class Name(TypedDict):
     name: str
@@ -163,6 +168,63 @@ async def use_async(client: AsyncClient) -> str:
     await client.invoke(count, "three")  # wrong
     return await client.invoke(count, 3)
 
+@task
+def lasting(payload: Name, ctx: Context) -> list[int]:
+    number: int = ctx.step("number", lambda: 3) + ctx.step(len, "text")
+    text: str = ctx.invoke(greet, {"name": "World"}, timeout="1h")
+    both: list[int] = ctx.invoke_all([Child(count, 3, key="a"), Child(count, 4)])
+    more: list[str] = ctx.invoke_all([(greet, {"name": name}) for name in "ab"])
+    some: list[int | ChildFailed] = ctx.invoke_all([Child(count, 3)], return_errors=True)
+    ctx.sleep("nap", timedelta(days=1))
+    ctx.sleep("1h")
+    ctx.progress(10, "ten")
+    ctx.checkpoint()
+    id: str = ctx.step(lambda: ctx.start(greet, {"name": "World"}, delay=3))
+    ctx.invoke(greet, {"nam": "World"})  # wrong
+    ctx.invoke(greet, {"name": "World"}, timeout=[])  # wrong
+    bad: str = ctx.step("number", lambda: 3)  # wrong
+    worse: list[str] = ctx.invoke_all([Child(count, 3)])  # wrong
+    ctx.sleep()  # wrong
+    ctx.start(count, "three")  # wrong
+    await_it = ctx.step("number", number_later)  # a coroutine, which the library refuses
+    return both
+
+async def number_later() -> int:
+    return 3
+
+@task(total_timeout="1d", backoff={"initial": 1, "max": "1h"})
+async def lasting_async(payload: Name, ctx: AsyncContext) -> int:
+    number: int = await ctx.step("number", number_later) + await ctx.step(lambda: 3)
+    one = ctx.invoke(greet, {"name": "World"})
+    two = await asyncio.gather(one, ctx.step("text", lambda: "text"))
+    await ctx.sleep(3)
+    number = await one  # wrong
+    ctx.sleep(3)  # wrong
+    number = ctx.step("number", number_later)  # wrong
+    return len(two) + await ctx.invoke(count, 3)
+
+def write(connection: psycopg.Connection[Any]) -> int:
+    return 3
+
+async def write_async(connection: psycopg.AsyncConnection[Any]) -> int:
+    return 3
+
+@task
+def paying(payload: None, ctx: Context) -> int:
+    with psycopg.connect() as connection:
+        number: str = ctx.transaction("pay", connection, write)  # wrong
+        return ctx.transaction("pay", connection, write)
+
+@task
+async def paying_async(payload: None, ctx: AsyncContext) -> int:
+    async with await psycopg.AsyncConnection.connect() as connection:
+        await ctx.transaction("pay", connection, write)  # wrong
+        return await ctx.transaction("pay", connection, write_async)
+
+@task
+async def mixed_up(payload: None, ctx: Context) -> None:  # a coroutine gets an AsyncContext
+    await ctx.sleep(3)  # wrong
+
 @task(queue=3)  # wrong
 def bad_option() -> None: ...
 
@@ -176,7 +238,7 @@ def test_types(tmp_path):
     """The library, and the programs that use it, are clean; what is wrong in a program is found, and nothing else."""
     with open(f"{tmp_path}/wrong.py", "w", encoding="utf-8") as file:
         file.write(WRONG)
-    programs = [f"{paths.SRC}/examples/tasks.py", *glob.glob(f"{paths.SRC}/tests/support/*python*.py")]
+    programs = [*glob.glob(f"{paths.SRC}/examples/*.py"), *glob.glob(f"{paths.SRC}/tests/support/*python*.py")]
     found = subprocess.run(
         ["mypy", "--strict", "--config-file", f"{LIBRARY}/pyproject.toml", "--cache-dir", f"{tmp_path}/cache", "wrong.py",
          f"{LIBRARY}/pgconductor", *programs],

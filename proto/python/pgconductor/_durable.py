@@ -12,7 +12,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import ContextVar
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, Union, overload
 
 from . import _calls
 from ._calls import Id
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from ._runners import Loop
 
-A = ParamSpec("A")
 C = TypeVar("C", bound=BaseContext)
 R = TypeVar("R")
 Row = TypeVar("Row")
@@ -117,9 +116,14 @@ def _timer(args: tuple[Any, ...]) -> tuple[str | None, int]:
     return (args[0] if len(args) == 2 else None), milliseconds(args[-1])
 
 
-def _names(ctx: BaseContext, children: Iterable[Child[Any]]) -> list[tuple[str, Child[Any]]]:
+# An execution to wait for; a pair is a task and its payload.
+Wanted = Union[Child[R], tuple[Task[Any, R], Any], tuple[str, Any]]
+
+
+def _names(ctx: BaseContext, children: Iterable[Wanted[Any]]) -> list[tuple[str, Child[Any]]]:
     journal = ctx._record()
-    return [(journal.name(child.key), child) for child in children]
+    made = [child if isinstance(child, Child) else Child(*child) for child in children]
+    return [(journal.name(child.key), child) for child in made]
 
 
 def _open(ctx: BaseContext, keys: Iterable[str]) -> list[Fields | None]:
@@ -191,9 +195,9 @@ class Context(BaseContext):
     # ---- steps
 
     @overload
-    def step(self, key: str, fn: Callable[A, R], /, *args: A.args, **kwargs: A.kwargs) -> R: ...
+    def step(self, key: str, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> R: ...
     @overload
-    def step(self, fn: Callable[A, R], /, *args: A.args, **kwargs: A.kwargs) -> R: ...
+    def step(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> R: ...
     def step(self, what: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call a function once: what it returned is saved under the key before this returns, and later runs of this
         execution get it without calling it.
@@ -211,9 +215,13 @@ class Context(BaseContext):
         found = journal.use(key)
         if found is not None:
             return outcome(found)
-        value = self._call(journal, key, fn, rest, kwargs)
-        text, value = step_result(key, value, self._session.max_payload)
-        self._ask(STEP, key, {"key": key, "result": text})
+        try:
+            text, value = self._call(key, fn, rest, kwargs)
+            self._ask(STEP, key, {"key": key, "result": text})
+        except BaseException:
+            # Nothing stands under it: it may be tried once more in the same run.
+            journal.used.discard(key)
+            raise
         return value
 
     def transaction(self, key: str, connection: psycopg.Connection[Row],
@@ -228,37 +236,36 @@ class Context(BaseContext):
         if found is not None:
             value: R = outcome(found)
             return value
-        _check_idle(connection)
         saved = False
-        with connection.transaction():
-            value = self._call(journal, key, fn, (connection,), {})
-            text, value = step_result(key, value, self._session.max_payload)
-            try:
-                connection.execute(_calls.SAVE_STEP, (self.id, self.token, key, text), prepare=False)
-            except Exception as error:
-                if (refused := _refused(self, error)) is None:
-                    raise
-                raise refused from error
-            saved = True
-        if not saved:
-            raise _rolled_back(key)
+        try:
+            _check_idle(connection)
+            with connection.transaction():
+                text, value = self._call(key, fn, (connection,), {})
+                try:
+                    connection.execute(_calls.SAVE_STEP, (self.id, self.token, key, text), prepare=False)
+                except Exception as error:
+                    if (refused := _refused(self, error)) is None:
+                        raise
+                    raise refused from error
+                saved = True
+            if not saved:
+                raise _rolled_back(key)
+        except BaseException:
+            journal.used.discard(key)
+            raise
         return value
 
-    def _call(self, journal: Journal, key: str, fn: Callable[..., Any], args: tuple[Any, ...],
-              kwargs: dict[str, Any]) -> Any:
+    def _call(self, key: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Any]:
+        """What a step has left: as text, and as a value."""
         before = _in_step.get()
         _in_step.set(True)
         try:
             value = fn(*args, **kwargs)
-            if inspect.isawaitable(value):
-                raise TypeError(f'the function of step "{key}" is async: its task has to be, too')
-            return value
-        except BaseException:
-            # Nothing stands under it: it may be tried once more in the same run.
-            journal.used.discard(key)
-            raise
         finally:
             _in_step.set(before)
+        if inspect.isawaitable(value):
+            raise TypeError(f'the function of step "{key}" is async: its task has to be, too')
+        return step_result(key, value, self._session.max_payload)
 
     # ---- waiting
 
@@ -299,11 +306,14 @@ class Context(BaseContext):
         return self.invoke_all([Child(task, payload, key=key, queue=queue, priority=priority, timeout=timeout)])[0]
 
     @overload
-    def invoke_all(self, children: Iterable[Child[R]], *, return_errors: Literal[False] = False) -> list[R]: ...
+    def invoke_all(self, children: Iterable[Wanted[R]], *, return_errors: Literal[False] = False) -> list[R]: ...
     @overload
-    def invoke_all(self, children: Iterable[Child[R]], *, return_errors: Literal[True]) -> list[R | ChildFailed]: ...
-    def invoke_all(self, children: Iterable[Child[Any]], *, return_errors: bool = False) -> list[Any]:
+    def invoke_all(self, children: Iterable[Wanted[R]], *, return_errors: Literal[True]) -> list[R | ChildFailed]: ...
+    def invoke_all(self, children: Iterable[Wanted[Any]], *, return_errors: bool = False) -> list[Any]:
         """Have many done beside each other, and wait for all of them: their results, in order.
+
+            ctx.invoke_all([(resize, {"width": width}) for width in (100, 200)])
+            ctx.invoke_all([Child(resize, {"width": width}, timeout="1m") for width in (100, 200)])
 
         The first that failed is raised, once all have finished; with return_errors each ChildFailed stands in its place.
         """
@@ -392,14 +402,13 @@ class AsyncContext(BaseContext):
     # ---- steps
 
     @overload
-    def step(self, key: str, fn: Callable[A, Awaitable[R]], /, *args: A.args,
-             **kwargs: A.kwargs) -> Coroutine[Any, Any, R]: ...
+    def step(self, key: str, fn: Callable[..., Awaitable[R]], /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, R]: ...
     @overload
-    def step(self, key: str, fn: Callable[A, R], /, *args: A.args, **kwargs: A.kwargs) -> Coroutine[Any, Any, R]: ...
+    def step(self, key: str, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, R]: ...
     @overload
-    def step(self, fn: Callable[A, Awaitable[R]], /, *args: A.args, **kwargs: A.kwargs) -> Coroutine[Any, Any, R]: ...
+    def step(self, fn: Callable[..., Awaitable[R]], /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, R]: ...
     @overload
-    def step(self, fn: Callable[A, R], /, *args: A.args, **kwargs: A.kwargs) -> Coroutine[Any, Any, R]: ...
+    def step(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, R]: ...
     def step(self, what: Any, /, *args: Any, **kwargs: Any) -> Any:
         """As Context.step. The function may be async. Several may be under way at once, by asyncio.gather."""
         given, fn, rest = _named_function(what, args)
@@ -412,10 +421,12 @@ class AsyncContext(BaseContext):
             return outcome(found)
         self._begin(journal)
         try:
-            value = await self._call(journal, key, fn, args, kwargs)
-            text, value = step_result(key, value, self._session.max_payload)
+            text, value = await self._call(key, fn, args, kwargs)
             await self._ask(STEP, key, {"key": key, "result": text})
             return value
+        except BaseException:
+            journal.used.discard(key)
+            raise
         finally:
             self._end(journal)
 
@@ -429,13 +440,12 @@ class AsyncContext(BaseContext):
         found = journal.use(key)
         if found is not None:
             return outcome(found)
-        _check_idle(connection)
-        self._begin(journal)
         saved = False
+        self._begin(journal)
         try:
+            _check_idle(connection)
             async with connection.transaction():
-                value = await self._call(journal, key, fn, (connection,), {})
-                text, value = step_result(key, value, self._session.max_payload)
+                text, value = await self._call(key, fn, (connection,), {})
                 try:
                     await connection.execute(_calls.SAVE_STEP, (self.id, self.token, key, text), prepare=False)
                 except Exception as error:
@@ -443,24 +453,26 @@ class AsyncContext(BaseContext):
                         raise
                     raise refused from error
                 saved = True
-        finally:
-            self._end(journal)
-        if not saved:
-            raise _rolled_back(key)
-        return value
-
-    async def _call(self, journal: Journal, key: str, fn: Callable[..., Any], args: tuple[Any, ...],
-                    kwargs: dict[str, Any]) -> Any:
-        before = _in_step.get()
-        _in_step.set(True)
-        try:
-            value = fn(*args, **kwargs)
-            return await value if inspect.isawaitable(value) else value
+            if not saved:
+                raise _rolled_back(key)
+            return value
         except BaseException:
             journal.used.discard(key)
             raise
         finally:
+            self._end(journal)
+
+    async def _call(self, key: str, fn: Callable[..., Any], args: tuple[Any, ...],
+                    kwargs: dict[str, Any]) -> tuple[str, Any]:
+        before = _in_step.get()
+        _in_step.set(True)
+        try:
+            value = fn(*args, **kwargs)
+            if inspect.isawaitable(value):
+                value = await value
+        finally:
             _in_step.set(before)
+        return step_result(key, value, self._session.max_payload)
 
     # ---- waiting
 
@@ -500,12 +512,12 @@ class AsyncContext(BaseContext):
         return (await results)[0]
 
     @overload
-    def invoke_all(self, children: Iterable[Child[R]], *,
+    def invoke_all(self, children: Iterable[Wanted[R]], *,
                    return_errors: Literal[False] = False) -> Coroutine[Any, Any, list[R]]: ...
     @overload
-    def invoke_all(self, children: Iterable[Child[R]], *,
+    def invoke_all(self, children: Iterable[Wanted[R]], *,
                    return_errors: Literal[True]) -> Coroutine[Any, Any, list[R | ChildFailed]]: ...
-    def invoke_all(self, children: Iterable[Child[Any]], *,
+    def invoke_all(self, children: Iterable[Wanted[Any]], *,
                    return_errors: bool = False) -> Coroutine[Any, Any, list[Any]]:
         """As Context.invoke_all."""
         return self._invoke_all(_names(self, children), return_errors)
