@@ -93,6 +93,7 @@ release_tests = $(source_checks) $(unit_tests) tests/integration/test_fixtures.p
 
 EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/run-integration tests/pytest.ini tests/integration/conftest.py tests/integration/schemas/1.sql \
+	tests/integration/schemas/2.sql \
 	tests/model/engine.pml \
 	tests/support/__init__.py tests/support/app.py tests/support/automake.py tests/support/cluster.py \
 	tests/support/conform_handler.py \
