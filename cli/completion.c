@@ -53,7 +53,7 @@ static const char bash_tail[] =
     "\n"
     "_pgconductor()\n"
     "{\n"
-    "\tlocal line=${COMP_LINE:0:COMP_POINT} words n word before command i operands=0 kind= skip= cut= state=\n"
+    "\tlocal line=${COMP_LINE:0:COMP_POINT} words n word before command calls i operands=0 kind= skip= cut= state= from=2\n"
     "\n"
     "\tCOMPREPLY=()\n"
     "\tread -ra words <<< \"$line\"\n"
@@ -63,8 +63,13 @@ static const char bash_tail[] =
     "\t\tmapfile -t COMPREPLY < <(compgen -W \"$(_pgconductor_commands) help --help --version\" -- \"$word\")\n"
     "\t\treturn\n"
     "\tfi\n"
+    "\tcalls=$(_pgconductor_calls \"$command\")\n"
+    "\tif [[ $calls ]] && ((n == 2)) && [[ $word != -* ]]; then\n"
+    "\t\tmapfile -t COMPREPLY < <(compgen -W \"$calls\" -- \"$word\")\n"
+    "\t\treturn\n"
+    "\telif [[ $calls ]] && ((n > 2)); then command=\"$command ${words[2]}\" from=3; fi\n"
     "\t# What was typed before: a command of somebody else's begins behind --.\n"
-    "\tfor ((i = 2; i < n; i++)); do\n"
+    "\tfor ((i = from; i < n; i++)); do\n"
     "\t\tif [[ ${words[i]} == -- ]]; then\n"
     "\t\t\tcompopt -o filenames 2>/dev/null\n"
     "\t\t\tif ((i == n - 1)); then mapfile -t COMPREPLY < <(compgen -c -- \"$word\")\n"
@@ -173,6 +178,13 @@ all_alike(const struct cli_command *c)
 	return strncmp(s, c->operand, len) == 0 && strncmp(s + len, "…", strlen("…")) == 0;
 }
 
+/* What stands behind the command's own name. */
+static const char *
+call_name(const struct cli_command *c, size_t i)
+{
+	return c->calls[i]->name + strlen(c->name) + 1;
+}
+
 /* ---- bash ---- */
 
 /* What the functions call it: FILE, TASK, Q, WORDS,a b c; or any other name, of which nothing is known. */
@@ -196,7 +208,7 @@ bash_options(const struct cli_command *c)
 {
 	const struct cli_option *o;
 
-	printf("\t%s) echo '", c->name);
+	printf("\t\"%s\") echo '", c->name);
 	for (size_t i = 0; (o = cli_option_at(c, i)) != NULL; i++)
 		printf("%s--%s", i > 0 ? " " : "", o->name);
 	puts("' ;;");
@@ -210,9 +222,9 @@ bash_kinds(const struct cli_command *c)
 	for (size_t i = 0; (o = cli_option_at(c, i)) != NULL; i++) {
 		if (o->kind == CLI_FLAG)
 			continue;
-		printf("\t%s,--%s", c->name, o->name);
+		printf("\t\"%s\",--%s", c->name, o->name);
 		if (o->letter != 0)
-			printf("|%s,-%c", c->name, o->letter);
+			printf("|\"%s\",-%c", c->name, o->letter);
 		fputs(") echo ", stdout);
 		put_kind(c, o->argument);
 		puts(" ;;");
@@ -224,17 +236,38 @@ bash_operand(const struct cli_command *c)
 {
 	if (c->operand == NULL)
 		return;
-	printf("\t%s,%s) echo ", c->name, all_alike(c) ? "*" : "0");
+	printf("\t\"%s\",%s) echo ", c->name, all_alike(c) ? "*" : "0");
 	put_kind(c, c->operand);
 	puts(" ;;");
+}
+
+static void
+bash_calls(const struct cli_command *c)
+{
+	if (c->calls_n == 0)
+		return;
+	printf("\t\"%s\") echo '", c->name);
+	for (size_t i = 0; i < c->calls_n; i++)
+		printf("%s%s", i > 0 ? " " : "", call_name(c, i));
+	puts("' ;;");
+}
+
+/* With those of its own. */
+static void
+for_each(void (*each)(const struct cli_command *))
+{
+	for (size_t i = 0; i < cli_commands_n; i++) {
+		each(cli_commands[i]);
+		for (size_t j = 0; j < cli_commands[i]->calls_n; j++)
+			each(cli_commands[i]->calls[j]);
+	}
 }
 
 static void
 bash_function(const char *name, const char *word, void (*each)(const struct cli_command *))
 {
 	printf("%s()\n{\n\tcase %s in\n", name, word);
-	for (size_t i = 0; i < cli_commands_n; i++)
-		each(cli_commands[i]);
+	for_each(each);
 	fputs("\tesac\n}\n\n", stdout);
 }
 
@@ -246,13 +279,13 @@ print_bash(void)
 	for (size_t i = 0; i < cli_commands_n; i++)
 		printf("%s%s", i > 0 ? " " : "", cli_commands[i]->name);
 	fputs("'\n}\n\n", stdout);
+	bash_function("_pgconductor_calls", "$1", bash_calls);
 	bash_function("_pgconductor_options", "$1", bash_options);
 	fputs("# What stands behind an option, as --help calls it.\n", stdout);
 	bash_function("_pgconductor_kind", "$1,$2", bash_kinds);
 	fputs("# What an argument is, counted from 0.\n", stdout);
 	printf("_pgconductor_operand()\n{\n\tcase $1,$2 in\n\thelp,0) echo \"WORDS,$(_pgconductor_commands)\" ;;\n");
-	for (size_t i = 0; i < cli_commands_n; i++)
-		bash_operand(cli_commands[i]);
+	for_each(bash_operand);
 	fputs("\tesac\n}\n\n", stdout);
 	fputs(bash_tail, stdout);
 }
@@ -299,11 +332,11 @@ zsh_option(const struct cli_command *c, const struct cli_option *o)
 }
 
 static void
-zsh_command(const struct cli_command *c)
+zsh_command(const struct cli_command *c, const char *name)
 {
 	const struct cli_option *o;
 
-	printf("\t%s)\n%s\t\t_arguments", c->name, c->takes_command ? "\t\t_pgconductor_command && return\n" : "");
+	printf("\t%s)\n%s\t\t_arguments", name, c->takes_command ? "\t\t_pgconductor_command && return\n" : "");
 	for (size_t i = 0; (o = cli_option_at(c, i)) != NULL; i++)
 		zsh_option(c, o);
 	if (c->operand != NULL) {
@@ -315,17 +348,40 @@ zsh_command(const struct cli_command *c)
 }
 
 static void
+zsh_described(const struct cli_command *c, const char *name)
+{
+	printf("\t\t'%s:", name);
+	put_quoted(c->summary, ":\\");
+	puts("'");
+}
+
+/* One that has commands of its own: those first, then as with the command itself. */
+static void
+zsh_calls(const struct cli_command *c)
+{
+	printf("\t%s)\n\t\tcommands=(\n", c->name);
+	for (size_t i = 0; i < c->calls_n; i++)
+		zsh_described(c->calls[i], call_name(c, i));
+	fputs("\t\t)\n\t\tif ((CURRENT == 2)) && [[ $words[2] != -* ]]; then\n\t\t\t_describe call commands\n\t\t\treturn\n\t\tfi\n"
+	    "\t\tshift words\n\t\t((CURRENT--))\n\t\tcase $words[1] in\n", stdout);
+	for (size_t i = 0; i < c->calls_n; i++)
+		zsh_command(c->calls[i], call_name(c, i));
+	fputs("\t\tesac\n\t\t;;\n", stdout);
+}
+
+static void
 print_zsh(void)
 {
 	fputs(zsh_head, stdout);
-	for (size_t i = 0; i < cli_commands_n; i++) {
-		printf("\t\t'%s:", cli_commands[i]->name);
-		put_quoted(cli_commands[i]->summary, ":\\");
-		puts("'");
-	}
-	fputs(zsh_middle, stdout);
 	for (size_t i = 0; i < cli_commands_n; i++)
-		zsh_command(cli_commands[i]);
+		zsh_described(cli_commands[i], cli_commands[i]->name);
+	fputs(zsh_middle, stdout);
+	for (size_t i = 0; i < cli_commands_n; i++) {
+		if (cli_commands[i]->calls_n > 0)
+			zsh_calls(cli_commands[i]);
+		else
+			zsh_command(cli_commands[i], cli_commands[i]->name);
+	}
 	fputs("\thelp)\n\t\t_describe command commands\n\t\t;;\n\tesac\n}\n\n_pgconductor \"$@\"\n", stdout);
 }
 

@@ -17,6 +17,7 @@ integration_tests = \
 	tests/integration/test_cli_ready.py \
 	tests/integration/test_cli_terminal.py \
 	tests/integration/test_cli_top.py \
+	tests/integration/test_ctx.py \
 	tests/integration/test_durable.py \
 	tests/integration/test_durable_engine.py \
 	tests/integration/test_durable_kills.py \

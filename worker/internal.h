@@ -621,6 +621,7 @@ struct worker {
 	struct handler_list	 to_tell;	/* have executions the master is not yet told of */
 	struct oneshot_list	 spare_oneshots;
 	struct listener		 listener;
+	bool			 suspended;	/* a command was ended because it waits, in this pass */
 	uint64_t		 serial;
 	int			 null_fd;
 	int			 signal_fd;

@@ -439,6 +439,7 @@ settle(struct oneshot *o, int status)
 	char name[128];
 
 	snprintf(name, sizeof(name), "%s[%d]", o->program->name, (int)o->proc.pid);
+	o->w->suspended |= x->stop == STOP_SUSPENDED;
 	if (x->stop == STOP_SUSPENDED)
 		link_forward(o->w, buf_ptr(&o->suspend), o->suspend.len);
 	else if (x->stop == STOP_REFUSED)

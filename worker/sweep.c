@@ -85,9 +85,14 @@ sweep_orphans(struct worker *w)
 	for (size_t i = 0; i < n; i++) {
 		if (table_get(&w->pids, (uint64_t)pids[i]) != NULL || origin_lives(w, pids[i]))
 			continue;
-		log_info("ending process %d, which outlived the one that started it", (int)pids[i]);
+		/* Of a command that waits all processes were told to end; the first is gone, the others may be a moment late. */
+		if (w->suspended)
+			log_debug("ending process %d of a command that waits", (int)pids[i]);
+		else
+			log_info("ending process %d, which outlived the one that started it", (int)pids[i]);
 		kill(pids[i], SIGKILL);
 	}
+	w->suspended = false;
 }
 
 static void

@@ -76,11 +76,11 @@ def test_commands_and_options_are_those_of_the_program(complete, names):
     ("invoke resize --batch t", ["two.jsonl"]),
     ("invoke resize --priority ", []),
     ("list --task mail.", ["mail.send"]),
-    ("list --state ", ["ready", "delayed", "running", "completed", "failed", "cancelled"]),
+    ("list --state ", ["ready", "delayed", "suspended", "running", "completed", "failed", "cancelled"]),
     ("list --state c", ["completed", "cancelled"]),
     ("list --state failed,c", ["failed,completed", "failed,cancelled"]),
     ("list --state=failed,c", ["failed,completed", "failed,cancelled"]),
-    ("cancel --state ", ["ready", "delayed", "running"]),
+    ("cancel --state ", ["ready", "delayed", "suspended", "running"]),
     ("retry --state=", ["failed", "cancelled", "completed"]),
     ("ready resize ", ["mail.send", "mail:sort", "resize"]),
     ("tasks re", ["resize"]),
@@ -89,6 +89,12 @@ def test_commands_and_options_are_those_of_the_program(complete, names):
     ("run -- cat on", ["one.conf"]),
     ("run -c one.conf -- bas", None),
     ("completion ", ["bash", "zsh"]),
+    ("ctx s", ["step", "sleep", "start"]),
+    ("ctx invoke r", ["resize"]),
+    ("ctx invoke --queue p", ["post"]),
+    ("ctx log --level w", ["warn"]),
+    ("ctx step --", ["--json", "--help", "--version"]),
+    ("ctx step key -- cat on", ["one.conf"]),
     ("show ", []),
     ("nonsense ", []),
     ("nonsense --", []),
@@ -171,5 +177,8 @@ def test_a_key_in_zsh(names, dsn, short_tmp):
         press_tab(t, "pgconductor run -c one", "pgconductor run -c one.conf")
         press_tab(t, "pgconductor run -- cat one", "pgconductor run -- cat one.conf")
         press_tab(t, "pgconductor completion z", "pgconductor completion zsh")
+        press_tab(t, "pgconductor ctx che", "pgconductor ctx checkpoint ")
+        press_tab(t, "pgconductor ctx invoke res", "pgconductor ctx invoke resize ")
+        press_tab(t, "pgconductor ctx log --level w", "pgconductor ctx log --level warn ")
         t.send("\x15exit\n")
         t.wait_exit()
