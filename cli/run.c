@@ -23,7 +23,7 @@ static bool want_drain, no_migrate, want_url;
 
 static const struct cli_option run_options[] = {
 	{ "config", 'c', CLI_TEXT, &conf_path, "FILE", "the configuration (else " CONF_DEFAULT_PATH " if it is there)" },
-	{ "drain", 0, CLI_FLAG, &want_drain, NULL, "end when nothing is ready, running or due any more" },
+	{ "drain", 0, CLI_FLAG, &want_drain, NULL, "end when nothing is ready, running or due any more: 0, or 1 if something failed" },
 	{ "no-migrate", 0, CLI_FLAG, &no_migrate, NULL, "do not install or upgrade the schema" },
 	{ .name = NULL }
 };

@@ -253,7 +253,7 @@ answer_ok(struct master *m, struct run *r, const struct call *c, const struct db
 	struct msg_return msg = { .call = c->number };
 
 	if (db_null(a, 0, 0)) {
-		run_cancelled(m, r);
+		run_cancelled(m, r, NULL);
 		return;
 	}
 	msg.result.p = db_text(a, 0, 0, &msg.result.len);

@@ -122,8 +122,8 @@ void	run_free_all(struct master *);
 typedef void (*run_each_cb)(struct master *, struct run *, void *);
 /* The callback may free the run it is given, no other. */
 void	run_each(struct master *, run_each_cb, void *);
-/* Its row is gone. */
-void	run_cancelled(struct master *, struct run *);
+/* Its row is gone; reason: what whoever cancelled it said, NULL if that is not known. */
+void	run_cancelled(struct master *, struct run *, const char *reason);
 /* It did not run and costs nothing: back into its lane's buffer, or gone if its shard is. */
 void	run_put_back(struct master *, struct run *);
 void	run_frame(struct master *, struct run *, const char *payload, size_t payload_len, const char *event,
@@ -334,8 +334,9 @@ struct task {
 	char		*name;
 	uint64_t	 timeout_ms;	/* 0: none */
 	bool		 keep;		/* history of its completed runs */
-	uint32_t	 max_attempts;	/* and the waits between them; known only where there is a terminal */
-	char		*waits;
+	bool		 keep_fail;	/* and of others */
+	uint32_t	 max_attempts;	/* 0: not known yet */
+	char		*waits;		/* between them; known only where there is a terminal */
 	int16_t		*pool;		/* by queue index; -1: not served there */
 	int		 pool_n;
 	struct task	*next;
@@ -557,6 +558,8 @@ void	wake_resumed(struct master *, size_t found);
 void	wake_sleeper_up(struct master *);
 void	wake_sleeper_down(struct master *);
 bool	wake_quiet(const struct master *);
+/* How long until the next delayed execution is due; -1: none is known. */
+int64_t	wake_next_ms(const struct master *);
 
 /* ---- node ---- */
 
@@ -664,7 +667,10 @@ struct master {
 	bool			 stopping;
 	int64_t			 stop_deadline_ms;
 	struct event		*stop_timer, *signals[5];
-	bool			 judging;	/* drained; whether something failed is being asked */
+	uint64_t		 completed;	/* by this node */
+	uint64_t		 failed;	/* for good, of tasks that keep no history of it; once drained, of all */
+	bool			 judging;	/* nothing is left to do here; what others do, and what has failed, is being asked */
+	bool			 drained;	/* that was the end */
 	bool			 balanced;	/* the shares of the nodes have been asked for once */
 	int			 status;
 };

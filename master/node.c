@@ -255,6 +255,7 @@ control_up(struct db *db, void *arg)
 	task_serve(m);
 }
 
+/* "17 4711 no longer needed" */
 static void
 cancelled(struct master *m, const char *text)
 {
@@ -263,12 +264,12 @@ cancelled(struct master *m, const char *text)
 	struct run *r;
 
 	id = strtoull(text, &end, 10);
-	xid = strtoull(end, NULL, 10);
+	xid = strtoull(end, &end, 10);
 	r = run_find(m, id, xid);
 	if (r == NULL)
 		reader_cancelled(m, id, xid);
 	else if (r->shard != NULL)
-		run_cancelled(m, r);
+		run_cancelled(m, r, *end == ' ' ? end + 1 : NULL);
 }
 
 static void

@@ -202,7 +202,7 @@ gone(const struct db_answer *a, void *arg)
 
 		/* It may have been moved since. */
 		if (r != NULL && r->state == RUN_SENT && r->xid == asked->run[at].xid)
-			run_cancelled(m, r);
+			run_cancelled(m, r, NULL);
 	}
 	free(asked);
 }

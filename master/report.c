@@ -28,7 +28,7 @@
 
 /* The wait after each attempt, as backoff() has it, but for what chance adds. */
 static const struct db_stmt stmt_tasks = { "report_tasks",
-	"select t.name, t.max_attempts, array_to_string(array(select (case when t.backoff_factor is null"
+	"select t.name, array_to_string(array(select (case when t.backoff_factor is null"
 	" then t.backoff_ms[least(i, cardinality(t.backoff_ms))]"
 	" else least(t.backoff_ms[1] * power(t.backoff_factor, i - 1), t.backoff_max_ms) end)::bigint"
 	" from generate_series(1, least(t.max_attempts, 20)) i), ' ') from pgconductor.tasks t" };
@@ -62,9 +62,8 @@ loaded(const struct db_answer *a, void *arg)
 		const char *name = db_text(a, i, 0, &len);
 		struct task *t = task_get(m, name, len);
 
-		t->max_attempts = (uint32_t)db_int4(a, i, 1);
 		free(t->waits);
-		t->waits = xstrdup(db_text(a, i, 2, NULL));
+		t->waits = xstrdup(db_text(a, i, 1, NULL));
 	}
 }
 

@@ -190,7 +190,7 @@ run_each(struct master *m, run_each_cb cb, void *arg)
 }
 
 void
-run_cancelled(struct master *m, struct run *r)
+run_cancelled(struct master *m, struct run *r, const char *reason)
 {
 	/* Should it come back from where it is, it is not started. */
 	r->dropped = true;
@@ -200,7 +200,7 @@ run_cancelled(struct master *m, struct run *r)
 		run_free(m, r);
 		break;
 	case RUN_SENT:
-		worker_cancel(m, r, "cancelled");
+		worker_cancel(m, r, reason != NULL ? reason : "cancelled");
 		break;
 	default:
 		/* Whatever comes of it finds no row. */

@@ -5,8 +5,10 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -16,6 +18,7 @@
 #include <event2/dns.h>
 #include <event2/event.h>
 
+#include "common/duration.h"
 #include "common/log.h"
 #include "common/notify.h"
 #include "common/peer.h"
@@ -26,7 +29,7 @@
 /* After the deadline of a stop: time for workers to end handlers, and for the last outcomes to be written. */
 #define STOP_SLACK_MS	5000
 
-static const struct db_stmt stmt_failed = { "has_failed", "select pgconductor.has_failed($1::int)" };
+static const struct db_stmt stmt_drained = { "drained", "select held, failed from pgconductor.drained($1::int, $2::int[])" };
 
 static void
 loop_exit(struct master *m)
@@ -203,18 +206,20 @@ drained(const struct master *m)
 	return queues != 0 && shard_settled(m) && settle_idle(m) && resume_idle(m) && wake_quiet(m);
 }
 
-/* The exit status of --drain. */
+/* The end of --drain, unless something that goes on elsewhere is waited for: that is asked again. */
 static void
 judged(const struct db_answer *a, void *arg)
 {
 	struct master *m = arg;
 
 	m->judging = false;
-	if (a->outcome == DB_LOST || m->stopping || !drained(m))
-		return;
 	if (a->outcome == DB_ERROR)
-		log_warnx("asking what has failed: %s", a->message);
-	m->status = a->outcome == DB_OK && db_bool(a, 0, 0) ? 1 : 0;
+		log_warnx("asking what is left to do: %s", a->message);
+	if (a->outcome != DB_OK || m->stopping || !drained(m) || db_bool(a, 0, 0))
+		return;
+	m->failed += (uint64_t)db_int8(a, 0, 1);
+	m->status = m->failed != 0 ? 1 : 0;
+	m->drained = true;
 	stop(m);
 }
 
@@ -222,14 +227,37 @@ static void
 judge(struct master *m)
 {
 	struct params p;
+	struct shard *s;
+	int shards;
 
 	if (m->judging || !db_ready(m->control))
 		return;
 	m->judging = true;
 	params_init(&p);
 	param_int4(&p, m->node);
-	db_call(m->control, &stmt_failed, &p, judged, m);
+	shards = param_array(&p, PARAM_INT4);
+	TAILQ_FOREACH(s, &m->shards, link)
+		param_array_int4(&p, shards, s->id);
+	db_call(m->control, &stmt_drained, &p, judged, m);
 	params_free(&p);
+}
+
+/* The last line that the server writes. */
+static void
+say_stopped(struct master *m)
+{
+	int64_t next = wake_next_ms(m);
+	char text[DURATION_STRLEN], later[64] = "";
+
+	if (!m->drained) {
+		log_info("stopped");
+		return;
+	}
+	if (next >= 0)
+		snprintf(later, sizeof(later), "; the next one is due in %s",
+		    duration_format((next + 999) / 1000 * 1000, text, sizeof(text)));
+	log_info("drained: nothing is ready or due; %" PRIu64 " completed, %" PRIu64 " failed for good%s", m->completed, m->failed,
+	    later);
 }
 
 void
@@ -483,7 +511,7 @@ server_run(struct server_options *opt)
 	start(&m);
 	event_base_dispatch(m.base);
 
-	log_info("stopped");
+	say_stopped(&m);
 	m.stopping = true;
 	shard_free_all(&m);
 	free_queues(&m);

@@ -563,8 +563,21 @@ settle_flush(struct master *m)
 /* ---- when a batch does not go through ---- */
 
 static void
+count_outcome(struct master *m, const struct outcome *o)
+{
+	const struct run *r = o->run;
+
+	if (r->dropped)
+		return;
+	m->completed += o->kind == OUTCOME_COMPLETED;
+	/* As far as can be told here; history knows better. */
+	m->failed += o->kind == OUTCOME_FAILED && !r->task->keep_fail && (!o->retry || r->attempt >= r->task->max_attempts);
+}
+
+static void
 outcome_done(struct master *m, struct outcome *o)
 {
+	count_outcome(m, o);
 	m->settle->backlog--;
 	m->settle->backlog_bytes -= o->text_len;
 	if (o->kind != OUTCOME_COMPLETED)

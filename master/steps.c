@@ -356,7 +356,7 @@ step_done(struct master *m, struct batch *b, const struct step *s, const char *v
 	else if (strcmp(verdict, "used") == 0)
 		doom_used(m, r, key_of(b, s));
 	else
-		run_cancelled(m, r);
+		run_cancelled(m, r, NULL);
 	run_written(m, r);
 }
 

@@ -12,7 +12,7 @@
 #include "proto/messages.h"
 
 static const struct db_stmt stmt_load = { "load_tasks",
-	"select name, timeout_ms, keep_complete from pgconductor.load_tasks()" };
+	"select name, timeout_ms, keep_complete, keep_fail, max_attempts from pgconductor.load_tasks()" };
 static const struct db_stmt stmt_declare = { "declare_task",
 	"select pgconductor.declare_task($1::text, $2::text, $3::json, $4::text)" };
 static const struct db_stmt stmt_queue = { "ensure_queue", "select pgconductor.ensure_queue($1::text, $2::int)" };
@@ -39,7 +39,7 @@ task_get(struct master *m, const char *name, size_t len)
 			return t;
 	t = xcalloc(1, sizeof(*t));
 	t->name = xstrndup(name, len);
-	t->keep = true;
+	t->keep = t->keep_fail = true;
 	t->next = *bucket;
 	*bucket = t;
 	return t;
@@ -95,6 +95,8 @@ loaded(const struct db_answer *a, void *arg)
 
 		t->timeout_ms = db_null(a, i, 1) ? 0 : (uint64_t)db_int8(a, i, 1);
 		t->keep = db_bool(a, i, 2);
+		t->keep_fail = db_bool(a, i, 3);
+		t->max_attempts = (uint32_t)db_int4(a, i, 4);
 	}
 }
 

@@ -457,6 +457,14 @@ wake_quiet(const struct master *m)
 	return m->wakes->state == ASLEEP;
 }
 
+int64_t
+wake_next_ms(const struct master *m)
+{
+	int64_t ms = m->wakes->due_ms - clock_ms();
+
+	return m->wakes->due_ms == INT64_MAX ? -1 : ms > 0 ? ms : 0;
+}
+
 void
 wake_init(struct master *m)
 {

@@ -14,6 +14,7 @@ sql_files = \
 	sql/functions/check_size.sql \
 	sql/functions/check_writer.sql \
 	sql/functions/declare_task.sql \
+	sql/functions/drained.sql \
 	sql/functions/draw_ids.sql \
 	sql/functions/due_time.sql \
 	sql/functions/duration_ms.sql \
@@ -31,7 +32,6 @@ sql_files = \
 	sql/functions/forget_running.sql \
 	sql/functions/free_mark.sql \
 	sql/functions/gone.sql \
-	sql/functions/has_failed.sql \
 	sql/functions/hide_escapes.sql \
 	sql/functions/invoke.sql \
 	sql/functions/invoke_batch.sql \

@@ -56,7 +56,7 @@ begin
     select coalesce(array_agg(g.id), '{}'),
         -- Only a ready one can be in the hands of a node.
         count(case when g.ready_xid is not null and h.owner is not null and not quiet
-            then pg_notify('pgconductor_' || h.owner, 'cancel ' || g.id || ' ' || g.ready_xid)::text end)
+            then pg_notify('pgconductor_' || h.owner, concat_ws(' ', 'cancel', g.id, g.ready_xid, left(g.error ->> 'message', 1000)))::text end)
     into ended
     from gone g
     left join pgconductor.shards h on h.id = g.shard;

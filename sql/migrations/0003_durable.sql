@@ -3,6 +3,8 @@
 -- They return more than before, or take more.
 drop function if exists pgconductor.poll(int[], int[], int[], xid8[], bigint[], xid8[], int[]);
 drop function if exists pgconductor.invoke_items(text, json);
+drop function if exists pgconductor.load_tasks();
+drop function if exists pgconductor.has_failed(int);
 
 -- How long an execution may take in all, with its attempts and what it waits for.
 alter table pgconductor.tasks add column total_timeout_ms bigint;

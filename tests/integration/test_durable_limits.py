@@ -4,12 +4,16 @@ The nodes look into the database only once an hour by themselves: what happens w
 """
 
 import json
+import os
+import re
+import time
 
 import psycopg
 import pytest
 
-from support.durable import children, config, ended, steps_of
-from support.engine import asleep, invoke, value, wait_finished
+from support import paths
+from support.durable import children, config, did, steps_of
+from support.engine import asleep, batch, invoke, node_of, result, value, wait_finished
 from support.wait import wait_for
 
 SELDOM = "poll_interval = 1h\n"
@@ -168,3 +172,247 @@ def test_steps_and_waits_are_shown(start, db, cli):
     wait_finished(db, long)
     assert max(map(len, cli("show", str(long), check=True).stdout.splitlines())) < 300
     assert len(json.loads(cli("show", str(long), "--json", check=True).stdout)["steps"][1]["result"][1]) == 5000
+
+
+# ---- cancelling
+
+LISTENER = f"""
+import os, sys
+sys.path.insert(0, {os.path.join(paths.SRC, "tests")!r})
+sys.dont_write_bytecode = True
+from support.handler import Fail, Handler
+from support.ledger import append
+h = Handler(credit=20, concurrency=20, capabilities=["cancel"])
+@h.task("patient")
+def patient(run):
+    append(sys.argv[1], "run", run.id, run.attempt)
+    run.cancelled.wait()
+    append(sys.argv[1], "stop", run.id, run.attempt, run.reason)
+    raise Fail("stopped", code="cancelled")
+h.serve()
+"""
+
+
+@pytest.fixture
+def listening(server, ledger, short_tmp, db):
+    """A handler whose task waits to be cancelled, and enters what it was told."""
+    program = os.path.join(short_tmp, "listener.py")
+    with open(program, "w", encoding="utf-8") as file:
+        file.write(LISTENER)
+    return server(config=f'{SELDOM} handler "it" {{ command = {{ "/usr/bin/python3", "{program}", "{ledger.path}" }} }}'
+                         ' queue "default" { handler = "it" concurrency = 20 }')
+
+
+def told(ledger, *executions):
+    wait_for(lambda: all(ledger.entries("stop", x) for x in executions), 10, "their handler was told")
+    return [ledger.entries("stop", x)[0].rest for x in executions]
+
+
+def test_a_handler_is_told_at_once(listening, db, ledger, cli):
+    """By a notification each time: what has been running for a while is looked after every ten seconds only."""
+    began = time.monotonic()
+    for i in range(6):
+        job = invoke(db, "patient")
+        wait_for(lambda j=job: ledger.entries("run", j), 10, "it runs")
+        asleep(db)
+        assert value(db, "select pgconductor.cancel(%s, %s)", job, f"no. {i}, \"\u00e9\"") is True
+        assert told(ledger, job) == [f"no. {i}, \"\u00e9\""]
+    assert time.monotonic() - began < 8
+    assert value(db, "select pgconductor.cancel(%s)", job) is False
+    assert value(db, "select pgconductor.cancel(4711)") is False
+
+    jobs = batch(db, "patient", 4)
+    wait_for(lambda: len([x for x in jobs if ledger.entries("run", x)]) == 4, 10, "they run")
+    done = cli("cancel", *map(str, jobs[:3]), "4711", "--reason", "so be it")
+    assert (done.returncode, done.stdout) == (1, "".join(f"{x} cancelled\n" for x in jobs[:3]))
+    assert told(ledger, *jobs[:3]) == ["so be it"] * 3
+    assert "cancelled: so be it\n" in cli("show", str(jobs[0]), check=True).stdout
+    assert not ledger.entries("stop", jobs[3])
+    assert value(db, "select pgconductor.cancel(%s)", jobs[3]) is True
+    assert told(ledger, jobs[3]) == ["cancelled"]
+
+
+def test_what_does_not_run_is_cancelled_at_once(start, db):
+    start(processes=2)
+    db.execute("select pgconductor.declare_task('nobody')")
+    waiting = [invoke(db, "nobody"), *batch(db, "nobody", 2), invoke(db, "leaf", delay="1 hour"),
+               invoke(db, "sleep", json.dumps({"ms": HOUR})),
+               invoke(db, "parent", children({"task": "sleep", "payload": {"ms": HOUR}}))]
+    for execution in waiting[-2:]:
+        in_state(db, execution, "suspended")
+    child = wait_for(lambda: value(db, "select id from pgconductor.executions_all where parent = %s and state = 'suspended'",
+                                   waiting[-1]), 10, "the child sleeps")
+    for execution in waiting:
+        assert value(db, "select pgconductor.cancel(%s, 'all of it')", execution) is True
+        assert result(db, execution)[0] == "cancelled" and result(db, execution)[2]["message"] == "all of it"
+    assert result(db, child)[0] == "cancelled"
+    for table in ("executions", "steps", "wakes"):
+        assert value(db, f"select count(*) from pgconductor.{table}") == 0
+
+
+def test_a_step_stops_what_was_cancelled_unheard(start, db, ledger):
+    """At most the steps that were on their way when the cancel was committed are saved."""
+    start(processes=1, concurrency=1)
+    job = invoke(db, "steps", '{"n": 1000000}')
+    wait_for(lambda: len(did(ledger, job, "ok")) > 5, 10, "steps are saved")
+    db.execute("set pgconductor.notify = off")
+    assert value(db, "select pgconductor.cancel(%s)", job) is True
+    cancelled = time.time_ns()
+    wait_finished(db, invoke(db, "leaf", '{"value": 1}'))
+    assert len([e for e in ledger.entries("ok", job) if e.ns > cancelled]) <= 1
+    assert len(steps_of(db, job)) >= len(did(ledger, job, "ok")) - 1
+
+
+# ---- attempts
+
+def test_who_is_tried_again_and_when(start, db, ledger):
+    """Backoff as a list and with a factor, from all three sources; 65 and 75 of commands; what a handler says of it."""
+    start(options='{"backoff": {"initial": "1h", "factor": 3, "max": "4h"}, "max_attempts": 5}', more=f'''
+        task "listed" {{ exec = "exit 1" backoff = {{ 1h, 5h }} max_attempts = 4 }}
+        task "doubled" {{ exec = "exit 1" backoff = "exponential(1h, 3h)" max_attempts = 4 }}
+        task "final" {{ exec = "echo bad input >&2; exit 65" }}
+        task "later" {{ exec = '{ledger.shell("run")}; exit 75' backoff = 2h }}
+        task "plain" {{ exec = "exit 1" }}
+        ''')
+    db.execute("""select pgconductor.declare_task('by_sql', options => '{"backoff": ["3h"], "max_attempts": 2}');""")
+
+    def waits(task, n, payload="null"):
+        job, hours = invoke(db, task, payload), []
+        for _ in range(n):
+            wait_for(lambda: value(db, "select run_at > pgconductor.now() from pgconductor.executions where id = %s", job),
+                     10, "it waits for its next attempt")
+            hours.append(value(db, "select extract(epoch from run_at - pgconductor.now()) / 3600 from pgconductor.executions"
+                                   " where id = %s", job))
+            forward(db, f"{float(hours[-1]) + 0.001} hours")
+        return job, [float(h) for h in hours]
+
+    def about(found, *wanted):
+        return len(found) == len(wanted) and all(0.89 * w < f < 1.11 * w for f, w in zip(found, wanted))
+
+    listed, hours = waits("listed", 3)
+    assert about(hours, 1, 5, 5), hours
+    doubled, hours = waits("doubled", 3)
+    assert about(hours, 1, 2, 3), hours
+    flaky, hours = waits("flaky", 4, '{"fails": 4}')
+    assert about(hours, 1, 3, 4, 4), hours
+    plain, hours = waits("plain", 2)
+    assert about([h * 3600 for h in hours], 15, 30), hours
+    later, hours = waits("later", 4)
+    assert about(hours, 2, 2, 2, 2), hours
+    assert len(ledger.entries("run", later)) >= 4 and {e.attempt for e in ledger.entries("run", later)} == {1}
+    assert attempts(db, later) == 0
+
+    assert wait_finished(db, flaky)[1] == 5
+    final = invoke(db, "final")
+    assert "bad input" in wait_finished(db, final, "failed")[2]["message"] and attempts(db, final) == 1
+    for job, n in ((listed, 4), (doubled, 4), (plain, 3)):
+        wait_finished(db, job, "failed")
+        assert attempts(db, job) == n
+    assert value(db, "select backoff_ms from pgconductor.tasks where name = 'by_sql'") == [3 * HOUR]
+
+
+def test_settings_say_where_they_come_from(start, db, cli):
+    start(options='{"total_timeout": "1h", "timeout": "5m"}', more='task "leaf" { handler = "durable" total_timeout = 2h }')
+    db.execute("""select pgconductor.declare_task('sleep', options => '{"total_timeout": "3h"}', source => 'set')""")
+
+    def limits(task):
+        options = json.loads(cli("tasks", task, "--json", check=True).stdout)["options"]
+        return [tuple(options[name].values()) for name in ("timeout", "total_timeout")]
+    assert limits("leaf") == [("5m", "code:durable"), ("2h", "config")]
+    assert limits("sleep") == [("5m", "code:durable"), ("3h", "set")]
+    table = cli("tasks", check=True).stdout
+    assert "2h (config)" in table and "1h (code:durable)" in table and "3h (set)" in table
+    for wrong in ("soon", "0", "-1s"):
+        with pytest.raises(psycopg.errors.DatabaseError) as refused:
+            db.execute("select pgconductor.declare_task('leaf', options => json_build_object('total_timeout', %s::text))", (wrong,))
+        assert refused.value.sqlstate == "PC008" and "total_timeout" in str(refused.value)
+
+
+def test_the_time_in_all_covers_backoff(start, db):
+    """An attempt that could only begin behind the limit is not waited for; and one that waits for its turn ends there."""
+    start(processes=1, concurrency=1, options='{"total_timeout": "1h", "backoff": "2h"}',
+          more='task "loop" { handler = "durable" total_timeout = 1d }')
+    failing = invoke(db, "flaky", '{"fails": 1}')
+    error = wait_finished(db, failing, "failed")[2]
+    assert error["code"] == "timeout" and error["cause"]["code"] == "app" and attempts(db, failing) == 1
+    block = invoke(db, "loop", "null")
+    in_state(db, block, "running")
+    behind = invoke(db, "leaf", '{"value": 1}')
+    forward(db, "61 minutes")
+    assert wait_finished(db, behind, "failed")[2]["code"] == "timeout"
+    assert state(db, block) == "running"
+
+
+# ---- serving until nothing is left
+
+def last_line(server):
+    return server.log.rstrip().splitlines()[-1]
+
+
+def test_a_drain_leaves_for_later_what_sleeps(start, db):
+    start().stop()
+    night = invoke(db, "sleep", json.dumps({"ms": 2 * HOUR}))
+    failing = invoke(db, "flaky", '{"fails": 1}')
+    done = invoke(db, "parent", children(*[{"task": "leaf", "payload": {"value": i}} for i in range(5)]))
+    dream = invoke(db, "parent", children({"task": "sleep", "payload": {"ms": HOUR}}))
+    one = start(args=["--drain"], wait=False, options='{"backoff": "3h"}')
+    assert one.wait_exit(30) == 0
+    assert [state(db, x) for x in (night, failing, done, dream)] == ["suspended", "delayed", "completed", "suspended"]
+    last = re.search(r"drained: nothing is ready or due; (\d+) completed, 0 failed for good; the next one is due in (.*)$", last_line(one))
+    assert last[1] == "6" and last[2] in ("1h", "3599s", "3598s", "3597s")
+    # Its time comes: what was left is served by the next one, and one of them fails.
+    forward(db, "4 hours")
+    broken = invoke(db, "leaf", '{"fail": "no"}')
+    one = start(args=["--drain"], wait=False)
+    assert one.wait_exit(30) == 1
+    assert [state(db, x) for x in (night, failing, dream, broken)] == ["completed"] * 3 + ["failed"]
+    assert last_line(one).endswith("drained: nothing is ready or due; 4 completed, 1 failed for good")
+
+
+def test_a_drain_tells_of_failures_without_history(start, db):
+    start().stop()
+    invoke(db, "leaf", '{"fail": "no"}')
+    one = start(args=["--drain"], wait=False, more='task "leaf" { handler = "durable" remove_on_fail = 0 }')
+    assert one.wait_exit(30) == 1
+    assert last_line(one).endswith("0 completed, 1 failed for good")
+
+
+def test_a_drain_waits_for_children_elsewhere(start, db, ledger):
+    """Also for what they wait for in turn."""
+    far = start(queues=("other",))
+    start().stop()
+    held = invoke(db, "parent", children({"task": "parent", "payload": {"caught": True, "children": [
+        {"task": "far", "payload": {"ms": 600000}}]}}))
+    one = start(args=["--drain"], wait=False)
+    last = wait_for(lambda: value(db, "select id from pgconductor.executions_all where task = 'far' and state = 'running'"),
+                    20, "the grandchild runs")
+    assert value(db, "select node from pgconductor.executions_all where id = %s", last) == node_of(db, far)
+    in_state(db, held, "suspended")
+    node = wait_for(lambda: node_of(db, one), 10, "its node")
+    wait_for(lambda: value(db, "select held from pgconductor.drained(%s, array(select id from pgconductor.shards where owner = %s))",
+                           node, node), 10, "it is held")
+    asleep(db, 2)
+    assert one.running()
+    assert value(db, "select pgconductor.cancel(%s)", last)
+    assert one.wait_exit(30) == 0
+    assert result(db, held)[0] == "completed"
+
+
+# ---- checkpoints
+
+def test_a_checkpoint_of_a_node_that_stops_goes_on_elsewhere(start, db, ledger, cli):
+    """With its steps, and without having lost an attempt."""
+    one = start()
+    job = invoke(db, "loop", "null")
+    in_state(db, job, "running")
+    two = start()
+    assert one.stop(10) == 0
+    wait_for(lambda: len(ledger.entries("loop", job)) == 2, 10, "it runs on the other node")
+    in_state(db, job, "running")
+    assert value(db, "select node from pgconductor.executions_all where id = %s", job) == node_of(db, two)
+    assert {e.attempt for e in ledger.entries("loop", job)} == {1}
+    assert [key for key, _, _ in steps_of(db, job)] == ["kept"]
+    # There a cancel stops it, and the handler is free.
+    assert cli("cancel", str(job), check=True).stdout
+    wait_finished(db, invoke(db, "leaf", '{"value": 1}'))
+    assert len(ledger.entries("loop", job)) == 2

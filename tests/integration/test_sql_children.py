@@ -124,7 +124,7 @@ def test_who_runs_a_cancelled_child_is_told(db, node, connect):
     db.execute("select pgconductor.cancel(%s)", (made,))
     notifies = listener.notifies()
     told = [next(notifies).payload for _ in runs]
-    assert sorted(told) == sorted(f"cancel {r[0]} {r[1]}" for r in runs)
+    assert sorted(told) == sorted(f"cancel {r[0]} {r[1]} its parent was cancelled" for r in runs)
     assert count(db, "running") == 0 and node.settle(runs) == 0
 
 

@@ -100,7 +100,7 @@ def test_cancel_of_a_running_one(db, node, connect):
     listener.execute("select 1")
     listener.execute("select 1")
     # The owner is told which run it was; of a delayed one it knows nothing.
-    assert got == [f"cancel {made} {runs[0][1]}"]
+    assert got == [f"cancel {made} {runs[0][1]} cancelled"]
     assert view(db, made, "attempt, node, took_ms is not null") == (1, node.id, True)
     assert db.execute("select count(*) from pgconductor.running").fetchone() == (0,)
     # What the handler still sends finds nothing.

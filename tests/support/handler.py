@@ -59,6 +59,7 @@ class Run:
         self.attempt = fields["attempt"]
         self.text = fields["event"]["payload"]
         self.cancelled = threading.Event()
+        self.reason = None
         self.inbox = queue.Queue()
 
     @property
@@ -159,6 +160,7 @@ class Handler:
                 else:
                     self.run(run)
             elif name == "CANCEL" and execution in self.running:
+                self.running[execution].reason = fields["reason"]
                 self.running[execution].cancelled.set()
             elif execution in self.running:
                 self.running[execution].inbox.put((name, fields))
