@@ -458,6 +458,8 @@ choose_cases(void)
 	add_cases(conform_start_cases);
 	add_cases(conform_run_cases);
 	add_cases(conform_flow_cases);
+	add_cases(conform_steps_cases);
+	add_cases(conform_waits_cases);
 	if (outcomes_n == 0)
 		cli_usage("--case: no case is called \"%s\"; see pgconductor conform --list", names);
 }

@@ -10,6 +10,8 @@
  *	conform_start.c		cases: beginning and ending a session
  *	conform_run.c		cases: executions and their outcomes
  *	conform_flow.c		cases: credit, several at once, cancelling, draining
+ *	conform_steps.c		cases: steps that are saved
+ *	conform_waits.c		cases: waiting, children, calls, and signs on the way
  *
  * Cases run in children of the command. One that is not satisfied says so (conform_fail) and ends its child there and
  * then, so a case is written as the story of what should happen.
@@ -30,6 +32,9 @@
 #define CONFORM_MAX_PAYLOAD	(16u << 20)
 #define CONFORM_TEXT	120		/* bytes of JSON or of a message that a text shows */
 #define CONFORM_FRAME_ROOM	(1u << 20)	/* what max_frame allows beside a payload */
+#define CONFORM_QUIET_MS	100		/* in which nothing comes that would come by itself */
+#define CONFORM_CAPABILITIES	9		/* all that there are */
+#define CONFORM_KEY_BYTES	1024
 
 struct session;
 
@@ -42,7 +47,8 @@ struct conform_case {
 };
 
 /* Each ends with name NULL. */
-extern const struct conform_case conform_start_cases[], conform_run_cases[], conform_flow_cases[];
+extern const struct conform_case conform_start_cases[], conform_run_cases[], conform_flow_cases[], conform_steps_cases[],
+    conform_waits_cases[];
 
 /* ---- conform.c ---- */
 
@@ -61,10 +67,15 @@ void	conform_broken(const char *why) __attribute__((noreturn));
 
 /* A frame of the handler that is no business of the session's. Borrowed until the next is taken. */
 struct frame {
-	unsigned	 type;		/* DONE, FAIL or BYE */
+	unsigned	 type;		/* BYE, or that of one of these */
 	uint64_t	 exec;
 	struct msg_done	 done;
 	struct msg_fail	 fail;
+	struct msg_suspend suspend;
+	struct msg_step	 step;
+	struct msg_call	 call;
+	struct msg_progress progress;
+	struct msg_journal journal;
 };
 
 /* An execution it has been given and has not answered. */
@@ -86,6 +97,7 @@ struct session {
 	/* the socket */
 	struct buf	 in, out;
 	size_t		 taken;		/* bytes of in that the last frame had */
+	int64_t		 heard;		/* when something came last */
 	bool		 eof;
 	bool		 deaf;		/* the socket is not read */
 	size_t		 sip;		/* most bytes read at once; 0: no limit */
@@ -97,8 +109,7 @@ struct session {
 	char		*hello_wrong;	/* why it cannot be decoded */
 	char		*before_hello;	/* the frame that came first instead */
 	unsigned	 hellos;
-	uint64_t	 credit, concurrency, window;
-	bool		 can_cancel, can_drain, can_log;
+	uint64_t	 credit, concurrency, window, beat_ms;
 
 	/* executions */
 	bool		 open;		/* WELCOME was sent */
@@ -137,12 +148,15 @@ void	session_settle(struct session *);
 bool	session_listen(struct session *, const char *queue);
 /* Fails unless a HELLO came that can be read. */
 void	session_begin(struct session *, const char *queue);
-/* Fills in a WELCOME for that HELLO; capabilities must have room for four. */
+/* Fills in a WELCOME for that HELLO; there must be room for CONFORM_CAPABILITIES. */
 void	session_fill_welcome(struct session *, const char *queue, struct msg_welcome *, struct pstr *capabilities);
 void	session_welcome(struct session *, const char *queue);
 /* Does both for the queue "default", unless it was done. */
 void	session_open(struct session *);
 bool	session_announced(const struct session *, const char *task);
+bool	session_can(const struct session *, const char *capability);
+/* Opens it. False: the case is skipped, as the handler does not name the capability, or announce the task. */
+bool	session_offers(struct session *, const char *capability, const char *task);
 
 /* Bytes for the handler; the buffer is emptied. */
 void	session_send(struct session *, struct buf *);
@@ -162,10 +176,14 @@ void	session_close(struct session *);
 
 /* What has become of it, when an answer is missing. */
 const char *session_fate(struct session *);
+/* Whether this is JSON that means the same; what was left out is null. */
+bool	session_means(struct pstr, const char *json);
 /* Fails unless the next answer is DONE for this execution and means the same JSON. */
 void	session_expect(struct session *, uint64_t exec, const char *json);
 /* Fails unless it is a FAIL for this execution; borrowed. */
 const struct msg_fail *session_expect_fail(struct session *, uint64_t exec);
+/* After CANCEL: fails unless a final frame of any kind comes for it. What was said before is ignored. */
+void	session_expect_end(struct session *, uint64_t exec);
 /* Runs conform.echo with this and expects it back. */
 void	session_echo(struct session *, const char *json);
 /* Fails unless the process ends by itself in time. */
@@ -175,11 +193,13 @@ void	session_expect_exit(struct session *, const char *expected);
 
 /* The next whole frame of what was read, borrowed until the next call; NULL. */
 const uint8_t *session_body(struct session *, size_t *len);
-/* The next final frame or BYE, or NULL when the time is over or the socket has ended. Breaches of the protocol fail. */
+/* The next frame that is no business of the session's, or NULL when the time is over or the socket has ended. Breaches of the protocol fail. */
 const struct frame *session_try(struct session *, int64_t until);
-/* The next DONE or FAIL; fails when there is none in time. */
+/* The same; fails when there is none in time. */
+const struct frame *session_next(struct session *, const char *expected);
+/* The same; fails when it is neither DONE nor FAIL. */
 const struct frame *session_final(struct session *, const char *expected);
-/* What a frame says, cut to a length that can be read. Never freed. */
+/* What a frame says, cut to a length that can be read. Borrowed until the next call. */
 const char *session_text(const struct frame *);
 /* The same of JSON, with its length where it was cut. The caller frees it. */
 char	*session_cut(const char *, size_t len);
@@ -219,5 +239,7 @@ void	raw_unknown(struct buf *, unsigned type, uint64_t exec);
 
 /* Do two valid JSON texts mean the same? Keys in any order, numbers by value, strings by their characters. */
 bool	conform_same_json(const char *, const char *);
+/* Has an object all that another one has? */
+bool	conform_has_json(const char *, const char *part);
 
 #endif

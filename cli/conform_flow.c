@@ -14,7 +14,6 @@
 #define AT_ONCE		64		/* executions that are given at once at most */
 #define LONG_SLEEP	"{\"ms\": 600000}"
 #define PIECE		(128u << 10)
-#define QUIET_MS	100
 
 /* The caller frees it. */
 static char *
@@ -100,7 +99,7 @@ prefetch_order(struct session *s)
 static void
 end_sleeps(struct session *s, uint64_t first, size_t n)
 {
-	for (size_t i = 0; i < n && s->can_cancel; i++)
+	for (size_t i = 0; i < n && session_can(s, "cancel"); i++)
 		session_cancel(s, first + i);
 	for (size_t i = 0; i < n; i++)
 		session_final(s, "an answer of conform.sleep");
@@ -138,7 +137,7 @@ let_it_fill(struct session *s)
 	s->deaf = true;
 	do {
 		before = s->out.len;
-		session_pause(s, QUIET_MS);
+		session_pause(s, CONFORM_QUIET_MS);
 	} while (s->out.len != before);
 	s->deaf = false;
 }
@@ -187,10 +186,7 @@ slow_reader_many(struct session *s)
 static bool
 cannot_cancel(struct session *s)
 {
-	session_open(s);
-	if (!s->can_cancel)
-		conform_skip(s, "it does not name the capability cancel");
-	return !s->can_cancel;
+	return !session_offers(s, "cancel", "conform.sleep");
 }
 
 static void
@@ -295,11 +291,8 @@ drain(struct session *s)
 
 	if (s->pid != 0)
 		return true;
-	session_open(s);
-	if (!s->can_drain) {
-		conform_skip(s, "it does not name the capability drain");
+	if (!session_offers(s, "drain", "conform.sleep"))
 		return false;
-	}
 	session_run(s, "conform.sleep", "{\"ms\": 300}");
 	session_settle(s);
 	session_drain(s);

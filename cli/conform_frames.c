@@ -27,22 +27,84 @@ session_cut(const char *s, size_t len)
 	return xasprintf("%.*s… (%zu bytes)", (int)shown, s, len);
 }
 
+static void
+add_cut(struct buf *out, struct pstr text)
+{
+	char *cut = session_cut(text.p != NULL ? text.p : "null", text.p != NULL ? text.len : 4);
+
+	buf_addstr(out, cut);
+	free(cut);
+}
+
+static void
+add_waits(struct buf *out, const struct msg_suspend *m)
+{
+	if (m->waits_n == 0)
+		buf_addstr(out, " without waits");
+	for (size_t i = 0; i < m->waits_n && i < 2; i++) {
+		const struct msg_wait *w = &m->waits[i];
+
+		buf_addstr(out, i == 0 ? " with the wait " : " and ");
+		add_cut(out, w->key);
+		if (w->has_timer_ms)
+			buf_addf(out, ", a timer of %" PRIu64 " ms", w->timer_ms);
+		if (w->task.p != NULL)
+			buf_addf(out, ", a child %.*s", (int)(w->task.len < 128 ? w->task.len : 128), w->task.p);
+	}
+}
+
+static void
+add_details(struct buf *out, const struct frame *f)
+{
+	switch (f->type) {
+	case MSG_DONE:
+		buf_addstr(out, " with the result ");
+		add_cut(out, f->done.result);
+		break;
+	case MSG_FAIL:
+		buf_addf(out, " with code %.*s: ", (int)(f->fail.code.len < 40 ? f->fail.code.len : 40), f->fail.code.p);
+		add_cut(out, f->fail.message);
+		break;
+	case MSG_SUSPEND:
+		add_waits(out, &f->suspend);
+		break;
+	case MSG_STEP:
+		buf_addstr(out, " with the key ");
+		add_cut(out, f->step.key);
+		buf_addstr(out, " and the result ");
+		add_cut(out, f->step.result);
+		break;
+	case MSG_CALL:
+		buf_addf(out, " of %.*s with ", (int)(f->call.name.len < 40 ? f->call.name.len : 40), f->call.name.p);
+		add_cut(out, f->call.args);
+		break;
+	case MSG_PROGRESS:
+		if (f->progress.has_percent)
+			buf_addf(out, " with percent %" PRIu64, f->progress.percent);
+		buf_addstr(out, f->progress.note.p != NULL ? " with the note " : " without a note");
+		if (f->progress.note.p != NULL)
+			add_cut(out, f->progress.note);
+		break;
+	case MSG_JOURNAL:
+		buf_addf(out, " with after %" PRIu64, f->journal.after);
+		break;
+	}
+}
+
 const char *
 session_text(const struct frame *f)
 {
-	static char text[2 * CONFORM_TEXT + 200];
-	struct pstr what = f->type == MSG_FAIL ? f->fail.message : f->done.result.p != NULL ? f->done.result : pstr("null");
-	char *cut;
+	static char *text;
+	struct buf b;
 
-	if (f->type != MSG_DONE && f->type != MSG_FAIL)
-		return msg_name(f->type);
-	cut = session_cut(what.p, what.len);
-	if (f->type == MSG_DONE)
-		snprintf(text, sizeof(text), "DONE of execution %" PRIu64 " with the result %s", f->exec, cut);
-	else
-		snprintf(text, sizeof(text), "FAIL of execution %" PRIu64 " with code %.*s: %s", f->exec,
-		    (int)(f->fail.code.len < 40 ? f->fail.code.len : 40), f->fail.code.p, cut);
-	free(cut);
+	buf_init(&b);
+	buf_addstr(&b, msg_name(f->type));
+	if (f->type != MSG_BYE) {
+		buf_addf(&b, " of execution %" PRIu64, f->exec);
+		add_details(&b, f);
+	}
+	free(text);
+	text = buf_steal_str(&b);
 	return text;
 }
 
@@ -75,6 +137,12 @@ is_json(struct pstr text)
 	return json_check(text.p, text.len, NULL, NULL) == 0;
 }
 
+static bool
+is_object(struct pstr text)
+{
+	return is_json(text) && text.p[strspn(text.p, " \t\r\n")] == '{';
+}
+
 static void
 take_credit(struct session *s)
 {
@@ -100,7 +168,7 @@ take_log(struct session *s)
 		known |= m.level.len == strlen(levels[i]) && memcmp(m.level.p, levels[i], m.level.len) == 0;
 	if (!known)
 		breach(s, "LOG.level: none of debug, info, warn, error");
-	if (m.fields.p != NULL && (!is_json(m.fields) || m.fields.p[strspn(m.fields.p, " \t\r\n")] != '{'))
+	if (m.fields.p != NULL && !is_object(m.fields))
 		breach(s, "LOG.fields: not a JSON object");
 	free(s->last_log.level);
 	free(s->last_log.message);
@@ -109,34 +177,52 @@ take_log(struct session *s)
 	s->last_log.message = xstrndup(m.message.p, m.message.len);
 }
 
+/* Frames of an execution. It has it, and until it has answered it. */
+
+static size_t
+place_of(const struct session *s, uint64_t exec)
+{
+	size_t i = 0;
+
+	while (i < s->given_n && s->given[i].exec != exec)
+		i++;
+	return i;
+}
+
 static void
 answered(struct session *s, uint64_t exec)
 {
-	for (size_t i = 0; i < s->given_n; i++) {
-		if (s->given[i].exec != exec)
-			continue;
-		s->given_bytes -= s->given[i].bytes;
-		memmove(&s->given[i], &s->given[i + 1], (s->given_n - i - 1) * sizeof(s->given[0]));
-		s->given_n--;
-		return;
-	}
-	conform_differs(s, "one answer to each execution it was given, with the number of its RUN", "%s, which it does not have",
-	    session_text(&s->frame));
+	size_t i = place_of(s, exec);
+
+	s->given_bytes -= s->given[i].bytes;
+	memmove(&s->given[i], &s->given[i + 1], (s->given_n - i - 1) * sizeof(s->given[0]));
+	s->given_n--;
 }
 
-static const struct frame *
-take_final(struct session *s)
+static int
+decode(struct session *s, struct frame *f, const char **why)
 {
-	struct frame *f = &s->frame;
-	const char *why;
-	int rc;
+	switch (f->type) {
+	case MSG_DONE:
+		return msg_done_decode(&s->msg, &f->done, why);
+	case MSG_FAIL:
+		return msg_fail_decode(&s->msg, &f->fail, why);
+	case MSG_SUSPEND:
+		return msg_suspend_decode(&s->msg, &f->suspend, why);
+	case MSG_STEP:
+		return msg_step_decode(&s->msg, &f->step, why);
+	case MSG_CALL:
+		return msg_call_decode(&s->msg, &f->call, why);
+	case MSG_PROGRESS:
+		return msg_progress_decode(&s->msg, &f->progress, why);
+	default:
+		return msg_journal_decode(&s->msg, &f->journal, why);
+	}
+}
 
-	if (f->type == MSG_DONE)
-		rc = msg_done_decode(&s->msg, &f->done, &why);
-	else
-		rc = msg_fail_decode(&s->msg, &f->fail, &why);
-	if (rc == -1)
-		breach(s, why);
+static void
+check_answer(struct session *s, const struct frame *f)
+{
 	if (f->type == MSG_DONE && f->done.result.p != NULL && !is_json(f->done.result))
 		conform_differs(s, "a result that is JSON", "%s", session_text(f));
 	if (f->type == MSG_DONE && f->done.result.len > s->max_payload)
@@ -144,7 +230,54 @@ take_final(struct session *s)
 		    f->done.result.len, s->max_payload);
 	if (f->type == MSG_FAIL && f->fail.data.p != NULL && !is_json(f->fail.data))
 		breach(s, "FAIL.data: not JSON");
-	answered(s, f->exec);
+}
+
+static void
+check_step(struct session *s, const struct msg_step *m)
+{
+	if (m->key.len == 0 || m->key.len > CONFORM_KEY_BYTES)
+		breach(s, "STEP.key: not of 1 to 1,024 bytes");
+	if (m->result.p != NULL && !is_json(m->result))
+		breach(s, "STEP.result: not JSON");
+	if (m->result.len > s->max_payload)
+		breach(s, "STEP.result: longer than max_payload");
+}
+
+static void
+check_wait(struct session *s, const struct msg_wait *m)
+{
+	if (m->key.len == 0 || m->key.len > CONFORM_KEY_BYTES)
+		breach(s, "SUSPEND.waits: a key that is not of 1 to 1,024 bytes");
+	if (m->has_timer_ms == (m->task.p != NULL))
+		breach(s, "SUSPEND.waits: one that is neither a timer nor a child");
+	if (m->payload.p != NULL && !is_json(m->payload))
+		breach(s, "SUSPEND.waits: a payload that is not JSON");
+	if (m->payload.len > s->max_payload)
+		breach(s, "SUSPEND.waits: a payload longer than max_payload");
+}
+
+static const struct frame *
+take_of_execution(struct session *s)
+{
+	struct frame *f = &s->frame;
+	const char *why;
+
+	if (decode(s, f, &why) == -1)
+		breach(s, why);
+	check_answer(s, f);
+	if (f->type == MSG_STEP)
+		check_step(s, &f->step);
+	for (size_t i = 0; i < f->suspend.waits_n; i++)
+		check_wait(s, &f->suspend.waits[i]);
+	if (f->type == MSG_CALL && !is_object(f->call.args))
+		breach(s, "CALL.args: not a JSON object");
+	if (f->type == MSG_PROGRESS && f->progress.percent > 100)
+		breach(s, "PROGRESS.percent: above 100");
+	if (place_of(s, f->exec) == s->given_n)
+		conform_differs(s, "one answer to each execution it was given, and nothing about others", "%s, which it does not have",
+		    session_text(f));
+	if (f->type == MSG_DONE || f->type == MSG_FAIL || f->type == MSG_SUSPEND)
+		answered(s, f->exec);
 	return f;
 }
 
@@ -152,7 +285,10 @@ take_final(struct session *s)
 static const struct frame *
 inspect(struct session *s, const uint8_t *body, size_t len)
 {
-	struct msg_bye bye;
+	union {
+		struct msg_bye bye;
+		struct msg_beat beat;
+	} m;
 	const char *why;
 	char type[64];
 
@@ -180,12 +316,16 @@ inspect(struct session *s, const uint8_t *body, size_t len)
 		take_log(s);
 		return NULL;
 	case MSG_BYE:
-		if (msg_bye_decode(&s->msg, &bye, &why) == -1)
+		if (msg_bye_decode(&s->msg, &m.bye, &why) == -1)
 			breach(s, why);
 		s->said_bye = true;
 		return &s->frame;
+	case MSG_BEAT:
+		if (msg_beat_decode(&s->msg, &m.beat, &why) == -1)
+			breach(s, why);
+		return NULL;
 	default:
-		return take_final(s);
+		return take_of_execution(s);
 	}
 }
 
@@ -208,13 +348,21 @@ session_try(struct session *s, int64_t until)
 }
 
 const struct frame *
-session_final(struct session *s, const char *expected)
+session_next(struct session *s, const char *expected)
 {
 	const struct frame *f = session_try(s, session_due());
 
 	if (f == NULL)
 		conform_fail(s, expected, session_fate(s));
-	if (f->type == MSG_BYE)
-		conform_fail(s, expected, "BYE");
+	return f;
+}
+
+const struct frame *
+session_final(struct session *s, const char *expected)
+{
+	const struct frame *f = session_next(s, expected);
+
+	if (f->type != MSG_DONE && f->type != MSG_FAIL)
+		conform_fail(s, expected, session_text(f));
 	return f;
 }

@@ -161,6 +161,12 @@ has_all(const char *a, const char *b, bool compare)
 	return true;
 }
 
+bool
+conform_has_json(const char *a, const char *part)
+{
+	return has_all(skip_blanks(part), skip_blanks(a), true);
+}
+
 static bool
 same_array(const char *a, const char *b)
 {

@@ -129,14 +129,14 @@ put_event(struct buf *out, const struct raw_form *f, const char *payload)
 }
 
 #define REQUIRED	5
-#define OPTIONAL	3
+#define OPTIONAL	5
 
 /* The nth field of a RUN: those that must be there, then those that may. */
 static void
 put_field(struct buf *out, const struct raw_form *f, unsigned n, const char *payload)
 {
 	static const char *const names[] = {
-		"id", "task", "attempt", "token", "event", "deadline_ms", "metadata", "trace"
+		"id", "task", "attempt", "token", "event", "deadline_ms", "metadata", "trace", "steps", "more_steps"
 	};
 
 	put_str(out, f->wide_heads, names[n]);

@@ -36,7 +36,7 @@ static void
 welcome_keys(struct session *s)
 {
 	struct msg_welcome m;
-	struct pstr shared[8];
+	struct pstr shared[CONFORM_CAPABILITIES];
 	struct buf frame;
 
 	session_begin(s, CONFORM_QUEUE);
@@ -52,7 +52,7 @@ static void
 welcome_minimal(struct session *s)
 {
 	struct msg_welcome m;
-	struct pstr shared[8];
+	struct pstr shared[CONFORM_CAPABILITIES];
 
 	session_begin(s, CONFORM_QUEUE);
 	session_fill_welcome(s, CONFORM_QUEUE, &m, shared);
@@ -540,11 +540,8 @@ log_line(struct session *s)
 {
 	uint64_t exec;
 
-	session_open(s);
-	if (!s->can_log || !session_announced(s, "conform.log")) {
-		conform_skip(s, !s->can_log ? "it does not name the capability log" : "it does not announce conform.log");
+	if (!session_offers(s, "log", "conform.log"))
 		return;
-	}
 	exec = session_run(s, "conform.log", "{\"level\": \"warn\", \"message\": \"a line for the log\"}");
 	session_expect(s, exec, "null");
 	if (s->last_log.message == NULL)

@@ -26,9 +26,9 @@
 #define EXIT_MS		500		/* from the end of its socket until its exit status says more */
 #define LOG_KEEP	(1u << 20)
 
-static const char *const capabilities[] = { "cancel", "credit", "drain", "log" };
-
-#define CAPABILITIES_N	(sizeof(capabilities) / sizeof(capabilities[0]))
+static const char *const capabilities[CONFORM_CAPABILITIES] = {
+	"beat", "call", "cancel", "credit", "drain", "log", "progress", "step", "suspend"
+};
 
 int64_t
 session_now(void)
@@ -75,10 +75,12 @@ read_socket(struct session *s)
 	size_t room = s->sip != 0 ? s->sip : READ_BYTES;
 	ssize_t n = recv(s->fd, buf_reserve(&s->in, room), room, 0);
 
-	if (n > 0)
+	if (n > 0) {
 		buf_grew(&s->in, (size_t)n);
-	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		s->heard = session_now();
+	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
 		s->eof = true;
+	}
 }
 
 static void
@@ -184,16 +186,6 @@ session_fate(struct session *s)
 
 /* Beginning */
 
-static bool
-has(const struct msg_hello *m, const char *capability)
-{
-	for (size_t i = 0; i < m->capabilities_n; i++)
-		if (m->capabilities[i].len == strlen(capability) &&
-		    memcmp(m->capabilities[i].p, capability, m->capabilities[i].len) == 0)
-			return true;
-	return false;
-}
-
 /* What it says about itself, with what stands for what it leaves out. */
 static void
 take_hello(struct session *s)
@@ -204,9 +196,7 @@ take_hello(struct session *s)
 	s->credit = m->has_credit ? m->credit : concurrency != 0 ? concurrency : 1;
 	s->concurrency = concurrency != 0 ? concurrency : s->credit != 0 ? s->credit : 1;
 	s->window = m->has_window ? m->window : 0;
-	s->can_cancel = has(m, "cancel");
-	s->can_drain = has(m, "drain");
-	s->can_log = has(m, "log");
+	s->beat_ms = m->has_beat_ms ? m->beat_ms : 0;
 }
 
 /* True when this frame is HELLO, or one that cannot be read at all. */
@@ -271,8 +261,8 @@ session_fill_welcome(struct session *s, const char *queue, struct msg_welcome *m
 		.protocol = 1, .queue = pstr(queue), .max_frame = s->max_frame, .max_payload = s->max_payload,
 		.capabilities = shared,
 	};
-	for (size_t i = 0; i < CAPABILITIES_N; i++)
-		if (has(&s->hello, capabilities[i]))
+	for (size_t i = 0; i < CONFORM_CAPABILITIES; i++)
+		if (session_can(s, capabilities[i]))
 			shared[m->capabilities_n++] = pstr(capabilities[i]);
 	s->open = true;
 }
@@ -280,7 +270,7 @@ session_fill_welcome(struct session *s, const char *queue, struct msg_welcome *m
 void
 session_welcome(struct session *s, const char *queue)
 {
-	struct pstr shared[CAPABILITIES_N];
+	struct pstr shared[CONFORM_CAPABILITIES];
 	struct msg_welcome m;
 
 	session_fill_welcome(s, queue, &m, shared);
@@ -305,6 +295,34 @@ session_announced(const struct session *s, const char *task)
 		if (s->hello.tasks[i].name.len == strlen(task) &&
 		    memcmp(s->hello.tasks[i].name.p, task, s->hello.tasks[i].name.len) == 0)
 			return true;
+	return false;
+}
+
+bool
+session_can(const struct session *s, const char *capability)
+{
+	const struct msg_hello *m = &s->hello;
+
+	for (size_t i = 0; i < m->capabilities_n; i++)
+		if (m->capabilities[i].len == strlen(capability) &&
+		    memcmp(m->capabilities[i].p, capability, m->capabilities[i].len) == 0)
+			return true;
+	return false;
+}
+
+bool
+session_offers(struct session *s, const char *capability, const char *task)
+{
+	static char why[64];
+
+	session_open(s);
+	if (session_can(s, capability) && session_announced(s, task))
+		return true;
+	if (session_can(s, capability))
+		snprintf(why, sizeof(why), "it does not announce %s", task);
+	else
+		snprintf(why, sizeof(why), "it does not name the capability %s", capability);
+	conform_skip(s, why);
 	return false;
 }
 
@@ -434,20 +452,26 @@ session_close(struct session *s)
 
 /* Expecting something */
 
+bool
+session_means(struct pstr got, const char *json)
+{
+	char *text = got.p != NULL ? xstrndup(got.p, got.len) : xstrdup("null");
+	bool same = conform_same_json(json, text);
+
+	free(text);
+	return same;
+}
+
 void
 session_expect(struct session *s, uint64_t exec, const char *json)
 {
-	char *cut = session_cut(json, strlen(json)), *expected, *got;
+	char *cut = session_cut(json, strlen(json)), *expected;
 	const struct frame *f;
 
 	expected = xasprintf("DONE of execution %" PRIu64 " with the result %s", exec, cut);
 	f = session_final(s, expected);
-	if (f->type != MSG_DONE || f->exec != exec)
+	if (f->type != MSG_DONE || f->exec != exec || !session_means(f->done.result, json))
 		conform_fail(s, expected, session_text(f));
-	got = f->done.result.p != NULL ? xstrndup(f->done.result.p, f->done.result.len) : xstrdup("null");
-	if (!conform_same_json(json, got))
-		conform_fail(s, expected, session_text(f));
-	free(got);
 	free(expected);
 	free(cut);
 }
@@ -463,6 +487,19 @@ session_expect_fail(struct session *s, uint64_t exec)
 	if (f->type != MSG_FAIL || f->exec != exec)
 		conform_fail(s, expected, session_text(f));
 	return &f->fail;
+}
+
+void
+session_expect_end(struct session *s, uint64_t exec)
+{
+	static const char expected[] = "a final frame of any kind after CANCEL, within its grace";
+	const struct frame *f;
+
+	do {
+		f = session_next(s, expected);
+		if (f->type == MSG_BYE || f->exec != exec)
+			conform_fail(s, expected, session_text(f));
+	} while (f->type != MSG_DONE && f->type != MSG_FAIL && f->type != MSG_SUSPEND);
 }
 
 void

@@ -15,6 +15,8 @@ libcli_la_SOURCES = \
 	cli/conform_run.c \
 	cli/conform_session.c \
 	cli/conform_start.c \
+	cli/conform_steps.c \
+	cli/conform_waits.c \
 	cli/connect.c \
 	cli/ctx.c cli/ctx.h \
 	cli/ctx_invoke.c \

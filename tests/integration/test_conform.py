@@ -16,10 +16,11 @@ from support.server import clean_environment, run_cli
 from support.wait import wait_for
 
 TIMEOUT = "8s"           # for what never comes; long enough for a busy machine
+PATIENCE = "30s"         # with a right handler, where all of it comes
 AT_ONCE = 12
 # Handlers that are wrong in these keep conform waiting: they are started first.
-LASTING = ["shut", "cancel", "cancel-at-once", "closed-running", "print", "welcome-and-run", "term", "closed-early",
-           "leaves-nothing", "closed-mid-frame", "reject", "closed-idle", "hello-in-time"]
+SLOW = ["shut", "cancel", "cancel-at-once", "closed-running", "print", "welcome-and-run", "term", "closed-early",
+        "leaves-nothing", "closed-mid-frame", "reject", "closed-idle", "hello-in-time"]
 HANDLER = f"{paths.SRC}/tests/support/conform_handler.py"
 PERL = ["perl", f"{paths.SRC}/examples/handler.pl"]
 RUBY = ["ruby", f"{paths.SRC}/examples/handler.rb"]
@@ -31,13 +32,15 @@ def listed():
 
 
 CASES = listed()
+# Those about executions that last, which a handler offers or not.
+LASTING = CASES[CASES.index("step"):]
 
 
 class Judgement:
     """What conform has to say about one command."""
 
-    def __init__(self, command, *args):
-        argv = [paths.PGCONDUCTOR, "conform", "--json", "--timeout", TIMEOUT, *args, "--", *command]
+    def __init__(self, command, *args, timeout=PATIENCE):
+        argv = [paths.PGCONDUCTOR, "conform", "--json", "--timeout", timeout, *args, "--", *command]
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                               env=clean_environment(), timeout=120, check=False)
         self.status, self.stderr = done.returncode, done.stderr
@@ -63,13 +66,27 @@ def handler(tmp_path_factory):
     return [sys.executable, "-I", "-S", program]
 
 
+# The right handlers.
+RIGHT = {"python": None, "c": [paths.built("tests/support/conform_c")], "perl": PERL, "ruby": RUBY}
+
+
+def judged_with(case):
+    """The cases that a handler which is wrong in this one is judged by: its neighbours."""
+    families = [CASES[:CASES.index("step")], [other for other in LASTING if other.startswith("step")],
+                [other for other in LASTING if not other.startswith("step")]]
+    return next(family for family in families if case in family)
+
+
 @pytest.fixture(scope="module")
 def judgements(handler):
-    """Every wrong handler's judgement, and that of the right one under None. Most of the time they wait."""
-    order = sorted(CASES, key=lambda case: case not in LASTING)
+    """What conform says about the right handlers, and for each case about the wrong one. Most of the time they wait."""
+    order = sorted(CASES, key=lambda case: case not in SLOW)
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        judged = {case: pool.submit(Judgement, [*handler, "--wrong", case]) for case in order}
-        judged[None] = pool.submit(Judgement, handler)
+        judged = {name: pool.submit(Judgement, command or handler) for name, command in RIGHT.items()
+                  if command is None or shutil.which(command[0])}
+        for case in order:
+            judged[case] = pool.submit(Judgement, [*handler, "--wrong", case], "--case", ",".join(judged_with(case)),
+                                       timeout=TIMEOUT)
         return {case: future.result() for case, future in judged.items()}
 
 
@@ -78,20 +95,25 @@ def test_there_are_cases():
 
 
 def test_right_handler_passes(judgements):
-    right = judgements[None]
+    right = judgements["python"]
     assert (right.status, right.stderr, right.not_ok) == (0, "", {})
     assert [row["case"] for row in right.rows] == CASES
     assert set(right.skipped) == {"prefetch-order"}  # which is for handlers that run one at a time
 
 
+def all_behind(case):
+    among = judged_with(case)
+    return among[among.index(case) + 1:]
+
+
 # What cannot be judged without the case that failed.
 BEHIND = {
-    "hello-in-time": CASES[CASES.index("hello-in-time") + 1:],
-    "hello-fields": CASES[CASES.index("hello-fields") + 1:],
-    "echo": CASES[CASES.index("echo") + 1:],
+    "hello-in-time": all_behind("hello-in-time"),
+    "hello-fields": all_behind("hello-fields"),
+    "echo": all_behind("echo"),
     "shut": ["leaves-nothing", "prefetch-order"],
     "prefetch-order": ["several-at-once", "cancel-one"],
-}
+} | {case: [other for other in ["beat"] if other in judged_with(case) and other != case] for case in LASTING}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -109,21 +131,21 @@ def only(*commands):
 
 
 @only("perl")
-def test_perl_from_scratch():
-    perl = Judgement(PERL)
+def test_perl_from_scratch(judgements):
+    perl = judgements["perl"]
     assert (perl.status, perl.not_ok) == (0, {}), perl.not_ok
-    assert set(perl.skipped) == {"several-at-once", "cancel", "cancel-at-once", "cancel-late", "cancel-one"}
+    assert set(perl.skipped) == {"several-at-once", "cancel", "cancel-at-once", "cancel-late", "cancel-one", *LASTING}
 
 
 @only("ruby")
-def test_ruby_from_scratch():
-    ruby = Judgement(RUBY)
+def test_ruby_from_scratch(judgements):
+    ruby = judgements["ruby"]
     assert (ruby.status, ruby.not_ok) == (0, {}), ruby.not_ok
-    assert set(ruby.skipped) == {"prefetch-order"}
+    assert set(ruby.skipped) == {"prefetch-order", *LASTING}
 
 
-def test_c_library():
-    c = Judgement([paths.built("tests/support/conform_c")])
+def test_c_library(judgements):
+    c = judgements["c"]
     assert (c.status, c.not_ok) == (0, {}), c.not_ok
     assert set(c.skipped) == {"prefetch-order"}
 

@@ -12,6 +12,7 @@
 
 #define CONCURRENCY	4
 #define CREDIT		8
+#define BEAT_MS		2000
 
 /* An execution of conform.sleep; a free place has run NULL. */
 static struct sleeper {
@@ -32,6 +33,17 @@ static json_t *
 payload_of(struct pgc_run *run)
 {
 	return json_loadb(pgc_payload(run), pgc_payload_len(run), JSON_DECODE_ANY, NULL);
+}
+
+/* Frees nothing. */
+static int
+done_json(struct pgc_run *run, const json_t *result)
+{
+	char *text = json_dumps(result, JSON_ENCODE_ANY);
+	int verdict = pgc_done(run, text);
+
+	free(text);
+	return verdict;
 }
 
 static int
@@ -142,11 +154,113 @@ cancelled(struct pgc_run *run, void *arg)
 	}
 }
 
-/* Ends the sleeps that are over; how long until the next one is, -1: there is none. */
+/* Executions that last */
+
+static int
+lasting_steps(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run), *steps = json_object_get(payload, "steps"), *results = json_array(), *step;
+	bool piped = json_is_true(json_object_get(payload, "piped"));
+	int over = 0;
+	size_t i;
+
+	(void)arg;
+	json_array_foreach(steps, i, step) {
+		const char *key = json_string_value(json_array_get(step, 0)), *saved = pgc_saved(run, key);
+		char *text = saved == NULL ? json_dumps(json_array_get(step, 1), JSON_ENCODE_ANY) : NULL;
+
+		if (saved == NULL)
+			over = piped ? pgc_save(run, key, text) : pgc_save_now(run, key, text);
+		if (over == 0)
+			json_array_append_new(results, json_loads(saved != NULL ? saved : text, JSON_DECODE_ANY, NULL));
+		free(text);
+		if (over != 0)
+			break;
+	}
+	if (over == 0)
+		over = done_json(run, results);
+	json_decref(results);
+	json_decref(payload);
+	return over;
+}
+
+static int
+lasting_wait(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run);
+	int over = pgc_sleep(run, json_string_value(json_object_get(payload, "key")),
+	    json_integer_value(json_object_get(payload, "ms")));
+
+	(void)arg;
+	json_decref(payload);
+	return over != 0 ? over : pgc_done_text(run, "waited");
+}
+
+static int
+lasting_child(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run), *timeout = json_object_get(payload, "timeout_ms");
+	char *text = json_dumps(json_object_get(payload, "payload"), JSON_ENCODE_ANY);
+	struct pgc_child child = PGC_CHILD;
+	int over;
+
+	(void)arg;
+	child.key = json_string_value(json_object_get(payload, "key"));
+	child.task = json_string_value(json_object_get(payload, "task"));
+	child.payload = text;
+	child.timeout_ms = timeout != NULL ? json_integer_value(timeout) : -1;
+	over = pgc_invoke(run, &child);
+	if (over == 0)
+		over = child.error != NULL ? pgc_fail_child(run, &child) : pgc_done(run, child.result);
+	free(text);
+	json_decref(payload);
+	return over;
+}
+
+static int
+lasting_start(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run);
+	char *text = json_dumps(json_object_get(payload, "payload"), JSON_ENCODE_ANY);
+	const char *id = NULL;
+	int over = pgc_start(run, json_string_value(json_object_get(payload, "task")), text, &id);
+
+	(void)arg;
+	if (over == 0)
+		over = id != NULL ? pgc_done_text(run, id) : pgc_fail(run, pgc_error(pgc_of(run)));
+	free(text);
+	json_decref(payload);
+	return over;
+}
+
+static int
+progress(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run), *percent = json_object_get(payload, "percent");
+
+	(void)arg;
+	pgc_progress(run, percent != NULL ? (int)json_integer_value(percent) : -1,
+	    json_string_value(json_object_get(payload, "note")));
+	json_decref(payload);
+	return 0;
+}
+
+static int
+checkpoint(struct pgc_run *run, void *arg)
+{
+	struct timespec pause = { 0, 5000000 };
+
+	(void)arg;
+	while (pgc_checkpoint(run) == 0)
+		nanosleep(&pause, NULL);
+	return PGC_OVER;
+}
+
+/* Ends the sleeps that are over; how long until the next one is, or until it is time to give a sign of life. */
 static int
 wake(void)
 {
-	int64_t now = now_ms(), next = -1;
+	int64_t now = now_ms(), next = BEAT_MS / 4;
 	char text[32];
 
 	for (size_t i = 0; i < CONCURRENCY; i++) {
@@ -158,7 +272,7 @@ wake(void)
 			s->run = NULL;
 			snprintf(text, sizeof(text), "%lld", (long long)s->ms);
 			pgc_done(run, text);
-		} else if (s->run != NULL && (next == -1 || s->until - now < next)) {
+		} else if (s->run != NULL && s->until - now < next) {
 			next = s->until - now;
 		}
 	}
@@ -194,9 +308,16 @@ main(void)
 	pgc_task(c, "conform.print", print, NULL);
 	pgc_task(c, "conform.log", log_line, NULL);
 	pgc_task(c, "conform.repeat", repeat, NULL);
+	pgc_task(c, "conform.steps", lasting_steps, NULL);
+	pgc_task(c, "conform.wait", lasting_wait, NULL);
+	pgc_task(c, "conform.child", lasting_child, NULL);
+	pgc_task(c, "conform.start", lasting_start, NULL);
+	pgc_task(c, "conform.progress", progress, NULL);
+	pgc_task(c, "conform.checkpoint", checkpoint, NULL);
 	pgc_task_with(c, "conform.elsewhere", "other", NULL, nothing, NULL);
 	pgc_set_concurrency(c, CONCURRENCY);
 	pgc_set_credit(c, CREDIT);
+	pgc_set_beat(c, BEAT_MS);
 	pgc_on_cancel(c, cancelled, NULL);
 	if (pgc_open(c) == -1) {
 		fprintf(stderr, "%s\n", pgc_error(c));

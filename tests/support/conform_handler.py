@@ -15,9 +15,14 @@ WRONG = sys.argv[2] if sys.argv[1:2] == ["--wrong"] else None
 FD = int(os.environ["PGCONDUCTOR_FD"])
 QUEUE = os.environ.get("PGCONDUCTOR_QUEUE")
 HELLO, WELCOME, RUN, DONE, FAIL, REJECT, CANCEL, DRAIN, BYE, LOG = 1, 2, 3, 4, 5, 6, 8, 9, 10, 11
+STEP, STEP_OK, SUSPEND, CALL, RETURN, PROGRESS, BEAT, JOURNAL, STEPS = 12, 13, 14, 15, 16, 17, 18, 19, 20
+CHECKPOINT = 0               # what an execution at one waits for
 CREDIT = 8
 CONCURRENCY = 1 if WRONG == "prefetch-order" else 4
-DEFAULT = ["conform.echo", "conform.null", "conform.fail", "conform.sleep", "conform.print", "conform.log", "conform.repeat"]
+BEAT_MS = 2000 if WRONG in (None, "beat") else None
+LASTING = ["conform.steps", "conform.wait", "conform.child", "conform.start", "conform.progress", "conform.checkpoint"]
+DEFAULT = ["conform.echo", "conform.null", "conform.fail", "conform.sleep", "conform.print", "conform.log", "conform.repeat",
+           *LASTING]
 OTHER = ["conform.elsewhere"]
 
 
@@ -96,10 +101,38 @@ def parse(text):
     return _json.make_scanner(Reading)(text.strip(), 0)[0]
 
 
+def text_of(value):
+    import json
+    return json.dumps(value, ensure_ascii=False)
+
+
+# ---- executions that last
+
+class Execution:
+    """What a task has of its execution; and what it waits for, once it is one that lasts."""
+
+    def __init__(self, number, fields):
+        self.number = number
+        self.saved = {}
+        self.more = bool(fields.get("more_steps")) and not (wrong("step-journal-only") and not fields.get("steps"))
+        self.awaits = None   # the type of a frame, and the key of a step or None
+        self.task = None     # a generator, which is sent the fields of what it waits for
+        self.add(fields)
+
+    def add(self, fields):
+        self.piece = fields.get("steps") or []
+        for step in self.piece:
+            self.saved[step["key"]] = step
+
+
 # ---- the session
 
 class Handler:
     def __init__(self):
+        self.lasting = {}        # exec -> Execution
+        self.suspended = 0
+        self.known = {}          # of a handler that mixes up executions: key -> result
+        self.beaten = time.monotonic()
         self.input = bytearray()
         self.output = bytearray()
         self.waiting = []        # (exec, fields, body)
@@ -115,8 +148,11 @@ class Handler:
     def hello(self):
         tasks = [{"name": name} for name in DEFAULT] if QUEUE in (None, "default") else []
         tasks += [{"name": name, "queue": "other"} for name in OTHER] if QUEUE in (None, "other") else []
-        fields = {"protocols": [1], "sdk": "test", "version": "1", "capabilities": ["cancel", "credit", "drain", "log"],
-                  "credit": CREDIT, "concurrency": CONCURRENCY, "tasks": tasks}
+        capabilities = ["call", "cancel", "credit", "drain", "log", "progress", "step", "suspend"]
+        fields = {"protocols": [1], "sdk": "test", "version": "1", "capabilities": capabilities, "credit": CREDIT,
+                  "concurrency": CONCURRENCY, "beat_ms": BEAT_MS, "tasks": tasks}
+        if BEAT_MS is not None:
+            capabilities.append("beat")
         if wrong("hello-in-time"):
             hang()
         if wrong("hello-first"):
@@ -193,6 +229,13 @@ class Handler:
             self.cancel(execution, fields["reason"])
         elif kind == DRAIN:
             self.draining = True
+            for number, execution in list(self.lasting.items()):
+                if execution.awaits == (CHECKPOINT, None):
+                    self.advance(number, CHECKPOINT, {})
+        elif kind in (STEP_OK, RETURN, STEPS):
+            if wrong("step-late") and fields.get("key") == "late" and execution not in self.lasting:
+                sys.exit("a STEP_OK of what?")
+            self.advance(execution, kind, fields)
         elif wrong("unknown-types"):
             sys.exit(f"a frame of type {kind}")
 
@@ -209,9 +252,14 @@ class Handler:
 
     def cancel(self, execution, reason):
         waiting = [run for run in self.waiting if run[0] == execution]
+        lasting = self.lasting.pop(execution, None)
+        if lasting is not None and (wrong("step-lost") and lasting.awaits[1] == "not acknowledged" or
+                                    wrong("call-lost") and lasting.awaits[0] == RETURN or
+                                    wrong("checkpoint-cancel") and lasting.awaits[0] == CHECKPOINT):
+            sys.exit("what a CANCEL!")
         if waiting and wrong("cancel-at-once") or execution in self.sleeping and wrong("cancel") and len(self.sleeping) == 1:
             return
-        if waiting or execution in self.sleeping or wrong("cancel-late"):
+        if waiting or lasting or execution in self.sleeping or wrong("cancel-late") or wrong("suspend-late"):
             self.waiting = [run for run in self.waiting if run[0] != execution]
             self.sleeping.pop(execution, None)
             self.fail(execution, {"code": "cancelled", "message": reason})
@@ -221,7 +269,7 @@ class Handler:
     def start(self):
         """Begins what waits, as it came."""
         most = 1 if wrong("several-at-once") else CONCURRENCY
-        while self.waiting and len(self.sleeping) < most:
+        while self.waiting and len(self.sleeping) + len(self.lasting) < most:
             execution, fields, body = self.waiting.pop(-1 if wrong("prefetch-order") else 0)
             self.run(execution, fields, body)
 
@@ -233,6 +281,8 @@ class Handler:
             self.echo(execution, text)
         elif task == "conform.null":
             self.done(execution, '""' if wrong("null-result") else None)
+        elif task in LASTING:
+            self.last_long(task, Execution(execution, fields), parse(text))
         elif task in DEFAULT:
             getattr(self, task.replace("conform.", "task_"))(execution, parse(text))
         elif wrong("unknown-task"):
@@ -286,7 +336,133 @@ class Handler:
     def task_repeat(self, execution, payload):
         self.done(execution, '"' + payload["text"] * payload["times"] + '"')
 
+    # ---- those that last: where they wait for an answer they are generators, which yield its type, and the key of a step
+
+    def last_long(self, task, execution, payload):
+        execution.task = getattr(self, task.replace("conform.", "lasting_"))(execution, payload)
+        if execution.task is not None:
+            self.lasting[execution.number] = execution
+            self.advance(execution.number, None, None)
+
+    def advance(self, number, kind, fields):
+        execution = self.lasting.get(number)
+        if execution is None or kind is not None and execution.awaits != (kind, fields.get("key")):
+            return  # late, or of a step that is on its way with others
+        try:
+            execution.awaits = execution.task.send(fields)
+        except StopIteration:
+            del self.lasting[number]
+
+    def suspend(self, execution, *waits):
+        self.send(SUSPEND, execution.number, {"waits": list(waits)})
+        self.suspended += 1
+        if wrong("suspend-credit") and self.suspended == CREDIT and waits[0]["key"] == "one of many":
+            while self.output:
+                self.write()
+            sys.exit("all of the credit is used up")
+
+    def read_on(self, execution, key):
+        """Asks for saved steps until this one is there, or that is all."""
+        while key not in execution.saved and execution.more:
+            after = len(execution.piece) if wrong("step-journal") else len(execution.saved)
+            self.send(JOURNAL, execution.number, {"after": after})
+            fields = yield STEPS, None
+            execution.more = fields.get("more_steps")
+            execution.add(fields)
+
+    def lasting_steps(self, execution, payload):
+        used, results, held = set(), [], None
+        if wrong("step-unused") and execution.saved.keys() - {key for key, _ in payload["steps"]}:
+            self.fail(execution.number, {"message": "what is this step?"})
+            return
+        for key, value in payload["steps"]:
+            if key in used:
+                code = "app" if wrong("step-twice") and not execution.saved else "nondeterminism"
+                self.fail(execution.number, {"code": code, "message": f"the key {key} is used twice", "retry": False})
+                return
+            yield from self.read_on(execution, key)
+            saved = execution.saved.get(key)
+            if wrong("step-replay-empty") and saved is not None and saved.get("result") in (None, "null"):
+                saved = None
+            if wrong("step-apart"):
+                saved = saved or self.known.get(key)
+            if saved is None or not wrong("step-twice-saved"):
+                used.add(key)
+            result = text_of(value) if saved is None or wrong("step-replay") and key == "beta" else saved.get("result") or "null"
+            results.append(result)
+            if saved is not None:
+                continue
+            self.known[key] = {"result": result}
+            fields = {"key": key[:255] if wrong("step-keys") else key, "result": result}
+            if wrong("step") and key == "first" or wrong("step-values") and value is False:
+                fields["result"] = None
+            if wrong("step-order") and key == "3":
+                held = fields
+                continue
+            self.send(STEP, execution.number, fields)
+            if held:
+                self.send(STEP, execution.number, held)
+                held = None
+            if not payload["piped"] and not (wrong("step-awaited") and key == "one"):
+                yield STEP_OK, key
+        self.done(execution.number, "[" + ", ".join(results) + "]")
+
+    def lasting_wait(self, execution, payload):
+        key, ms = payload["key"], payload["ms"]
+        if key in execution.saved and not (wrong("suspend-resume") and key == "rest"):
+            self.done(execution.number, '"waited"')
+        else:
+            ms = ms // 1000 if wrong("suspend-timer") and key == "nap" else ms
+            key = key + "#2" if wrong("suspend-early") and execution.saved else key
+            self.suspend(execution, {"key": key, "timer_ms": ms})
+
+    def lasting_child(self, execution, payload):
+        saved = execution.saved.get(payload["key"])
+        if saved is None:
+            wait = {"key": payload["key"], "task": payload["task"], "payload": text_of(payload["payload"])}
+            if wrong("suspend-child") and not payload["payload"]:
+                del wait["payload"]
+            if not wrong("child-timeout"):
+                wait["timeout_ms"] = payload.get("timeout_ms")
+            self.suspend(execution, wait)
+        elif saved.get("error") is not None:
+            message = "Child execution failed: " + parse(saved["error"])["message"]
+            self.fail(execution.number, {"message": message} | ({} if wrong("child-error") else {"retry": False}))
+        else:
+            result = saved.get("result")
+            self.done(execution.number, None if wrong("child-result") and result in ("0", "false") else result)
+
+    def lasting_start(self, execution, payload):
+        self.send(CALL, execution.number, {"call": 7, "name": "invoke", "args": text_of(payload)})
+        answer = yield RETURN, None
+        result, error = answer.get("result"), answer.get("error")
+        if error is not None and not wrong("call-error"):
+            self.fail(execution.number, {"message": parse(error)["message"]})
+        else:
+            self.done(execution.number, result.strip('"') if wrong("call") else result)
+
+    def lasting_progress(self, execution, payload):
+        fields = {"percent": payload.get("percent"), "note": payload.get("note")}
+        if wrong("progress") and fields["percent"] is not None:
+            fields["note"] = None
+        self.send(PROGRESS, execution.number, fields)
+        self.done(execution.number, None)
+
+    def lasting_checkpoint(self, execution, _):
+        if not self.draining:
+            yield CHECKPOINT, None
+        if wrong("checkpoint-drain"):
+            self.fail(execution.number, {"message": "it was interrupted"})
+        else:
+            self.suspend(execution)
+
     # ---- the loop
+
+    def beat(self):
+        if BEAT_MS is not None and self.welcome and not (wrong("beat") and self.sleeping):
+            if time.monotonic() - self.beaten >= BEAT_MS / 5000:
+                self.beaten = time.monotonic()
+                self.send(BEAT, 0, {})
 
     def wake(self):
         now = time.monotonic()
@@ -296,7 +472,8 @@ class Handler:
                 self.done(execution, result)
 
     def drain(self):
-        if self.draining and not self.sleeping and not self.waiting or self.draining and wrong("drain-running"):
+        running = self.sleeping or self.waiting or self.lasting
+        if self.draining and (not running or wrong("drain-running")):
             if not wrong("drain-bye"):
                 self.send(BYE, 0, {})
             if wrong("drain-last"):
@@ -319,6 +496,8 @@ class Handler:
         while True:
             timeout = min((when for when, _ in self.sleeping.values()), default=None)
             timeout = None if timeout is None else max(0, timeout - time.monotonic())
+            if BEAT_MS is not None:
+                timeout = min(BEAT_MS / 10000, BEAT_MS if timeout is None else timeout)
             readable, writable, _ = select.select([FD], [FD] if self.output else [], [], timeout)
             if writable:
                 self.write()
@@ -326,6 +505,7 @@ class Handler:
                 self.read()
             self.wake()
             self.start()
+            self.beat()
             self.drain()
 
 

@@ -21,8 +21,30 @@ const orchestrator = Orchestrator.create({ conductor, tasks: [
 	task("conform.null", () => {}),
 	task("conform.log", ({ payload }, ctx) => ctx.logger[payload.level](payload.message)),
 	task("conform.repeat", ({ payload }) => payload.text.repeat(payload.times)),
+	task("conform.steps", async ({ payload: { steps, piped } }, ctx) => {
+		const results = [];
+		for (const [key, value] of steps) {
+			const step = ctx.step(key, () => value);
+			results.push(piped ? step : await step);
+		}
+		return Promise.all(results);
+	}),
+	task("conform.wait", async ({ payload: { key, ms } }, ctx) => {
+		await ctx.sleep(key, ms);
+		return "waited";
+	}),
+	task("conform.child", ({ payload: { key, task, payload, timeout_ms: timeout } }, ctx) => (
+		ctx.invoke(key, { name: task }, payload, { timeout }))),
+	task("conform.start", ({ payload: { task, payload } }, ctx) => ctx.start({ name: task }, payload)),
+	task("conform.progress", ({ payload: { percent, note } }, ctx) => ctx.progress(percent, note)),
+	task("conform.checkpoint", async (event, ctx) => {
+		for (;;) {
+			await ctx.checkpoint();
+			await sleep(5);
+		}
+	}),
 	task("conform.elsewhere", (event, ctx) => new RawJSON(ctx.payloadText), "other"),
-] });
+], heartbeat: 2000 });
 
 await orchestrator.start();
 await orchestrator.stopped;

@@ -6,6 +6,7 @@ or as coroutines.
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -38,6 +39,68 @@ async def sleep_async(payload: Any, ctx: AsyncContext) -> Any:
     return payload["ms"]
 
 
+# ---- executions that last
+
+
+def steps(payload: Any, ctx: Context) -> list[Any]:
+    return [ctx.step(key, lambda value: value, value) for key, value in payload["steps"]]
+
+
+def wait(payload: Any, ctx: Context) -> str:
+    ctx.sleep(payload["key"], payload["ms"] / 1000)
+    return "waited"
+
+
+def limit(payload: Any) -> float | None:
+    return payload["timeout_ms"] / 1000 if "timeout_ms" in payload else None
+
+
+def child(payload: Any, ctx: Context) -> Any:
+    return ctx.invoke(payload["task"], payload["payload"], key=payload["key"], timeout=limit(payload))
+
+
+def start(payload: Any, ctx: Context) -> str:
+    return ctx.start(payload["task"], payload["payload"])
+
+
+def progress(payload: Any, ctx: Context | AsyncContext) -> None:
+    ctx.progress(payload.get("percent"), payload.get("note"))
+
+
+def checkpoint(payload: Any, ctx: Context) -> None:
+    while True:
+        ctx.checkpoint()
+        time.sleep(0.005)
+
+
+async def steps_async(payload: Any, ctx: AsyncContext) -> list[Any]:
+    saved = [ctx.step(key, lambda value: value, value) for key, value in payload["steps"]]
+    return await asyncio.gather(*saved) if payload["piped"] else [await step for step in saved]
+
+
+async def wait_async(payload: Any, ctx: AsyncContext) -> str:
+    await ctx.sleep(payload["key"], payload["ms"] / 1000)
+    return "waited"
+
+
+async def child_async(payload: Any, ctx: AsyncContext) -> Any:
+    return await ctx.invoke(payload["task"], payload["payload"], key=payload["key"], timeout=limit(payload))
+
+
+async def start_async(payload: Any, ctx: AsyncContext) -> str:
+    return await ctx.start(payload["task"], payload["payload"])
+
+
+async def checkpoint_async(payload: Any, ctx: AsyncContext) -> None:
+    while True:
+        await ctx.checkpoint()
+        await asyncio.sleep(0.005)
+
+
+ASYNC: dict[Callable[..., Any], Callable[..., Any]] = {
+    sleep: sleep_async, steps: steps_async, wait: wait_async, child: child_async, start: start_async,
+    checkpoint: checkpoint_async,
+}
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "echo": lambda payload: payload,
     "null": lambda: None,
@@ -46,12 +109,18 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "print": lambda payload: print(payload["text"]),
     "log": log,
     "repeat": lambda payload: payload["text"] * payload["times"],
+    "steps": steps,
+    "wait": wait,
+    "child": child,
+    "start": start,
+    "progress": progress,
+    "checkpoint": checkpoint,
 }
 
 
 def asynchronous(function: Callable[..., Any]) -> Callable[..., Any]:
-    if function is sleep:
-        return sleep_async
+    if function in ASYNC:
+        return ASYNC[function]
 
     async def call(payload: Any, ctx: AsyncContext) -> Any:
         wanted = function.__code__.co_argcount
@@ -70,4 +139,4 @@ def elsewhere() -> str:
     return "elsewhere"
 
 
-serve(threads=4 if KIND == "threads" else 0)
+serve(threads=4 if KIND == "threads" else 0, heartbeat=2)
