@@ -111,6 +111,14 @@ def test_a_step_that_failed_may_be_tried_again_in_the_same_run(m):
     assert json.loads(m.done(x))[1] == "better"
 
 
+def test_steps_of_several_threads(m):
+    x = run(m, "pooled")
+    keys = [m.next("STEP", x)["key"] for _ in range(4)]
+    for key in reversed(keys):
+        m.send("STEP_OK", x, {"key": key})
+    assert sorted(keys) == [f"step-{n}" for n in range(4)] and json.loads(m.done(x)) == [0, 1, 2, 3]
+
+
 def test_a_key_used_twice_fails_whatever_is_made_of_it(m):
     x = run(m, "twice")
     m.save(x, "same")
@@ -286,6 +294,8 @@ def test_several_calls_at_once(m):
     m.send("RETURN", x, {"call": second["call"], "result": "true"})
     m.send("RETURN", x, {"call": first["call"], "result": '"5"'})
     assert json.loads(m.done(x)) == ["5", True, 1]
+    fields = m.failed(run(m, "calls_async", "long"))
+    assert fields["type"] == "PayloadTooLarge" and "does not fit" in fields["message"]
 
 
 def test_progress(m):

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -74,6 +75,12 @@ def again(payload: Any, ctx: Context) -> int:
         except ZeroDivisionError:
             pass
     return -1
+
+
+@task
+def pooled(payload: Any, ctx: Context) -> list[int]:
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(lambda number: ctx.step(f"step-{number}", lambda: int(number)), range(4)))
 
 
 @task
@@ -257,6 +264,8 @@ def calls(payload: Any, ctx: Context) -> list[Any]:
 
 @task
 async def calls_async(payload: Any, ctx: AsyncContext) -> list[Any]:
+    if payload == "long":
+        await ctx.start("report", "x" * 2_000_000)
     return list(await asyncio.gather(ctx.start("report"), ctx.cancel(7), ctx.step("one", lambda: 1)))
 
 

@@ -29,6 +29,7 @@ from ._messages import (BEAT, BYE, CANCEL, CREDIT, DRAIN, FAIL, HELLO, JOURNAL, 
 from ._task import Task
 from ._version import __version__
 from ._wire import HEAD, IGNORABLE, Fields, Packer, ProtocolError, check, length_at, ordered, unpack
+from .errors import PayloadTooLarge
 
 CAPABILITIES = ["call", "cancel", "credit", "drain", "log", "progress", "step", "suspend"]
 LASTING = frozenset(("call", "step", "suspend"))
@@ -151,15 +152,17 @@ class Session:
             with self.lock:
                 self._write()
 
-    def ask(self, ctx: BaseContext, number: int, fields: Fields, key: str | int, waiter: Any, gather: bool = False) -> bool:
+    def ask(self, ctx: BaseContext, number: int, fields: Fields, key: str | int, waiter: Any,
+            gather: bool = False) -> bool:
         """Send what will be answered; waiter, a Waiter or a future, gets the answer. False: its run is over, or to stop."""
         with self.lock:
             if not LASTING <= self._capabilities:
                 raise RuntimeError("this server cannot save steps, and has nothing that could be waited for: it is too old")
             if ctx._journal is None or ctx._reason is not None or self._running.get(ctx._exec) is not ctx:
                 return False
+            if not self._put(number, ctx._exec, fields):
+                raise PayloadTooLarge(f"{NAMES[number]}: does not fit in a message of {self._max_frame} bytes")
             ctx._journal.pending[key] = waiter
-            self._put(number, ctx._exec, fields)
             if not gather:
                 self._write()
             return True
@@ -389,7 +392,7 @@ class Session:
         """False if it is longer than a frame may be."""
         if not self._broken and not self._bye:
             frame = self._packer.frame(number, execution, fields)
-            if len(frame) > self._max_frame + HEAD:
+            if self._welcome and len(frame) > self._max_frame + HEAD:
                 return False
             self._out.append(frame)
         return True

@@ -188,8 +188,9 @@ def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None
          remove_on_complete: Keep | None = None, remove_on_fail: Keep | None = None) -> Any:
     """Make a task of a function: ``@task``, or ``@task("name", queue="media", max_attempts=5)``.
 
-    The function takes nothing, the payload, or the payload and a Context, and may be async: then it is an AsyncContext.
-    What it returns is the result, as JSON. ``name`` is the function's own unless given. Options that are left out have the server's defaults.
+    The function takes nothing, the payload, or the payload and a Context. It may be async, and is given an AsyncContext
+    then. What it returns is the result, as JSON. ``name`` is the function's own unless given. Options that are left out
+    have the server's defaults.
 
     queue               the queue whose workers run it ("default")
     max_attempts        how often it is tried in all

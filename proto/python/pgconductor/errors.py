@@ -80,7 +80,7 @@ class ChildTimeout(ChildFailed):
 
 
 class ClientError(Error):
-    """PostgreSQL refused a call. Its own exception is the ``__cause__`` in clients; ``ctx.start`` and ``ctx.cancel`` have none."""
+    """PostgreSQL refused a call. In clients its own exception is the ``__cause__``."""
 
     sqlstate: str | None = None
 
