@@ -68,7 +68,8 @@ ctx_key(const char *key)
 const char *
 ctx_payload(const char *arg)
 {
-	const char *text, *why;
+	static char *text;
+	const char *why;
 	size_t at;
 
 	if (arg == NULL)

@@ -28,15 +28,18 @@ static const struct cli_option options[] = {
 	{ .name = NULL }
 };
 
-struct children {
+/* Those that are to be made. */
+static struct children {
 	struct pgc_child	*v;
 	const char		**keys;
 	size_t			 n, cap;
-};
+} children;
 
 static struct pgc_child *
-add(struct children *c)
+add(void)
 {
+	struct children *c = &children;
+
 	if (c->n == c->cap) {
 		c->cap = c->cap != 0 ? c->cap * 2 : 16;
 		c->v = xreallocarray(c->v, c->cap, sizeof(*c->v));
@@ -61,7 +64,6 @@ priority_of(const char *text)
 /* ---- a line of --all ---- */
 
 struct line {
-	struct children	*children;
 	struct pgc_child *child;
 	size_t		 number;
 };
@@ -77,6 +79,16 @@ text_of(const struct line *l, const char *name, const char *value)
 	return text;
 }
 
+static int64_t
+duration_of(const struct line *l, const char *name, const char *value)
+{
+	char *text = text_of(l, name, value);
+	int64_t ms = cli_duration(name, text);
+
+	free(text);
+	return ms;
+}
+
 static void
 take_member(const char *name, const char *value, void *arg)
 {
@@ -89,32 +101,32 @@ take_member(const char *name, const char *value, void *arg)
 	else if (strcmp(name, "queue") == 0)
 		l->child->queue = text_of(l, name, value);
 	else if (strcmp(name, "key") == 0)
-		l->child->key = l->children->keys[l->children->n - 1] = ctx_key(text_of(l, name, value));
+		l->child->key = children.keys[children.n - 1] = ctx_key(text_of(l, name, value));
 	else if (strcmp(name, "priority") == 0)
 		l->child->priority = priority_of(value);
 	else if (strcmp(name, "timeout") == 0)
-		l->child->timeout_ms = cli_duration("timeout", text_of(l, name, value));
+		l->child->timeout_ms = duration_of(l, name, value);
 	else
 		cli_fail(EX_DATAERR, "%s: line %zu: %s: there are task, payload, queue, key, priority and timeout", all, l->number,
 		    name);
 }
 
 static void
-take_line(struct children *c, const char *text, size_t number)
+take_line(const char *text, size_t number)
 {
-	struct line l = { .children = c, .number = number };
+	struct line l = { .number = number };
 	const char *why;
 	size_t at;
 
 	if (json_check(text, strlen(text), &at, &why) == -1)
 		cli_fail(EX_DATAERR, "%s: line %zu: not JSON: %s at byte %zu", all, number, why, at);
-	l.child = add(c);
+	l.child = add();
 	if (!cli_json_members(text, take_member, &l) || l.child->task == NULL)
 		cli_fail(EX_DATAERR, "%s: line %zu: not an object with a task", all, number);
 }
 
 static void
-take_file(struct children *c)
+take_file(void)
 {
 	FILE *f = cli_open_input(all);
 	size_t size = 0, number = 0;
@@ -126,7 +138,7 @@ take_file(struct children *c)
 		if (strlen(line) != (size_t)len)
 			cli_fail(EX_DATAERR, "%s: line %zu: it has a NUL byte in it", all, number);
 		if (line[strspn(line, " \t\r\n")] != '\0')
-			take_line(c, line, number);
+			take_line(line, number);
 	}
 	if (ferror(f))
 		cli_fail(EX_NOINPUT, "%s: %s", all, strerror(errno));
@@ -152,8 +164,9 @@ fail(struct pgc_run *run, const struct pgc_child *child)
 static int
 do_invoke(struct pgc_run *run, void *arg)
 {
-	struct children *c = arg;
+	const struct children *c = &children;
 
+	(void)arg;
 	if (pgc_invoke_all(run, c->v, c->n) != 0)
 		return PGC_OVER;
 	for (size_t i = 0; i < c->n && !return_errors; i++)
@@ -172,15 +185,15 @@ do_invoke(struct pgc_run *run, void *arg)
 }
 
 static void
-take_arguments(struct children *c, int argc, char **argv)
+take_arguments(int argc, char **argv)
 {
-	struct pgc_child *child = add(c);
+	struct pgc_child *child = add();
 
 	child->task = argv[1];
 	child->payload = ctx_payload(argc > 2 ? argv[2] : NULL);
 	child->queue = queue;
 	if (key != NULL)
-		child->key = c->keys[0] = ctx_key(key);
+		child->key = children.keys[0] = ctx_key(key);
 	if (priority != NULL)
 		child->priority = priority_of(priority);
 	if (timeout != NULL)
@@ -190,8 +203,6 @@ take_arguments(struct children *c, int argc, char **argv)
 static int
 run(int argc, char **argv)
 {
-	struct children c = { 0 };
-
 	if (all == NULL && argc < 2)
 		cli_usage("TASK is missing");
 	if (argc > 3)
@@ -199,10 +210,10 @@ run(int argc, char **argv)
 	if (all != NULL && (argc > 1 || key != NULL || queue != NULL || priority != NULL || timeout != NULL))
 		cli_usage("--all: each line of the file says what its child is");
 	if (all != NULL)
-		take_file(&c);
+		take_file();
 	else
-		take_arguments(&c, argc, argv);
-	return ctx_do(do_invoke, &c, c.keys, c.n);
+		take_arguments(argc, argv);
+	return ctx_do(do_invoke, NULL, children.keys, children.n);
 }
 
 const struct cli_command ctx_invoke = {
