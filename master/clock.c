@@ -11,6 +11,8 @@
 #include "common/log.h"
 #include "master/master.h"
 
+#define JITTER_MS	1000
+
 int64_t
 clock_left_ms(const struct master *m, const struct run *r)
 {
@@ -48,11 +50,11 @@ clock_polled(struct master *m, int64_t shift_ms)
 
 	m->clock_shift_ms = shift_ms;
 	m->clock_polled_ms += passed;
-	/* One that stands still (the setting of the sessions) falls back by what has passed. */
-	if (forward == 0 || (forward < 0 && -forward <= passed + 1))
+	/* One that stands still, by a setting of the whole database, falls back by what has passed between two polls. */
+	if (forward == 0 || (forward < 0 && -forward <= passed + JITTER_MS))
 		return;
 	log_info("the database's clock is %" PRId64 " ms %s", shift_ms < 0 ? -shift_ms : shift_ms,
-	    shift_ms < 0 ? "behind, by fake_now()" : shift_ms > 0 ? "ahead, by fake_now()" : "off: the real one again");
+	    shift_ms < 0 ? "behind, by fake_now" : shift_ms > 0 ? "ahead, by fake_now" : "off: the real one again");
 	run_each(m, stop_if_over, NULL);
 	/* What is due may be due before what was promoted last. */
 	wake_taken(m, 0);

@@ -119,6 +119,19 @@ def test_the_clock_can_be_put_back(start, db, cli):
     assert refused.value.sqlstate == "PC005"
 
 
+def test_a_clock_that_stands_still(start, db, dsn, connect):
+    """As a setting of the database, for sessions that begin then. What takes no time is done."""
+    name = value(db, "select current_database()")
+    db.execute(f"alter database {name} set pgconductor.fake_now = '2030-01-01 12:00+00'")
+    one = start(options='{"total_timeout": "1h"}')
+    other = connect()
+    job = invoke(other, "parent", children({"task": "leaf", "payload": {"value": 1}}))
+    assert wait_finished(other, job)[1] == [{"result": 1}]
+    assert value(db, "select finished_at = '2030-01-01 12:00+00' from pgconductor.executions_all where id = %s", job)
+    asleep(db)
+    assert one.log.count("clock is") == 1
+
+
 def test_only_the_owner_moves_the_clock(db, connect):
     client = connect()
     client.execute("set role pgconductor_client")
