@@ -23,6 +23,7 @@
 #define HELLO_BYTES	(1u << 20)	/* of a frame of one that has not said who it is */
 #define STRANGERS_MAX	64		/* such ones at a time; the oldest gives way */
 #define CALLERS_MAX	256		/* in one command at a time */
+#define KEYS_MAX	(1u << 20)	/* that a run may name */
 #define KEY_BYTES	1024
 
 /* Beginning and end */
@@ -316,6 +317,8 @@ caller_hello(struct caller *c, struct msg *frame)
 		caller_refuse(c, "this run is over: execution %s waits", o->x->id);
 	} else if (o->callers_n >= CALLERS_MAX) {
 		caller_refuse(c, "there are %d calls in this command already", CALLERS_MAX);
+	} else if (o->keys != NULL && o->keys->keys.n + m.keys_n > KEYS_MAX) {
+		caller_refuse(c, "a run may not name more than %u keys", KEYS_MAX);
 	} else if (!take_names(c, &m)) {
 		caller_refuse(c, "a key is longer than %d bytes", KEY_BYTES);
 	} else {

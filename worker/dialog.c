@@ -197,6 +197,8 @@ caller_frame(struct peer *peer, const uint8_t *body, size_t len, void *arg)
 		return;
 	else if (frame->type == MSG_HELLO)
 		caller_hello(c, frame);
+	else if (peer_pending(c->peer) > c->w->max_frame)
+		caller_refuse(c, "it does not read");
 	else if (c->state != CALLER_JOINED || !msg_allowed(frame->type, MSG_HANDLER_TO_WORKER))
 		caller_refuse(c, "protocol error: %s is out of place", msg_name(frame->type));
 	else if (frame->type == MSG_BYE)

@@ -1,6 +1,7 @@
 """`pgconductor ctx`: one-shot commands that save steps, wait and have children. The first part has a master of its own, the
 second a whole server. The scenarios that all languages share are in test_durable.py."""
 
+import contextlib
 import glob
 import json
 import os
@@ -15,6 +16,7 @@ import msgpack
 import pytest
 
 from support import paths, processes
+from support.durable import assert_no_acknowledged_step_again, ended
 from support.engine import invoke, value, wait_finished
 from support.fakemaster import NAME, NUMBER, FakeMaster
 from support.server import clean_environment, run_cli
@@ -420,6 +422,16 @@ def test_what_a_call_may_not_say(master):
     go(master)
 
 
+def test_a_call_that_does_not_read(master):
+    begin(master, ENVIRON, steps=[{"key": "k", "result": '"' + "x" * 5000000 + '"'}])
+    env = environ(master)
+    with dial(env["PGCONDUCTOR_SOCKET"]) as s, pytest.raises((BrokenPipeError, ConnectionResetError)):
+        s.sendall(hello(env, "k"))
+        while True:
+            s.sendall(packed("JOURNAL", 1, {"after": 0}))
+    go(master)
+
+
 def test_garbage_does_no_harm(master):
     """The fuzzers' corpora, as they are and as frames, from strangers and from calls of the run; and many who say nothing."""
     script = ENVIRON.replace("pgconductor ctx step", "exec pgconductor ctx step")
@@ -464,6 +476,25 @@ def test_the_example(server, db, dsn, cli):
     assert "writing an invoice" in run_cli("logs", str(result["invoice"]["number"]), dsn=dsn, check=True).stdout
     with open(DURABLE, encoding="utf-8") as file:
         assert len([line for line in file if line.strip() and line[0] != "#"]) <= 20
+
+
+def test_kills_in_the_middle(server, db, ledger):
+    """Of the script, of a call within it, and of the worker: nothing that a call has said is saved is done again."""
+    script = f"{paths.SRC}/tests/support/durable_shell/steps.sh"
+    one = server(config=f'task "steps" {{ exec = "{script}" backoff = "1ms" max_attempts = 50 }}\n'
+                        f'queue "default" {{ concurrency = 3 env = {{ "LEDGER={ledger.path}" }} }}\n')
+    jobs = [invoke(db, "steps", '{"n": 40}') for _ in range(3)]
+    for words in ("steps.sh", "ctx", "_worker", "ctx", "steps.sh"):
+        before = len(ledger.entries("ok"))
+        wait_for(lambda: len(ledger.entries("ok")) >= before + 3 or all(ended(db, job) for job in jobs), 20, "steps are saved")
+        victims = [p for p in one.tree() if any(word.endswith(words) for word in processes.argv_of(p)[:2])]
+        for pid in victims[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    for job in jobs:
+        assert wait_finished(db, job, timeout=40)[1] == 780
+        assert {entry.rest for entry in ledger.entries("did", job)} == {f"step-{i}" for i in range(40)}
+    assert_no_acknowledged_step_again(ledger)
 
 
 def test_progress_and_log_are_shown(server, db, dsn, cli, short_tmp):
