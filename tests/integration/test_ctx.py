@@ -483,7 +483,7 @@ def test_kills_in_the_middle(server, db, ledger):
     script = f"{paths.SRC}/tests/support/durable_shell/steps.sh"
     one = server(config=f'task "steps" {{ exec = "{script}" backoff = "1ms" max_attempts = 50 }}\n'
                         f'queue "default" {{ concurrency = 3 env = {{ "LEDGER={ledger.path}" }} }}\n')
-    jobs = [invoke(db, "steps", '{"n": 40}') for _ in range(3)]
+    jobs = [invoke(db, "steps", '{"n": 20}') for _ in range(3)]
     for words in ("steps.sh", "ctx", "_worker", "ctx", "steps.sh"):
         before = len(ledger.entries("ok"))
         wait_for(lambda: len(ledger.entries("ok")) >= before + 3 or all(ended(db, job) for job in jobs), 20, "steps are saved")
@@ -492,8 +492,8 @@ def test_kills_in_the_middle(server, db, ledger):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     for job in jobs:
-        assert wait_finished(db, job, timeout=40)[1] == 780
-        assert {entry.rest for entry in ledger.entries("did", job)} == {f"step-{i}" for i in range(40)}
+        assert wait_finished(db, job, timeout=40)[1] == 190
+        assert {entry.rest for entry in ledger.entries("did", job)} == {f"step-{i}" for i in range(20)}
     assert_no_acknowledged_step_again(ledger)
 
 
