@@ -118,11 +118,11 @@ def test_many_steps_come_back(world, db, ledger):
 
 
 def test_a_mebibyte_of_steps_comes_back_in_pieces(db, ledger):
-    """More than goes with RUN: 30 steps of 40,000 bytes, and some of a megabyte."""
-    job = invoke(db, "steps", '{"n": 31, "bytes": 40000, "die": 30}')
+    """More than goes with RUN, which is 256 KiB: 9 steps of 40,000 bytes, and some of a megabyte."""
+    job = invoke(db, "steps", '{"n": 10, "bytes": 40000, "die": 9}')
+    assert wait_finished(db, job, timeout=20)[1] == 45
+    assert did(ledger, job) == [f"step-{i}" for i in range(10)]
     large = invoke(db, "steps", '{"n": 3, "bytes": 1000000, "die": 2}')
-    assert wait_finished(db, job, timeout=20)[1] == 465
-    assert did(ledger, job) == [f"step-{i}" for i in range(31)]
     assert wait_finished(db, large, timeout=20)[1] == 3
     assert did(ledger, large) == ["step-0", "step-1", "step-2"]
 
@@ -176,11 +176,12 @@ def test_keys_left_out_are_numbered(db, ledger):
 # ---- sleeping
 
 def test_sleep_gives_the_slot_back_and_counts_no_attempt(world, db, ledger):
-    jobs = [invoke(db, "sleep", '{"ms": 900}') for _ in range(world.language.places + 2)]
+    jobs = [invoke(db, "sleep", '{"ms": 3600000}') for _ in range(world.language.places + 2)]
     wait_for(lambda: value(db, "select count(*) from pgconductor.executions_all where id = any (%s) and state = 'suspended'",
-                           jobs) == len(jobs), 10, "more sleep than could run at once")
+                           jobs) == len(jobs), 20, "more sleep than could run at once")
     wait_finished(db, invoke(db, "leaf", '{"value": 1}'))
     assert not [job for job in jobs if ledger.entries("woke", job)]
+    db.execute("select pgconductor.fake_now(pgconductor.now() + interval '1 hour')")
     for job in jobs:
         assert wait_finished(db, job)[1] == "slept"
         assert len(ledger.entries("began", job)) == 1 and len(ledger.entries("woke", job)) == 1
@@ -230,12 +231,13 @@ def test_an_uncaught_failure_fails_the_parent_for_good(db):
     assert value(db, "select attempt from pgconductor.finished_executions where id = %s", job) == 1
 
 
-def test_many_children(db, ledger):
-    job = invoke(db, "many", '{"n": 20, "task": "leaf"}')
-    assert wait_finished(db, job, timeout=20)[1] == 190
+def test_many_children(world, db, ledger):
+    n = min(world.language.many, 50)
+    job = invoke(db, "many", json.dumps({"n": n, "task": "leaf"}))
+    assert wait_finished(db, job, timeout=20)[1] == n * (n - 1) // 2
     ids = [row[0] for row in db.execute("select id from pgconductor.finished_executions where parent = %s", (job,))]
     counts = ledger.counts("leaf")
-    assert [counts[i] for i in ids] == [1] * 20
+    assert [counts[i] for i in ids] == [1] * n
 
 
 def test_a_child_that_takes_too_long_is_cancelled(db):
