@@ -75,7 +75,8 @@ def checkpoint(payload: Any, ctx: Context) -> None:
 
 async def steps_async(payload: Any, ctx: AsyncContext) -> list[Any]:
     saved = [ctx.step(key, lambda value: value, value) for key, value in payload["steps"]]
-    return await asyncio.gather(*saved) if payload["piped"] else [await step for step in saved]
+    found: list[Any] = await asyncio.gather(*saved) if payload["piped"] else [await step for step in saved]
+    return found
 
 
 async def wait_async(payload: Any, ctx: AsyncContext) -> str:

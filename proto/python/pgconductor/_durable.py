@@ -164,7 +164,8 @@ def _answer(fields: Fields) -> Any:
 
 
 def _check_idle(connection: Any) -> None:
-    if connection.info.transaction_status != 0:
+    # 0: idle. 4: closed, which psycopg itself will say.
+    if connection.info.transaction_status not in (0, 4):
         raise RuntimeError("transaction: this connection is in a transaction; the step begins and commits one of its own")
 
 
@@ -385,8 +386,8 @@ class Context(BaseContext):
         super()._stop(reason)
         if hasattr(self, "_event"):
             self._event.set()
-        while self._journal is not None and self._journal.pending:
-            self._journal.pending.popitem()[1].wake(None)
+        if self._journal is not None:
+            self._journal.forsake()
 
 
 class AsyncContext(BaseContext):

@@ -106,17 +106,24 @@ class Journal:
 
     def verdict(self, number: int, fields: Fields) -> tuple[int, Fields]:
         """The answer of the run, when its function has ended with that one."""
-        if self.fault is not None:
+        if self.fault is not None and fields.get("code") != "nondeterminism":
             return FAIL, {"code": "nondeterminism", "message": self.fault, "retry": False}
-        if self.over is not None:
+        if self.over is not None and self.fault is None:
             return SUSPEND, {"waits": list(self.waits.values())}
         return number, fields
 
     def close(self) -> None:
-        """It has been answered: nobody who still waits gets an answer."""
+        """It has been answered."""
         self.over = self.over or ENDED
-        while self.pending:
-            waiter = self.pending.popitem()[1]
+        self.forsake()
+
+    def forsake(self) -> None:
+        """Nobody who still waits gets an answer. Meanwhile one may come, and take its waiter."""
+        while True:
+            try:
+                waiter = self.pending.popitem()[1]
+            except KeyError:
+                return
             if isinstance(waiter, Waiter):
                 waiter.wake(None)
             else:

@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING, Any
 from ._context import BaseContext, current_context
 from ._durable import AsyncContext, Context
 from ._failure import done, failure
+from ._messages import FAIL
 from ._wire import Fields
 from .errors import Suspended
 
 if TYPE_CHECKING:
     from ._session import Session
     from ._task import Task
+
+
+def _failed(ctx: BaseContext, error: BaseException, max_payload: int) -> tuple[int, Fields]:
+    """Its function has raised that. Of a run that is over nobody hears it, and it takes its time to be told."""
+    if ctx._journal is not None and ctx._journal.over is not None:
+        return FAIL, {}
+    return failure(error, ctx._reason, max_payload)
 
 
 def _answer(session: Session, ctx: BaseContext, number: int, fields: Fields, gather: bool = False) -> None:
@@ -54,7 +62,7 @@ class Threads:
                 except KeyboardInterrupt:
                     raise
                 except BaseException as error:
-                    number, fields = failure(error, ctx._reason, session.max_payload)
+                    number, fields = _failed(ctx, error, session.max_payload)
                 else:
                     number, fields = done(result, session.max_payload)
                     result = None
@@ -158,7 +166,7 @@ class Loop:
         if error is None:
             self._finish(ctx, *done(task.result(), self._session.max_payload))
         else:
-            self._finish(ctx, *failure(error, ctx._reason, self._session.max_payload))
+            self._finish(ctx, *_failed(ctx, error, self._session.max_payload))
         if self._arrived:
             self._begin()
 
