@@ -9,9 +9,9 @@
  *	conform_json.c		whether two JSON texts mean the same
  *	conform_start.c		cases: beginning and ending a session
  *	conform_run.c		cases: executions and their outcomes
- *	conform_flow.c		cases: credit, several at once, cancelling, draining
+ *	conform_flow.c		cases: beats, credit, several at once, cancelling, draining
  *	conform_steps.c		cases: steps that are saved
- *	conform_waits.c		cases: waiting, children, calls, and signs on the way
+ *	conform_waits.c		cases: waiting, children, calls, checkpoints
  *
  * Cases run in children of the command. One that is not satisfied says so (conform_fail) and ends its child there and
  * then, so a case is written as the story of what should happen.

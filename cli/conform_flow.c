@@ -1,5 +1,5 @@
 /*
- * conform: the cases about several executions at a time, cancelling and draining. The cli process only.
+ * conform: the cases about signs of life, several executions at a time, cancelling and draining. The cli process only.
  */
 #include "config.h"
 
@@ -14,6 +14,7 @@
 #define AT_ONCE		64		/* executions that are given at once at most */
 #define LONG_SLEEP	"{\"ms\": 600000}"
 #define PIECE		(128u << 10)
+#define LOOK_MS		5
 
 /* The caller frees it. */
 static char *
@@ -181,6 +182,54 @@ slow_reader_many(struct session *s)
 	take_many(s, first, n, PIECE);
 }
 
+/* Signs of life */
+
+/* Until it answers, or for so long. Judged is what had come before we looked: we may be late ourselves. */
+static const struct frame *
+listen(struct session *s, int64_t until)
+{
+	const struct frame *f;
+	int64_t now;
+
+	for (;;) {
+		now = session_now();
+		f = session_try(s, now);
+		if (now - s->heard > (int64_t)s->beat_ms)
+			conform_differs(s, "something from it more often than every beat_ms of its HELLO",
+			    "nothing for %lld ms; beat_ms is %llu", (long long)(now - s->heard),
+			    (unsigned long long)s->beat_ms);
+		if (f != NULL || s->eof || now >= until)
+			return f;
+		session_pause(s, LOOK_MS);
+	}
+}
+
+static void
+beat(struct session *s)
+{
+	const struct frame *f;
+	uint64_t exec;
+	int64_t span;
+	char text[64];
+
+	session_open(s);
+	if (s->beat_ms == 0 || s->beat_ms > (uint64_t)conform_timeout_ms) {
+		conform_skip(s, s->beat_ms == 0 ? "its HELLO has no beat_ms" : "its beat_ms is longer than --timeout");
+		return;
+	}
+	span = (int64_t)s->beat_ms * 5 / 4;
+	s->heard = session_now();
+	f = listen(s, session_now() + span);
+	if (f == NULL && !s->eof) {
+		snprintf(text, sizeof(text), "{\"ms\": %lld}", (long long)span);
+		exec = session_run(s, "conform.sleep", text);
+		f = listen(s, session_due() + span);
+		if (f != NULL && f->type == MSG_DONE && f->exec == exec)
+			return;
+	}
+	conform_fail(s, "nothing but BEAT, and DONE of conform.sleep", f != NULL ? session_text(f) : session_fate(s));
+}
+
 /* CANCEL */
 
 static bool
@@ -336,7 +385,9 @@ drain_exit(struct session *s)
 		conform_fail(s, "exit status 0 after DRAIN", process_fate(s));
 }
 
+/* The first takes longest. */
 const struct conform_case conform_flow_cases[] = {
+	{ "beat", "it is never silent for as long as beat_ms (beat_ms in HELLO)", beat, NULL, false },
 	{ "credit", "as many executions as its credit, at once: each is answered, once, with its own result", credit, "flow",
 	    false },
 	{ "prefetch-order", "running one at a time, it begins executions as they came", prefetch_order, "flow", false },

@@ -1,5 +1,5 @@
 /*
- * conform: the cases about waiting, children, calls, and the signs that an execution gives on its way. The cli process only.
+ * conform: the cases about waiting, children, calls, and what else an execution does on its way. The cli process only.
  */
 #include "config.h"
 
@@ -16,7 +16,6 @@
 #define PROGRESS	"conform.progress"
 #define CHECKPOINT	"conform.checkpoint"
 #define WAITS_MOST	66		/* executions that are suspended one after the other at most */
-#define LOOK_MS		5
 
 static bool
 is(struct pstr s, const char *text)
@@ -342,52 +341,6 @@ checkpoint_drain(struct session *s)
 		conform_fail(s, expected, session_text(f));
 }
 
-/* Until it answers, or for so long. Judged is what had come before we looked: we may be late ourselves. */
-static const struct frame *
-listen(struct session *s, int64_t until)
-{
-	const struct frame *f;
-	int64_t now;
-
-	for (;;) {
-		now = session_now();
-		f = session_try(s, now);
-		if (now - s->heard > (int64_t)s->beat_ms)
-			conform_differs(s, "something from it more often than every beat_ms of its HELLO",
-			    "nothing for %lld ms; beat_ms is %llu", (long long)(now - s->heard),
-			    (unsigned long long)s->beat_ms);
-		if (f != NULL || s->eof || now >= until)
-			return f;
-		session_pause(s, LOOK_MS);
-	}
-}
-
-static void
-beat(struct session *s)
-{
-	const struct frame *f;
-	uint64_t exec;
-	int64_t span;
-	char text[64];
-
-	session_open(s);
-	if (s->beat_ms == 0 || s->beat_ms > (uint64_t)conform_timeout_ms) {
-		conform_skip(s, s->beat_ms == 0 ? "its HELLO has no beat_ms" : "its beat_ms is longer than --timeout");
-		return;
-	}
-	span = (int64_t)s->beat_ms * 5 / 4;
-	s->heard = session_now();
-	f = listen(s, session_now() + span);
-	if (f == NULL && !s->eof) {
-		snprintf(text, sizeof(text), "{\"ms\": %lld}", (long long)span);
-		exec = session_run(s, "conform.sleep", text);
-		f = listen(s, session_due() + span);
-		if (f != NULL && f->type == MSG_DONE && f->exec == exec)
-			return;
-	}
-	conform_fail(s, "nothing but BEAT, and DONE of conform.sleep", f != NULL ? session_text(f) : session_fate(s));
-}
-
 const struct conform_case conform_waits_cases[] = {
 	{ "suspend-timer", "SUSPEND with a timer ends a run that is to wait", suspend_timer, "waits", false },
 	{ "suspend-resume", "it goes on when the outcome of its wait is among its steps", suspend_resume, "waits", false },
@@ -406,6 +359,5 @@ const struct conform_case conform_waits_cases[] = {
 	{ "checkpoint-cancel", "CANCEL ends it at a checkpoint (capability cancel)", checkpoint_cancel, "waits", false },
 	{ "checkpoint-drain", "after DRAIN a checkpoint suspends it, and BYE follows (capability drain)", checkpoint_drain, NULL,
 	    false },
-	{ "beat", "it is never silent for as long as beat_ms (beat_ms in HELLO)", beat, NULL, false },
 	{ .name = NULL }
 };

@@ -12,7 +12,7 @@
 
 #define CONCURRENCY	4
 #define CREDIT		8
-#define BEAT_MS		2000
+#define BEAT_MS		1500
 
 /* An execution of conform.sleep; a free place has run NULL. */
 static struct sleeper {

@@ -19,7 +19,7 @@ STEP, STEP_OK, SUSPEND, CALL, RETURN, PROGRESS, BEAT, JOURNAL, STEPS = 12, 13, 1
 CHECKPOINT = 0               # what an execution at one waits for
 CREDIT = 8
 CONCURRENCY = 1 if WRONG == "prefetch-order" else 4
-BEAT_MS = 2000 if WRONG in (None, "beat") else None
+BEAT_MS = 1500 if WRONG in (None, "beat") else None
 LASTING = ["conform.steps", "conform.wait", "conform.child", "conform.start", "conform.progress", "conform.checkpoint"]
 DEFAULT = ["conform.echo", "conform.null", "conform.fail", "conform.sleep", "conform.print", "conform.log", "conform.repeat",
            *LASTING]

@@ -44,7 +44,7 @@ const orchestrator = Orchestrator.create({ conductor, tasks: [
 		}
 	}),
 	task("conform.elsewhere", (event, ctx) => new RawJSON(ctx.payloadText), "other"),
-], heartbeat: 2000 });
+], heartbeat: 1500 });
 
 await orchestrator.start();
 await orchestrator.stopped;

@@ -140,4 +140,4 @@ def elsewhere() -> str:
     return "elsewhere"
 
 
-serve(threads=4 if KIND == "threads" else 0, heartbeat=2)
+serve(threads=4 if KIND == "threads" else 0, heartbeat=1.5)
