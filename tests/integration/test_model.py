@@ -28,12 +28,14 @@ BOUNDS = {
     "cut and cancel": {"CUTS": 1, "CANCELS": 1},
     "crash, cancel and retry": {"CRASHES": 1, "CANCELS": 1, "RETRIES": 1},
     "two cancels and retry": {"CANCELS": 2, "RETRIES": 1},
+    "one of two, a cancel and the child again": {"ANY": 1, "CANCELS": 1, "AGAINS": 1},
 }
 LONG_BOUNDS = {
     "cut, cancel and retry": {"CUTS": 1, "CANCELS": 1, "RETRIES": 1},
     "cut, failed attempt and release": {"CUTS": 1, "FAILS": 1, "GIVES": 1},
     "two cuts and crash": {"CUTS": 2, "CRASHES": 1},
     "cut, two crashes": {"CUTS": 1, "CRASHES": 2},
+    "one of two, a cut, a cancel and the child again": {"ANY": 1, "CUTS": 1, "CANCELS": 1, "AGAINS": 1},
 }
 
 # Which claim falls without which protection, and what has to happen for that.
@@ -44,6 +46,7 @@ MUTATIONS = [
     ("NO_EPOCH", "no_acknowledged_step_overwritten", {"CUTS": 2}),
     ("NO_WAKES_LOG", "nothing_lost", {"CANCELS": 1}),
     ("NO_WAIT_PAIR", "every_wake_counted_once", {"CANCELS": 1, "RETRIES": 1}),
+    ("NO_WAIT_PAIR", "every_wake_counted_once", {"ANY": 1, "CANCELS": 1, "AGAINS": 1}),
     ("NO_LATE_LIST", "nothing_lost", {}),
     ("NO_WRITER_LOCK", "no_outcome_by_former_owner", {"CUTS": 1}),
     ("NO_JOURNAL_RULE", "no_acknowledged_step_overwritten", {"CUTS": 1}),
@@ -68,7 +71,7 @@ def run(*command, cwd):
 
 def search(directory, bounds, *macros, cc=("-O1", "-DSAFETY"), pan=(), megabytes=MEGABYTES):
     """Everything that can happen within the bounds. Returns what the search printed."""
-    every = {name: 0 for name in ("CUTS", "CRASHES", "GIVES", "FAILS", "CANCELS", "RETRIES")} | bounds
+    every = {name: 0 for name in ("CUTS", "CRASHES", "GIVES", "FAILS", "CANCELS", "RETRIES", "AGAINS", "ANY")} | bounds
     directory.mkdir(exist_ok=True)
     said = run("spin", *(f"-D{name}={n}" for name, n in every.items()), *(f"-D{name}" for name in macros), "-a", MODEL,
                cwd=directory)

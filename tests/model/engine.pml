@@ -3,8 +3,9 @@
  * out, and what it claims, stands in docs/architecture.md ("What is proved").
  *
  * One shard, two nodes, and PostgreSQL between them. The execution P saves a step, suspends for two children, and ends;
- * the children end at once. A client invokes P, and may cancel anything and retry P. Whatever runs beside each other in
- * reality is a process here, and each step of a process is what happens at one moment in PostgreSQL or in a node:
+ * the children end at once. With ANY one of them is enough for P to end, and the other is then cancelled by its owner. A client
+ * invokes P, and may cancel anything and retry P, or the second child. Whatever runs beside each other in reality is a
+ * process here, and each step of a process is what happens at one moment in PostgreSQL or in a node:
  *
  *   Backend   the server's end of a writer's session. A statement that is sent has begun (has its row locks, its number and
  *             its snapshot), then it commits, then it is answered; and the session may end before each of these.
@@ -59,6 +60,12 @@
 #ifndef RETRIES
 #define RETRIES	1	/* one at most: P has two lives in the tables below */
 #endif
+#ifndef AGAINS
+#define AGAINS	0	/* the second child, which has no parent then; one at most, and only while P has one life */
+#endif
+#ifndef ANY
+#define ANY	0	/* 1: P waits for one of its children */
+#endif
 
 /* ---- the database ---- */
 
@@ -79,9 +86,11 @@ byte step;		/* 0: not saved; else the node that ran it, + 1 */
 byte step_xid;		/* the run that saved it */
 byte outcomes;		/* of which children P has the outcome, a bit each: 1 and 2 */
 
-/* wakes: the number that wrote it, 0: no such row. For each life of P and each child */
-byte wake[4];
+/* wakes: the number that wrote it, 0: no such row. For each life of P and each child; then those that cancel the child */
+byte wake[6];
 #define WAKE(l, c)	((l) * 2 + (c) - 3)
+#define STOP(c)		((c) + 3)
+bool orphan;		/* the second child was retried: it is nobody's */
 
 /* the shard's row, its advisory lock, and the next number to be drawn */
 byte owner;		/* node + 1 */
@@ -109,6 +118,7 @@ byte xid[2];		/* of the open transaction; 0: it has drawn none */
 #define DONE	5
 #define FAIL	6
 #define WAKES	7
+#define CANCEL	8	/* a child, because of a wake */
 byte what[2];
 byte which[2];		/* the execution, or the wakes as bits */
 bool hit[2];		/* it found its row, which it has locked; the answer to STEP */
@@ -143,11 +153,11 @@ bool again[2];		/* the step was sent before, on a session that ended */
 /* ---- for the claims ---- */
 
 byte acknowledged;	/* the value for which STEP_OK was given first */
-byte ended;		/* per execution and life, a bit each */
+byte ended;		/* per execution and life, a bit each; and one for the second child as nobody's */
 byte counted;		/* wakes that were counted, a bit each */
 bool invoked;
 
-byte cuts = CUTS, crashes = CRASHES, gives = GIVES, fails = FAILS, cancels = CANCELS, retries = RETRIES;
+byte cuts = CUTS, crashes = CRASHES, gives = GIVES, fails = FAILS, cancels = CANCELS, retries = RETRIES, agains = AGAINS;
 
 /* ---- PostgreSQL ---- */
 
@@ -161,14 +171,19 @@ byte cuts = CUTS, crashes = CRASHES, gives = GIVES, fails = FAILS, cancels = CAN
 #define current(e, x)	(state[e] == READY && ready_xid[e] == (x))
 #endif
 
+#define ended_bit(e)	((e) == 2 && orphan -> bit(6) : bit((e) * 2 + life - 1))
+
 /* An execution ends, by an outcome or by a cancel; kin: P was there in the statement's snapshot. */
 inline end_execution(e, x, kin, last) {
-	claim(each_finished_once, !(ended & bit(e * 2 + life - 1)));
-	ended = ended | bit(e * 2 + life - 1);
+	claim(each_finished_once, !(ended & ended_bit(e)));
+	ended = ended | ended_bit(e);
 	state[e] = GONE;
 	ready_xid[e] = 0;
 	if
-	:: e != P && kin ->
+	/* Nobody waits for these any more. */
+	:: e == P && x != 0 && state[1] != GONE -> wake[STOP(1)] = x
+	:: e == P && x != 0 && state[2] != GONE && !orphan -> wake[STOP(2)] = x
+	:: e != P && kin && !(e == 2 && orphan) ->
 #ifdef NO_WAKES_LOG
 		/* The waiting row is written at once: it is made ready by whoever saw no other child. */
 		outcomes = outcomes | e;
@@ -199,7 +214,7 @@ inline take_wakes(mask, x) {
 			wake[w] = 0;
 			if
 			:: hit[_pid] && of_this_wait(w) ->
-				claim(every_wake_counted_once, !(counted & bit(w)) && w / 2 + 1 == life && state[P] == SUSPENDED);
+				claim(every_wake_counted_once, !(counted & bit(w)) && w / 2 + 1 == life && (ANY || state[P] == SUSPENDED));
 				counted = counted | bit(w);
 				outcomes = outcomes | (w % 2 + 1);
 				if
@@ -208,7 +223,7 @@ inline take_wakes(mask, x) {
 				fi;
 				if
 				:: pending == 0 && state[P] == SUSPENDED ->
-					claim(every_wake_counted_once, outcomes == both);
+					claim(every_wake_counted_once, outcomes == both || (ANY && outcomes != 0));
 					state[P] = READY; ready_xid[P] = x; journal = true
 				:: else
 				fi
@@ -221,6 +236,27 @@ inline take_wakes(mask, x) {
 	:: else -> break
 	od;
 	w = 0
+}
+
+#ifdef NO_WAIT_PAIR
+#define of_this_child(c) true
+#else
+#define of_this_child(c) (!((c) == 2 && orphan))
+#endif
+
+/* take_wakes, for a wake that is to cancel; the wake of a child that is cancelled finds no parent. */
+inline take_stop(c, x) {
+	if
+	:: hit[_pid] && of_this_child(c) ->
+		claim(every_wake_counted_once, wake[STOP(c)] == 0 || !((c) == 2 && orphan));
+		if
+		:: wake[STOP(c)] != 0 -> reach(child_of_ended_parent_cancelled); end_execution(c, x, state[P] != GONE, false)
+		:: else
+		fi
+	:: hit[_pid] && !(of_this_child(c)) -> reach(cancel_of_former_life)
+	:: else
+	fi;
+	wake[STOP(c)] = 0
 }
 
 inline suspend(x) {
@@ -240,13 +276,15 @@ inline suspend(x) {
 		e++
 	:: else -> break
 	od;
-	e = 0
+	e = 0;
+	pending = (ANY && pending > 1 -> 1 : pending)
 }
 
 #define runs(n)		(what[n] >= STEP && what[n] <= FAIL)
-#define locks(n)	(runs(n) -> bit(which[n]) : (what[n] == WAKES -> bit(P) : 0))
+#define locks(n)	(runs(n) || what[n] == CANCEL -> bit(which[n]) : (what[n] == WAKES -> bit(P) : 0))
 /* Numbers are drawn by those that write one into a row; the others' do not matter. */
-#define draws(n)	(what[n] == SUSPEND || what[n] == FAIL || what[n] == WAKES || (what[n] == DONE && which[n] != P))
+#define draws(n)	(what[n] == SUSPEND || what[n] == FAIL || what[n] == WAKES || what[n] == CANCEL || \
+			(what[n] == DONE && (which[n] != P || state[1] != GONE || state[2] != GONE)))
 
 #ifdef NO_NOTE_KEPT
 #define forget_note	note_below = 0
@@ -289,6 +327,7 @@ end:	do
 		:: what[_pid] == DONE && hit[_pid] -> end_execution(which[_pid], xid[_pid], state[P] != GONE, alone[_pid])
 		:: what[_pid] == FAIL && hit[_pid] -> ready_xid[P] = xid[_pid]; journal = true
 		:: what[_pid] == WAKES -> take_wakes(which[_pid], xid[_pid])
+		:: what[_pid] == CANCEL -> take_stop(which[_pid], xid[_pid])
 		:: runs(_pid) && what[_pid] != STEP && !hit[_pid] -> reach(outcome_finds_no_row)
 		:: else
 		fi;
@@ -370,7 +409,8 @@ inline read_wake(n, w) {
  */
 inline send(n, s, e) {
 	what[n] = s; which[n] = e;
-	hit[n] = (runs(n) -> current(e, run_xid[RUN(n, e)]) : (s == WAKES -> state[P] != GONE : false));
+	hit[n] = (runs(n) -> current(e, run_xid[RUN(n, e)]) : (s == WAKES -> state[P] != GONE :
+	    (s == CANCEL -> state[e] != GONE : false)));
 	locked = locked | (hit[n] -> locks(n) : 0);
 	alone[n] = s == DONE && e != P && hit[n] && state[3 - e] == GONE;
 	if
@@ -403,7 +443,7 @@ inline handle(n) {
 		fi;
 		phase[RUN(n, P)] = STEP_DUE
 	:: else ->
-		ending[n] = (has[n] == both -> DONE : SUSPEND);
+		ending[n] = (has[n] == both || (ANY && has[n] != 0) -> DONE : SUSPEND);
 		phase[RUN(n, P)] = END_DUE
 	fi
 }
@@ -462,7 +502,7 @@ end:	do
 	/* A poll, on a connection of its own; it is not known whether the shard is still owned. */
 	:: d_step { own[n] && (cursor[n] != next || (late[n] & ~all_in_progress)) && room(n, 0) && room(n, 1) && room(n, 2) ->
 		read_row(n, 0); read_row(n, 1); read_row(n, 2);
-		read_wake(n, 0); read_wake(n, 1); read_wake(n, 2); read_wake(n, 3);
+		read_wake(n, 0); read_wake(n, 1); read_wake(n, 2); read_wake(n, 3); read_wake(n, 4); read_wake(n, 5);
 #ifndef NO_LATE_LIST
 		late[n] = all_in_progress;
 #endif
@@ -486,7 +526,9 @@ end:	do
 	:: d_step { may_send(n, 1) && phase[RUN(n, 1)] == END_DUE -> phase[RUN(n, 1)] = END_SENT; send(n, DONE, 1) }
 	:: d_step { may_send(n, 2) && phase[RUN(n, 2)] == END_DUE && phase[RUN(n, 1)] != END_DUE ->
 		phase[RUN(n, 2)] = END_SENT; send(n, DONE, 2) }
-	:: d_step { may_send(n, P) && heard[n] != 0 -> send(n, WAKES, heard[n]); heard[n] = 0 }
+	:: d_step { may_send(n, P) && (heard[n] & 15) -> send(n, WAKES, heard[n] & 15); heard[n] = heard[n] & 48 }
+	:: d_step { may_send(n, 1) && (heard[n] & bit(STOP(1))) -> send(n, CANCEL, 1); heard[n] = heard[n] & ~bit(STOP(1)) }
+	:: d_step { may_send(n, 2) && (heard[n] & bit(STOP(2))) -> send(n, CANCEL, 2); heard[n] = heard[n] & ~bit(STOP(2)) }
 	od
 }
 
@@ -526,13 +568,16 @@ active proctype Client() {
 	:: d_step { cancels > 0 && state[2] != GONE && !(locked & bit(2)) -> begin_cancel(2) };
 	   d_step { commit_cancel(2) }
 	/* The row is copied back from history, with its steps; no run of this life has saved them. */
-	:: d_step { retries > 0 && state[P] == GONE ->
+	:: d_step { retries > 0 && state[P] == GONE && state[1] == GONE && state[2] == GONE ->
 		retries--;
 		if
 		:: wake[0] + wake[1] != 0 -> reach(retried_before_wakes_were_read)
 		:: else
 		fi;
 		life++; state[P] = READY; ready_xid[P] = next; next++; journal = true; step_xid = 0 }
+	/* So is that of a child, but for its parent. */
+	:: d_step { agains > 0 && state[2] == GONE && (ended & bit(4)) ->
+		agains--; orphan = true; state[2] = READY; ready_xid[2] = next; next++ }
 	:: break
 	od
 }
@@ -575,5 +620,6 @@ end:	do
 /* When nothing can happen any more. */
 active proctype Monitor() {
 	timeout;
-	claim(nothing_lost, invoked && family == 0 && (ended & bit(life - 1)) && wake[0] + wake[1] + wake[2] + wake[3] == 0)
+	claim(nothing_lost, invoked && family == 0 && (ended & bit(life - 1)) &&
+	    wake[0] + wake[1] + wake[2] + wake[3] + wake[4] + wake[5] == 0)
 }
