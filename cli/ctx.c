@@ -311,11 +311,17 @@ do_log(struct pgc_run *run, void *arg)
 	return 0;
 }
 
+static bool
+is_level(const char *s)
+{
+	return strcmp(s, "debug") == 0 || strcmp(s, "info") == 0 || strcmp(s, "warn") == 0 || strcmp(s, "error") == 0;
+}
+
 static int
 run_log(int argc, char **argv)
 {
 	expect(argc, argv, 1, 1, "MESSAGE");
-	if (strcmp(level, "debug") != 0 && strcmp(level, "info") != 0 && strcmp(level, "warn") != 0 && strcmp(level, "error") != 0)
+	if (!is_level(level))
 		cli_usage("--level: \"%s\" is not debug, info, warn or error", level);
 	free(fields_json());
 	return ctx_do(do_log, argv[1], NULL, 0);

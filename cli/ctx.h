@@ -6,7 +6,7 @@
 
 #include "proto/c/join.h"
 
-/* `pgconductor ctx invoke`: what it exits with when a child has failed, and when it took too long. Uncaught, both fail for good. */
+/* What `ctx invoke` exits with when a child has failed, and when it took too long. Uncaught, both fail for good. */
 #define CTX_CHILD_FAILED	EX_DATAERR
 #define CTX_CHILD_TIMEOUT	124
 

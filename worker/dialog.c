@@ -61,7 +61,7 @@ on_suspend(struct caller *c, const struct msg_suspend *m, const uint8_t *body, s
 
 /* Of a key used twice; that it was stopped, which is known; or what the command fails with, unless it goes on. */
 static void
-on_fail(struct caller *c, struct msg_fail *m)
+on_fail(struct caller *c, struct msg_fail *m, size_t len)
 {
 	struct oneshot *o = c->o;
 
@@ -71,7 +71,11 @@ on_fail(struct caller *c, struct msg_fail *m)
 	}
 	if (o->x->stop != STOP_NONE)
 		return;
-	if (m->data.p != NULL && (m->data.len > c->w->max_payload || json_check(m->data.p, m->data.len, NULL, NULL) == -1))
+	if (len > c->w->max_payload) {
+		caller_refuse(c, "what it fails with is too long");
+		return;
+	}
+	if (m->data.p != NULL && json_check(m->data.p, m->data.len, NULL, NULL) == -1)
 		m->data.p = NULL;
 	o->for_good = m->has_retry && !m->retry;
 	buf_reset(&o->failure, 0);
@@ -155,7 +159,7 @@ dispatch(struct caller *c, struct msg *frame, const uint8_t *body, size_t len, c
 	case MSG_FAIL:
 		if (msg_fail_decode(frame, &u.fail, why) == -1)
 			return -1;
-		on_fail(c, &u.fail);
+		on_fail(c, &u.fail, len);
 		return 0;
 	case MSG_CALL:
 		if (msg_call_decode(frame, &u.call, why) == -1)

@@ -399,8 +399,8 @@ struct oneshot {
 	struct caller_list	 callers;	/* calls within it */
 	unsigned		 callers_n;
 	struct keys		*keys;	/* NULL: nothing is saved, no key was named */
-	struct buf		 suspend;	/* STOP_SUSPENDED: the frame that says so, sent when its processes have ended */
-	struct buf		 failure;	/* the FAIL that a call has named: it ends so if it exits with that call's status */
+	struct buf		 suspend;	/* STOP_SUSPENDED: the frame to send when its processes have ended */
+	struct buf		 failure;	/* the FAIL of a call: how it ends if it exits with that call's status */
 	bool			 for_good;	/* that failure */
 };
 
