@@ -32,6 +32,22 @@ function childOf(what, task, payload, options = {}) {
 	return { ...options, task: task?.name, queue: options.queue ?? namedQueue(task), payload };
 }
 
+/** @typedef {{ result?: any, error?: Error }} Outcome */
+
+/** @param {readonly Outcome[]} found */
+function resultsAndErrors(found) {
+	return found.map(({ result, error }) => error ?? result);
+}
+
+/** The first error is thrown. @param {readonly Outcome[]} found */
+function results(found) {
+	const failed = found.find(({ error }) => error !== undefined);
+	if (failed !== undefined) {
+		throw failed.error;
+	}
+	return resultsAndErrors(found);
+}
+
 /** The context of one execution. What takes time to make is made when it is asked for. */
 export class Context {
 	#run;
@@ -66,30 +82,22 @@ export class Context {
 	}
 
 	/** @param {any[]} given  a key (or none), a task, its payload, and options @returns {Promise<any>} */
-	async invoke(...given) {
+	invoke(...given) {
 		const key = typeof given[0] === "string" ? given.shift() : undefined;
 		const [task, payload, options] = given;
-		const child = childOf("ctx.invoke", task, payload, key === undefined ? options : { key, ...options });
-		const [{ result, error }] = await this.#run.invoke("ctx.invoke", [child]);
-		if (error !== undefined) {
-			throw error;
-		}
-		return result;
+		const child = () => childOf("ctx.invoke", task, payload, key === undefined ? options : { key, ...options });
+		return this.#run.invoke("ctx.invoke", () => [child()], (found) => results(found)[0]);
 	}
 
 	/** @param {readonly any[]} children @param {{ returnErrors?: boolean }} [options] @returns {Promise<any>} */
-	async invokeAll(children, options = {}) {
-		checkOptions("ctx.invokeAll", options, ["returnErrors"]);
-		if (!Array.isArray(children)) {
-			throw new TypeError("pgconductor: ctx.invokeAll: not an array of { task, payload }");
-		}
-		const items = children.map(({ task, payload, ...rest }) => childOf("ctx.invokeAll", task, payload, rest));
-		const found = items.length === 0 ? [] : await this.#run.invoke("ctx.invokeAll", items);
-		const failed = found.find(({ error }) => error !== undefined);
-		if (failed !== undefined && !options.returnErrors) {
-			throw failed.error;
-		}
-		return found.map(({ result, error }) => error ?? result);
+	invokeAll(children, options = {}) {
+		return this.#run.invoke("ctx.invokeAll", () => {
+			checkOptions("ctx.invokeAll", options, ["returnErrors"]);
+			if (!Array.isArray(children)) {
+				throw new TypeError("pgconductor: ctx.invokeAll: not an array of { task, payload }");
+			}
+			return children.map(({ task, payload, ...rest }) => childOf("ctx.invokeAll", task, payload, rest));
+		}, options.returnErrors ? resultsAndErrors : results);
 	}
 
 	/** @param {string} key @param {any} sql @param {(tx: any) => unknown} fn @returns {Promise<any>} */
@@ -100,17 +108,18 @@ export class Context {
 	/* ---- what is asked for */
 
 	/** @param {any} task @param {unknown} payload @param {Record<string, unknown>} [options] @returns {Promise<string>} */
-	async start(task, payload, options = {}) {
-		if (typeof task?.name !== "string") {
-			throw new TypeError("pgconductor: ctx.start: a task, or { name }, is needed");
-		}
-		const queue = options.queue ?? namedQueue(task);
-		return this.#run.call("ctx.start", "invoke", callText(task.name, payload, { ...options, queue }));
+	start(task, payload, options = {}) {
+		return this.#run.call("ctx.start", "invoke", () => {
+			if (typeof task?.name !== "string") {
+				throw new TypeError("pgconductor: ctx.start: a task, or { name }, is needed");
+			}
+			return callText(task.name, payload, { ...options, queue: options.queue ?? namedQueue(task) });
+		});
 	}
 
 	/** @param {string} id @param {{ reason?: string }} [options] @returns {Promise<boolean>} */
-	async cancel(id, { reason } = {}) {
-		return this.#run.call("ctx.cancel", "cancel", JSON.stringify({ id: String(id), reason }));
+	cancel(id, { reason } = {}) {
+		return this.#run.call("ctx.cancel", "cancel", () => JSON.stringify({ id: String(id), reason }));
 	}
 
 	/** @returns {Promise<void>} */

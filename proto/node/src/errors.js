@@ -65,7 +65,7 @@ export class ChildFailed extends PgconductorError {
 		this.task = task;
 	}
 
-	/** @param {any} error  as it is saved @param {string} key @param {string} task */
+	/** @param {any} error  as it is saved @param {string} key @param {string | undefined} task */
 	static of(error, key, task) {
 		const Class = error?.code === "timeout" ? ChildTimeout : ChildFailed;
 		return new Class(error?.message, { ...error, key, task });

@@ -45,6 +45,22 @@ function never() {
 	return new Promise(() => {});
 }
 
+function ignore() {}
+
+/**
+ * What is thrown is the promise's, too.
+ * @template T
+ * @param {() => T | Promise<T>} fn
+ * @returns {Promise<T>}
+ */
+function promised(fn) {
+	try {
+		return Promise.resolve(fn());
+	} catch (error) {
+		return Promise.reject(error);
+	}
+}
+
 /** Text that is the same at the other end. @param {unknown} text */
 function isSendable(text) {
 	return typeof text === "string" && !UNSENDABLE.test(text);
@@ -79,8 +95,6 @@ export class Run {
 	#journal;
 	/** Keys given by turn. */
 	#unnamed = 0;
-	/** Steps that are being done or saved, and calls: it does not suspend meanwhile. */
-	#busy = 0;
 	/** Steps on their way, by key. @type {Map<string, Settle>} */
 	#saving = new Map();
 	/** @type {Map<number, Settle>} */
@@ -88,8 +102,12 @@ export class Run {
 	#lastCall = 0;
 	/** What is missing before it can go on. @type {Wait[]} */
 	#waits = [];
-	/** Those who wait for it. @type {Settle[]} */
-	#waiting = [];
+	/** What those who wait for it get: it never settles but when the run is to stop. @type {Promise<never> | undefined} */
+	#halt;
+	/** @type {(error: unknown) => void} */
+	#stop = ignore;
+	/** Steps that are being done or saved, and calls: it does not suspend meanwhile. @type {Set<Promise<any>>} */
+	#open = new Set();
 	/** At a checkpoint of a handler that is to end. */
 	#leaving = false;
 	/** The step whose function is just being called. @type {string | undefined} */
@@ -177,23 +195,22 @@ export class Run {
 	/* ---- steps */
 
 	/** @param {string} key @param {() => unknown} fn @returns {Promise<any>} */
-	async step(key, fn) {
-		if (!this.#mayGoOn("ctx.step", "step")) {
-			return never();
-		}
-		checkKey("ctx.step", key);
-		if (typeof fn !== "function") {
-			throw new TypeError(`pgconductor: ctx.step: ${key}: a function is needed`);
-		}
-		const saved = this.#use(key);
-		if (saved !== undefined) {
-			return resultOf(saved);
-		}
-		return this.#busily(key, async () => {
-			const value = await this.#call(key, fn);
-			const text = this.#text(key, value);
-			await this.#save(key, text);
-			return asSaved(value, text);
+	step(key, fn) {
+		return promised(() => {
+			if (!this.#mayGoOn("ctx.step", "step")) {
+				return never();
+			}
+			checkKey("ctx.step", key);
+			if (typeof fn !== "function") {
+				throw new TypeError(`pgconductor: ctx.step: ${key}: a function is needed`);
+			}
+			const saved = this.#use(key);
+			return saved !== undefined ? resultOf(saved) : this.#busily(key, async () => {
+				const value = await this.#call(key, fn);
+				const text = this.#text(key, value);
+				await this.#save(key, text);
+				return asSaved(value, text);
+			});
 		});
 	}
 
@@ -204,19 +221,23 @@ export class Run {
 	 * @param {() => Promise<T>} work
 	 * @returns {Promise<T>}
 	 */
-	async #busily(key, work) {
-		this.#busy++;
-		try {
-			return await work();
-		} catch (error) {
-			if (key !== undefined) {
-				this.#journal?.delete(key);
+	#busily(key, work) {
+		const attempt = async () => {
+			try {
+				return await work();
+			} catch (error) {
+				if (key !== undefined) {
+					this.#journal?.delete(key);
+				}
+				throw error;
+			} finally {
+				this.#open.delete(whole);
+				this.#suspendSoon();
 			}
-			throw error;
-		} finally {
-			this.#busy--;
-			this.#suspendSoon();
-		}
+		};
+		const whole = attempt();
+		this.#open.add(whole);
+		return whole;
 	}
 
 	/** @param {string} key @param {() => unknown} fn */
@@ -281,17 +302,19 @@ export class Run {
 	 * @param {(tx: any) => unknown} fn
 	 * @returns {Promise<any>}
 	 */
-	async transaction(key, sql, fn) {
-		if (!this.#mayGoOn("ctx.transaction", "step")) {
-			return never();
-		}
-		checkKey("ctx.transaction", key);
-		if (typeof sql?.begin !== "function" || typeof fn !== "function") {
-			throw new TypeError(`pgconductor: ctx.transaction: ${key}: a postgres.js instance (not a transaction of it) ` +
-				"and a function are needed");
-		}
-		const saved = this.#use(key);
-		return saved !== undefined ? resultOf(saved) : this.#busily(key, () => this.#transact(key, sql, fn));
+	transaction(key, sql, fn) {
+		return promised(() => {
+			if (!this.#mayGoOn("ctx.transaction", "step")) {
+				return never();
+			}
+			checkKey("ctx.transaction", key);
+			if (typeof sql?.begin !== "function" || typeof fn !== "function") {
+				throw new TypeError(`pgconductor: ctx.transaction: ${key}: a postgres.js instance (not a transaction of it) ` +
+					"and a function are needed");
+			}
+			const saved = this.#use(key);
+			return saved !== undefined ? resultOf(saved) : this.#busily(key, () => this.#transact(key, sql, fn));
+		});
 	}
 
 	/** @param {string} key @param {any} sql @param {(tx: any) => unknown} fn @returns {Promise<any>} */
@@ -328,22 +351,25 @@ export class Run {
 
 	/* ---- waiting */
 
-	/** @param {string} key @param {import("../index.d.ts").Duration} duration */
-	async sleep(key, duration) {
-		await this.#wait("ctx.sleep", [{ key, timer_ms: milliseconds(duration) }]);
+	/** @param {string} key @param {import("../index.d.ts").Duration} duration @returns {Promise<void>} */
+	sleep(key, duration) {
+		return promised(() => this.#wait("ctx.sleep", [{ key, timer_ms: milliseconds(duration) }], ignore));
 	}
 
 	/**
-	 * Outcomes in their order.
+	 * What `pick` makes of the outcomes, which are in their order.
 	 * @param {string} what
-	 * @param {readonly any[]} items  { key, task, payload, queue, priority, timeout }
-	 * @returns {Promise<{ result?: any, error?: ChildFailed }[]>}
+	 * @param {() => readonly any[]} items  { key, task, payload, queue, priority, timeout }
+	 * @param {(found: { result?: any, error?: ChildFailed }[]) => any} pick
+	 * @returns {Promise<any>}
 	 */
-	async invoke(what, items) {
-		const waits = items.map((item) => this.#child(what, item));
-		const found = await this.#wait(what, waits);
-		return found.map((saved, i) => saved.error === undefined ? { result: resultOf(saved) }
-			: { error: ChildFailed.of(JSON.parse(saved.error), waits[i].key, /** @type {string} */ (waits[i].task)) });
+	invoke(what, items, pick) {
+		return promised(() => {
+			const waits = items().map((item) => this.#child(what, item));
+			return this.#wait(what, waits, (found) => pick(found.map((saved, i) => saved.error === undefined
+				? { result: resultOf(saved) }
+				: { error: ChildFailed.of(JSON.parse(saved.error), waits[i].key, waits[i].task) })));
+		});
 	}
 
 	/** @param {string} what @param {any} item @returns {Wait} */
@@ -362,12 +388,14 @@ export class Run {
 	}
 
 	/**
-	 * What came of all of these, once all are over.
+	 * What `pick` makes of what came of all of these, if all are over. If not it ends the run.
+	 * @template T
 	 * @param {string} what
 	 * @param {Wait[]} waits
-	 * @returns {Promise<Saved[]>}
+	 * @param {(saved: Saved[]) => T} pick
+	 * @returns {T | Promise<never>}
 	 */
-	#wait(what, waits) {
+	#wait(what, waits, pick) {
 		if (!this.#mayGoOn(what, "suspend")) {
 			return never();
 		}
@@ -379,21 +407,30 @@ export class Run {
 		const found = waits.map(({ key }) => this.#use(key));
 		const missing = waits.filter((_, i) => found[i] === undefined);
 		if (missing.length === 0) {
-			return Promise.resolve(/** @type {Saved[]} */ (found));
+			return pick(/** @type {Saved[]} */ (found));
 		}
 		for (const wait of missing) {
 			this.#waits.push(wait);
 		}
-		return new Promise((resolve, reject) => {
-			this.#waiting.push({ resolve, reject });
-			this.#suspendSoon();
-		});
+		this.#suspendSoon();
+		return this.#halted();
+	}
+
+	/** Settles only when the run is to stop; that it may go unseen is nobody's fault. */
+	#halted() {
+		if (this.#halt === undefined) {
+			this.#halt = new Promise((_, reject) => {
+				this.#stop = reject;
+			});
+			this.#halt.catch(ignore);
+		}
+		return this.#halt;
 	}
 
 	/** When whoever was just given something has said what else he wants. */
 	#suspendSoon() {
 		if ((this.#waits.length > 0 || this.#leaving) && !this.over) {
-			if (this.#busy === 0) {
+			if (this.#open.size === 0) {
 				clearTimeout(this.#heldUp);
 				this.#heldUp = undefined;
 				this.#session.suspendSoon(this);
@@ -405,7 +442,7 @@ export class Run {
 
 	/** Suspends, if there is nothing else to do. Called by the session. */
 	suspend() {
-		if (this.over || this.cancelled !== undefined || this.#busy > 0) {
+		if (this.over || this.cancelled !== undefined || this.#open.size > 0) {
 			return;
 		}
 		if (this.fault !== undefined) {
@@ -416,7 +453,7 @@ export class Run {
 	}
 
 	#sayHeldUp() {
-		if (!this.over && this.#busy > 0) {
+		if (!this.over && this.#open.size > 0) {
 			const keys = [...this.#journal ?? []].filter(([key, { used, result, error }]) => used && result === undefined &&
 				error === undefined && !this.#waits.some((wait) => wait.key === key)).map(([key]) => key);
 			this.logger.warn("it is to wait, and a step of it still goes on; one that waits itself would do so for ever",
@@ -437,9 +474,7 @@ export class Run {
 		}
 		this.#leaving = true;
 		this.#suspendSoon();
-		await new Promise((resolve, reject) => {
-			this.#waiting.push({ resolve, reject });
-		});
+		await this.#halted();
 	}
 
 	/** @param {unknown} percent @param {unknown} note */
@@ -460,19 +495,22 @@ export class Run {
 	 * Has the server do something, and answer.
 	 * @param {string} what
 	 * @param {string} name
-	 * @param {string} args  JSON
+	 * @param {() => string} args  JSON
 	 * @returns {Promise<any>}
 	 */
-	async call(what, name, args) {
-		if (!this.#mayGoOn(what, "call")) {
-			return never();
-		}
-		this.#checkLength(args, what);
-		return this.#busily(undefined, () => new Promise((resolve, reject) => {
-			const call = ++this.#lastCall;
-			this.#calls.set(call, { resolve, reject });
-			this.#session.send("CALL", this.exec, { call, name, args });
-		}));
+	call(what, name, args) {
+		return promised(() => {
+			if (!this.#mayGoOn(what, "call")) {
+				return never();
+			}
+			const text = args();
+			this.#checkLength(text, what);
+			return this.#busily(undefined, () => new Promise((resolve, reject) => {
+				const call = ++this.#lastCall;
+				this.#calls.set(call, { resolve, reject });
+				this.#session.send("CALL", this.exec, { call, name, args: text });
+			}));
+		});
 	}
 
 	/** @param {Record<string, any>} fields  of RETURN */
@@ -495,17 +533,19 @@ export class Run {
 		}
 		const cancelled = this.cancelled = new Cancelled(reason);
 		this.onCancel?.(cancelled);
-		const all = [...this.#saving.values(), ...this.#calls.values(), ...this.#waiting];
+		// Who has not come to await one of these yet is told by the next that he asks for.
+		this.#open.forEach((one) => one.catch(ignore));
+		this.#stop(cancelled);
+		for (const { reject } of [...this.#saving.values(), ...this.#calls.values()]) {
+			reject(cancelled);
+		}
 		this.#saving.clear();
 		this.#calls.clear();
-		this.#waiting = [];
-		all.forEach(({ reject }) => reject(cancelled));
 	}
 
 	/** It is over. Called by the session. */
 	end() {
 		this.over = true;
-		this.#waiting = [];
 		clearTimeout(this.#heldUp);
 	}
 }

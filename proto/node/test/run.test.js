@@ -316,6 +316,25 @@ test("CANCEL stops steps, waits, calls and checkpoints", async () => {
 	await finish(s);
 });
 
+test("what nobody awaits yet does no harm when it is stopped", async () => {
+	const s = await start({ t: async (event, ctx) => {
+		const early = [ctx.step("k", () => 1), ctx.step("slow", () => new Promise(() => {})), ctx.sleep("5m"), ctx.cancel("7"),
+			ctx.invoke({ name: "x" }, 1), ctx.invokeAll([{ task: { name: "x" }, payload: 1 }])];
+		await new Promise((resolve) => ctx.signal.addEventListener("abort", resolve));
+		await turns();
+		await assert.rejects(ctx.step("late", () => 1), /is to stop/);
+		await Promise.all(early);
+	}, fine: () => 1 });
+	s.worker.run(1, "t");
+	await s.worker.next("CALL");
+	await s.worker.next("STEP");
+	s.worker.send("CANCEL", 1, { reason: "cancelled", grace_ms: 1000 });
+	assert.deepEqual((await s.worker.next("FAIL")).fields.type, "Cancelled");
+	s.worker.run(2, "fine");
+	await s.worker.next("DONE");
+	await finish(s);
+});
+
 test("a checkpoint lets a drain through", async () => {
 	let rounds = 0;
 	const s = await start({ loop: async (event, ctx) => {

@@ -11,7 +11,12 @@ import { MESSAGES, NAMES } from "../src/messages.js";
 import { Session } from "../src/session.js";
 
 const directory = mkdtempSync(join(tmpdir(), "pgc-"));
-after(() => rmSync(directory, { recursive: true }));
+const open = [];
+after(() => {
+	// Of a test that failed.
+	open.forEach((socket) => socket.destroy());
+	rmSync(directory, { recursive: true });
+});
 let sockets = 0;
 
 /** Both ends of a connection. @returns {Promise<[net.Socket, net.Socket]>} */
@@ -20,6 +25,7 @@ function pair() {
 		const path = join(directory, String(++sockets));
 		const server = net.createServer((theirs) => {
 			server.close();
+			open.push(ours, theirs);
 			resolve([ours, theirs]);
 		});
 		const ours = new net.Socket();
