@@ -1,4 +1,4 @@
-"""Every code block of README.md and of the tutorial is run, in the order in which a reader would.
+"""Every code block of README.md, of the tutorial and of durable.md is run, in the order in which a reader would.
 
 A block's first word is its language. Behind it stand the name of the file it is (then it is written), or for a console
 whether it is the terminal of the server; and the track that it belongs to, where the language does not say so:
@@ -156,7 +156,7 @@ class Reader:
                 self.check(block, command, wanted, status)
 
 
-DOCUMENTS = ["README.md", "docs/tutorial.md"]
+DOCUMENTS = ["README.md", "docs/tutorial.md", "docs/durable.md"]
 
 
 @pytest.mark.parametrize("document, track", [pytest.param(document, track, marks=needs_node if track == "typescript" else ())
