@@ -197,7 +197,7 @@ export interface ConductorOptions<Own extends object = {}> {
 	tasks?: readonly TaskRef[] | undefined;
 	/** Properties for every task's context. */
 	context?: Own | undefined;
-	/** In place of the server's log. */
+	/** In place of the server's log. A task's lines come with `execution`, `task`, `attempt` and `queue` among their fields. */
 	logger?: Logger | undefined;
 }
 

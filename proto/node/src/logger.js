@@ -60,6 +60,24 @@ export class SinkLogger {
 	}
 }
 
+/**
+ * The program's own logger, with what a line is about among its fields.
+ * @param {Logger} logger
+ * @param {object} about
+ * @returns {Logger}
+ */
+export function carrying(logger, about) {
+	/** @param {unknown} [fields] */
+	const all = (fields) => fields instanceof Error ? { error: fields, ...about }
+		: typeof fields === "object" ? { ...fields, ...about } : fields === undefined ? about : { value: fields, ...about };
+	return {
+		debug: (message, fields) => logger.debug(message, all(fields)),
+		info: (message, fields) => logger.info(message, all(fields)),
+		warn: (message, fields) => logger.warn(message, all(fields)),
+		error: (message, fields) => logger.error(message, all(fields)),
+	};
+}
+
 /** Where there is nobody to send LOG to. @type {Sink} */
 export function toStderr(level, message, fields) {
 	process.stderr.write(`${level}: ${message}${fields === undefined ? "" : ` ${fields}`}\n`);

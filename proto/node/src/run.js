@@ -143,7 +143,7 @@ export class Run {
 	}
 
 	get logger() {
-		return this.#session.loggerOf(this.exec);
+		return this.#session.loggerOf(this);
 	}
 
 	/* ---- keys */

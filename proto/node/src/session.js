@@ -8,7 +8,7 @@ import { FrameReader, FrameWriter, ProtocolError } from "./codec.js";
 import { NonRetryableError } from "./errors.js";
 import { clean, failureOf } from "./failure.js";
 import { toJSON } from "./json.js";
-import { SinkLogger, toStderr } from "./logger.js";
+import { SinkLogger, carrying, toStderr } from "./logger.js";
 import { MESSAGES, NAMES, TO_HANDLER } from "./messages.js";
 import { Run } from "./run.js";
 import { VERSION } from "./version.js";
@@ -157,9 +157,12 @@ export class Session {
 		}
 	}
 
-	/** @param {Integer} exec  0: of the process */
-	loggerOf(exec) {
-		return this.#customLogger ?? new SinkLogger((level, message, fields) => this.#log(exec, level, message, fields));
+	/** @param {Run} run */
+	loggerOf({ exec, fields: { id, task, attempt } }) {
+		if (this.#customLogger !== undefined) {
+			return carrying(this.#customLogger, { execution: id, task, attempt: Number(attempt), queue: this.queue });
+		}
+		return new SinkLogger((level, message, fields) => this.#log(exec, level, message, fields));
 	}
 
 	/* ---- writing */

@@ -269,6 +269,24 @@ test("ctx.logger sends LOG", async () => {
 	await finish(s);
 });
 
+test("a logger of the program's own is told what a line is about", async () => {
+	const lines = [];
+	const logger = Object.fromEntries(["debug", "info", "warn", "error"].map((level) => [level, (...line) => lines.push([level, ...line])]));
+	const oh = new TypeError("oh");
+	const s = await start({ t: (event, ctx) => {
+		ctx.logger.debug("plain");
+		ctx.logger.info("with fields", { a: 1 });
+		ctx.logger.warn("odd", 7);
+		ctx.logger.error("an error", oh);
+	} }, { logger });
+	s.worker.run(4, "t", "null", { attempt: 2 });
+	await s.worker.next("DONE");
+	const about = { execution: "4", task: "t", attempt: 2, queue: "default" };
+	assert.deepEqual(lines, [["debug", "plain", about], ["info", "with fields", { a: 1, ...about }], ["warn", "odd", { value: 7, ...about }],
+		["error", "an error", { error: oh, ...about }]]);
+	await finish(s);
+});
+
 test("while the worker does not read, nothing is begun, and log lines are bounded", async () => {
 	const begun = [];
 	const s = await start({

@@ -71,7 +71,7 @@ export class Worker {
 export const WELCOME = { protocol: 1, queue: "default", max_frame: 2 << 20, max_payload: 1 << 20,
 	capabilities: ["beat", "call", "cancel", "credit", "drain", "log", "progress", "step", "suspend"] };
 
-export async function start(handlers, { welcome = WELCOME, concurrency = 10, context = {}, queue = "default", heartbeat = undefined } = {}) {
+export async function start(handlers, { welcome = WELCOME, concurrency = 10, context = {}, queue = "default", heartbeat = undefined, logger = undefined } = {}) {
 	const [ours, theirs] = await pair();
 	const write = ours.write.bind(ours);
 	let writes = 0;
@@ -85,7 +85,7 @@ export async function start(handlers, { welcome = WELCOME, concurrency = 10, con
 	});
 	const session = new Session({
 		socket: ours, queue: queue ?? undefined, tasks, concurrency, credit: 2 * concurrency, Context: extendContext(context),
-		logger: undefined, heartbeat,
+		logger, heartbeat,
 	});
 	worker.hello = (await worker.next("HELLO")).fields;
 	if (welcome !== null) {
