@@ -9,7 +9,6 @@ import os
 import sys
 
 from . import paths
-from .server import clean_environment
 
 RETRY_AT_ONCE = '{"backoff": "1ms"}'
 SUPPORT = f"{paths.SRC}/tests/support"
@@ -46,8 +45,7 @@ def config(ledger, processes=2, concurrency=20, options=RETRY_AT_ONCE, queues=("
 
 def shell_config(ledger, concurrency, queues):
     text = ""
-    # What a process still holds when it ends is no mistake.
-    names = environment({"LEDGER": ledger.path, "ASAN_OPTIONS": clean_environment()["ASAN_OPTIONS"]})
+    names = environment({"LEDGER": ledger.path})
     for queue in queues:
         text += f'queue "{queue}" {{ concurrency = {concurrency} kill_grace = "2s" {names} }}\n'
     for task, (script, more) in SHELL.items():
