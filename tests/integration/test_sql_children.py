@@ -1,5 +1,6 @@
 """Children: many of them, deep ones, cancelling trees, moved parents, several owners, and everything at once."""
 
+import json
 import random
 import threading
 import time
@@ -71,6 +72,42 @@ def test_ten_thousand_are_cancelled_with_their_parent(db, node):
     began = time.monotonic()
     assert db.execute("select pgconductor.cancel(%s)", (made,)).fetchone() == (True,)
     assert states(db) == {"cancelled": 10001} and time.monotonic() - began < 30
+    assert [count(db, t) for t in ("executions", "steps", "wakes", "running")] == [0] * 4
+
+
+def test_they_are_cancelled_while_they_end(db, connect, node, seed):
+    """Their owner writes their outcomes in an order of its own, with a short lock_timeout: neither stops the other for long,
+    and no deadlock has to be found."""
+    made = invoke(db)
+    node.suspend((node.run_of(made), [child(str(i)) for i in range(10000)]))
+    runs = [r for r in node.ready() if r[0] != made]
+    random.Random(seed).shuffle(runs)
+    failures, began = [], threading.Event()
+
+    def settle():
+        try:
+            for at in range(0, len(runs), 200):
+                part = runs[at:at + 200]
+                try:
+                    node.settle(part, result="1")
+                except psycopg.errors.LockNotAvailable:
+                    node.settle_locked(part, result="1")
+                if at == 1000:
+                    began.set()
+        except Exception as error:  # noqa: BLE001
+            failures.append(error)
+            began.set()
+    owner = threading.Thread(target=settle)
+    owner.start()
+    began.wait()
+    start = time.monotonic()
+    assert db.execute("select pgconductor.cancel(%s)", (made,)).fetchone() == (True,)
+    took = time.monotonic() - start
+    owner.join()
+    take_all(node)
+    assert not failures and took < 15, (failures, took)
+    found = states(db)
+    assert found["completed"] >= 1000 and found["completed"] + found["cancelled"] == 10001
     assert [count(db, t) for t in ("executions", "steps", "wakes", "running")] == [0] * 4
 
 
@@ -425,3 +462,136 @@ def test_nobody_waits_for_anybody(db, connect, seed, scale):
     ended = {r[0] for r in db.execute("select id from pgconductor.finished_executions").fetchall()}
     assert set(roots) <= ended and len(ended) > len(roots)
     assert len(states(db)) == 3
+
+
+class Unsure:
+    """Two nodes whose COMMITs are answered or not, and what their handlers do: an execution saves a step, waits for its
+    children, and ends with 1 more than the sum of their results; with "any" it ends with the first of them."""
+
+    def __init__(self, db, connect, dice):
+        self.db, self.connect, self.dice = db, connect, dice
+        self.nodes = list(two_nodes(db, connect))
+        self.saved = set()      # executions of which a step was acknowledged; also in a later life
+        self.stale = []         # runs with what they were told: somebody may believe in them when they are over
+
+    def write(self, node, call):
+        """Its transaction is committed, and answered; or not answered, or not even begun, and sent again. Meanwhile others
+        go on."""
+        way = self.dice.choice(("answered", "answered", "unanswered", "rolled back", "slow"))
+        if way in ("answered", "unanswered"):
+            first = call(False)
+            return call(True) if way == "unanswered" else first
+        node.writer.autocommit = False
+        first = call(False)
+        for other in self.nodes:
+            if way == "slow" and other is not node:
+                other.take_wakes()
+                other.promote()
+        (node.writer.commit if way == "slow" else node.writer.rollback)()
+        node.writer.autocommit = True
+        return first if way == "slow" else call(True)
+
+    def current(self, run):
+        row = row_of(self.db, run[0])
+        return row is not None and row["ready_xid"] == run[1]
+
+    def hand_out(self, node, run):
+        """What its handler is told."""
+        journal = node.journal(run)
+        assert "s" in journal or run[0] not in self.saved, f"{run}: an acknowledged step was not there"
+        return node, run, journal, row_of(self.db, run[0])["payload"]
+
+    def handle(self, node, run, journal, what):
+        if "s" not in journal:
+            verdict = self.write(node, lambda again: node.save(run, {"s": "1"}, again))
+            assert verdict in (["ok"], ["gone"], ["locked"]), verdict
+            if verdict != ["ok"]:
+                return
+            self.saved.add(run[0])
+        kids = {f"c{i}": kid for i, kid in enumerate(what.get("kids", []))}
+        missing = [child(key, payload=json.dumps(kid)) for key, kid in kids.items() if key not in journal]
+        if missing and not (what.get("any") and len(missing) < len(kids)):
+            # Much may have come since its journal was read.
+            self.look(*self.nodes)
+            more = [{"key": f"t{run[1]}", "timer_ms": self.dice.choice((0, 5, 10000))}] if what.get("any") else []
+            left = self.write(node, lambda again: node.suspend((run, missing + more, bool(what.get("any")))))
+            assert left in ([], [1]), left
+        elif what.get("any") and not any(key in journal for key in kids) and kids:
+            self.write(node, lambda again: node.suspend((run, [])))
+        else:
+            total = 1 + sum(journal[key] for key in kids if key in journal)
+            self.write(node, lambda again: node.settle([run], result=str(total)))
+
+    def look(self, *nodes):
+        for node in nodes:
+            if self.dice.random() < 0.7:
+                wakes = node.wakes()
+                self.write(node, lambda again: node.take_wakes(wakes))
+            if self.dice.random() < 0.5:
+                node.promote()
+
+    def step(self):
+        node = self.dice.choice(self.nodes)
+        self.look(node)
+        over = [s for s in self.stale if not self.current(s[1])]
+        if over and self.dice.random() < 0.3:
+            self.handle(*self.dice.choice(over))
+        elif runs := node.ready():
+            told = self.hand_out(node, self.dice.choice(runs))
+            self.stale = [*self.stale[-20:], told]
+            self.handle(*told)
+
+    def again(self, root):
+        """Cancelled, and run again at once: with the same key it waits for other children."""
+        if self.db.execute("select pgconductor.cancel(%s)", (root,)).fetchone()[0]:
+            assert self.db.execute("select pgconductor.retry(%s)", (root,)).fetchone()[0]
+
+    def replace(self):
+        """A node dies; the other one takes what it had."""
+        self.nodes.pop(self.dice.randrange(2)).die()
+        self.stale = [s for s in self.stale if s[0] in self.nodes]
+        while len(self.nodes[0].epochs) < 2:
+            self.nodes[0].settle_in()
+
+
+def a_tree(dice, depth):
+    kids = [a_tree(dice, depth - 1) for _ in range(dice.randrange(1, 4))] if depth else []
+    return {"kids": kids, "any": dice.random() < 0.3} if kids else {}
+
+
+def sizes(tree):
+    """What its result may be."""
+    if not tree.get("kids"):
+        return {1}
+    parts = [sizes(kid) for kid in tree["kids"]]
+    sums = {0}
+    for part in parts:
+        sums = {a + b for a in sums for b in part} | (sums | part if tree["any"] else set())
+    return {1 + n for n in sums if n}
+
+
+def test_nothing_is_known_of_commits(db, connect, seed, scale):
+    """Whatever is sent twice, late, or by somebody who has lost his shard, beside clients that cancel and retry: every result
+    is right, no acknowledged step is done again, and nothing is left."""
+    dice = random.Random(seed)
+    world = Unsure(db, connect, dice)
+    trees = [a_tree(dice, dice.randrange(1, scale(3, 4))) for _ in range(scale(6, 300))]
+    roots = [invoke(db, payload=json.dumps(tree)) for tree in trees]
+    until, steps = time.monotonic() + scale(30, 600), 0
+    while count(db, "executions"):
+        assert time.monotonic() < until, db.execute("select * from pgconductor.executions").fetchall()[:3]
+        world.step()
+        steps += 1
+        if steps % 25 == 0 and steps < scale(150, 5000):
+            world.again(dice.choice(roots))
+        if steps == 100:
+            world.replace()
+    for node in world.nodes:
+        take_all(node)
+    for root, tree in zip(roots, trees):
+        state, result = one(db, "select state, result from pgconductor.executions_all where id = %s", root)
+        assert state == "completed" and result in sizes(tree), (root, tree, state, result)
+    twice = db.execute("select parent, count(*) from pgconductor.finished_executions where parent is not null"
+                       " and state = 'completed' group by parent, id having count(*) > 1").fetchall()
+    assert not twice
+    assert [count(db, t) for t in ("steps", "wakes", "running")] == [0] * 3
