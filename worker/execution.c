@@ -32,11 +32,19 @@ make_more(struct worker *w)
 		TAILQ_INSERT_TAIL(&w->free_execs, &x[i], entry);
 }
 
+static void
+copy(char *to, size_t room, struct pstr from)
+{
+	size_t len = from.len < room ? from.len : room - 1;
+
+	memcpy(to, from.p, len);
+	to[len] = '\0';
+}
+
 struct execution *
 exec_new(struct worker *w, uint64_t exec, const struct msg_run *run, size_t bytes)
 {
 	struct execution *x;
-	size_t len = run->id.len < EXEC_ID_BYTES ? run->id.len : EXEC_ID_BYTES - 1;
 
 	if (TAILQ_EMPTY(&w->free_execs))
 		make_more(w);
@@ -56,8 +64,9 @@ exec_new(struct worker *w, uint64_t exec, const struct msg_run *run, size_t byte
 	x->refusal_text = NULL;
 	x->bytes = bytes;
 	x->timed = false;
-	memcpy(x->id, run->id.p, len);
-	x->id[len] = '\0';
+	x->attempt = run->attempt;
+	copy(x->id, sizeof(x->id), run->id);
+	copy(x->task, sizeof(x->task), run->task);
 	table_put(&w->execs, exec, x);
 	return x;
 }

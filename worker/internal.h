@@ -37,6 +37,7 @@
 #define PENDING_MAX		(256u << 10)	/* bytes a handler left unread before it gets no more */
 #define WAITING_MAX		(32u << 20)	/* bytes of RUN frames a pool keeps for want of room */
 #define EXEC_ID_BYTES		24
+#define EXEC_TASK_BYTES		129
 #define PROCESS_MARK		"PGCONDUCTOR_PROCESS="	/* and a number, in the environment of each process */
 
 struct caller;
@@ -215,7 +216,9 @@ struct execution {
 	size_t			 bytes;		/* of its RUN frame */
 	struct event		 timer;
 	bool			 timed;
+	uint64_t		 attempt;
 	char			 id[EXEC_ID_BYTES];
+	char			 task[EXEC_TASK_BYTES];
 };
 
 TAILQ_HEAD(exec_list, execution);

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -64,6 +65,19 @@ pass_on(struct meter *m, const struct execution *x, enum log_level level, struct
 		m->unstored++;
 }
 
+/* Where a line of the log comes from. Until the next call. */
+static const char *
+source_of(const struct meter *m, const struct execution *x)
+{
+	static char text[512];
+	int n = snprintf(text, sizeof(text), "queue=%s program=%.128s pid=%d", m->w->queue, m->program, (int)m->pid);
+
+	if (x != NULL)
+		snprintf(text + n, sizeof(text) - (size_t)n, " task=%s attempt=%" PRIu64 " execution=%s", x->task, x->attempt,
+		    x->id);
+	return text;
+}
+
 static void
 write_line(struct meter *m, const char *line, size_t len)
 {
@@ -76,15 +90,14 @@ write_line(struct meter *m, const char *line, size_t len)
 	if (w->terminal)
 		write_terminal(m, text);
 	else
-		log_info("queue=%s program=%s pid=%d%s%s: %.*s", w->queue, m->program, (int)m->pid,
-		    x != NULL ? " execution=" : "", x != NULL ? x->id : "", (int)text->len, text_of(text));
+		log_info("%s: %.*s", source_of(m, x), (int)text->len, text_of(text));
 	pass_on(m, x, LOG_LEVEL_INFO, (struct pstr){ text_of(text), text->len }, (struct pstr){ NULL, 0 });
 }
 
 static void
 report(struct meter *m, const char *text)
 {
-	log_warnx("queue=%s program=%s pid=%d: %s", m->w->queue, m->program, (int)m->pid, text);
+	log_warnx("%s: %s", source_of(m, NULL), text);
 	pass_on(m, execution_of(m), LOG_LEVEL_WARN, pstr(text), (struct pstr){ NULL, 0 });
 }
 
@@ -211,9 +224,8 @@ write_log(const struct meter *m, enum log_level level, struct pstr message, stru
 {
 	void (*const put[])(const char *, ...) = { log_debug, log_info, log_warnx, log_error };
 
-	put[level]("queue=%s program=%s pid=%d%s%s: %.*s%s%.*s", m->w->queue, m->program, (int)m->pid,
-	    x != NULL ? " execution=" : "", x != NULL ? x->id : "", (int)message.len, message.p,
-	    fields.len > 0 ? " " : "", (int)fields.len, fields.len > 0 ? fields.p : "");
+	put[level]("%s: %.*s%s%.*s", source_of(m, x), (int)message.len, message.p, fields.len > 0 ? " " : "",
+	    (int)fields.len, fields.len > 0 ? fields.p : "");
 }
 
 void

@@ -361,7 +361,7 @@ def test_not_stored_if_not_wanted(server, db, commands):
     one = server(config="keep_logs = 0\n" + config)
     made = invoke(db, "work")
     wait_finished(db, made)
-    one.wait_log(f"execution={made}: said")
+    one.wait_log(f"queue=default .* task=work attempt=1 execution={made}: said")
     assert value(db, "select value from pgconductor.settings where name = 'keep_logs_ms'") == "0"
     one.set_config("keep_logs = 2d\n" + config)
     one.hup()
