@@ -212,7 +212,7 @@ def test_drain_lets_what_runs_end(program, db, files, task):
     ids = [invoke(db, task, files.payload) for _ in range(3)]
     wait_for(lambda: files.entries("start"))
     one.signal(signal.SIGTERM)
-    one.wait_log(r"info .*: stopping$")
+    wait_for(lambda: files.entries("drain"))
     files.release()
     assert one.wait_exit() == 0
     assert len(files.entries("start")) == 1

@@ -173,10 +173,21 @@ def wait_for(path: str) -> None:
         time.sleep(0.01)
 
 
+def enter_drain(path: str, ctx: Context | AsyncContext) -> None:
+    """Once: it has been told that no more executions will come."""
+    if ctx._session.ending and not drained:
+        drained.append(True)
+        enter(path, "drain", ctx.id)
+
+
+drained: list[bool] = []
+
+
 @task
 def hold(payload: Hold, ctx: Context) -> str:
     enter(payload["log"], "start", ctx.id, os.getpid(), ctx.attempt)
     while not os.path.exists(payload["until"]):
+        enter_drain(payload["log"], ctx)
         if ctx.wait_cancelled(0.01):
             enter(payload["log"], "cancelled", ctx.id, ctx.cancel_reason)
             ctx.check_cancelled()
@@ -188,6 +199,7 @@ async def hold_async(payload: Hold, ctx: AsyncContext) -> str:
     enter(payload["log"], "start", ctx.id, os.getpid(), ctx.attempt)
     try:
         while not os.path.exists(payload["until"]):
+            enter_drain(payload["log"], ctx)
             await asyncio.sleep(0.01)
     except asyncio.CancelledError:
         enter(payload["log"], "cancelled", ctx.id, ctx.cancel_reason)
