@@ -128,9 +128,9 @@ def test_workflows_survive_kills(own_cluster, server, ledger, seed, scale, capsy
             fleet.kill_next()
         kinds = set(KINDS) - set(fleet.kills) or has_crash_points() and scale(set(), set(POINTS) - set(fleet.hit))
         return not kinds and (fleet.ask(done, ids) or 0) >= n * 2 // 3
-    wait_for(enough, scale(60, 1500), "most have finished", poll=0.3)
+    wait_for(enough, scale(120, 1500), "most have finished", poll=0.3)
     fleet.peace()
-    wait_for(lambda: fleet.ask("select count(*) from pgconductor.executions") == 0, scale(60, 600), "all have finished", poll=0.1)
+    wait_for(lambda: fleet.ask("select count(*) from pgconductor.executions") == 0, scale(120, 600), "all have finished", poll=0.1)
     check(fleet, ids)
     assert_no_acknowledged_step_again(ledger)
     faults.say(capsys, seed, f"{n} workflows, {time.monotonic() - began:.0f} s, kills: {dict(fleet.kills)},"
