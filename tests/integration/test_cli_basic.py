@@ -11,7 +11,7 @@ from support import paths
 from support.server import clean_environment, run_cli
 
 COMMANDS = ["dev", "run", "check", "migrate", "register", "invoke", "cancel", "retry", "show", "logs", "list", "ps", "top",
-            "queues", "tasks", "nodes", "ready", "conform", "completion"]
+            "queues", "tasks", "nodes", "ready", "conform", "ctx", "completion"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -36,7 +36,7 @@ def test_help_lists_every_command():
     (["list", "--limit"], "pgconductor: list: --limit: N is missing"),
     (["list", "--json=1"], "--json takes no value"),
     (["list", "--limit", "many"], "--limit: \"many\" is not a whole number"),
-    (["list", "--state", "happy"], "\"happy\" is none of ready, delayed, running, completed, failed, cancelled"),
+    (["list", "--state", "happy"], "\"happy\" is none of ready, delayed, suspended, running, completed, failed, cancelled"),
     (["list", "x"], "pgconductor: list: x: unexpected argument"),
     (["show"], "pgconductor: show: ID is missing"),
     (["show", "x"], "x: not an execution's id"),
@@ -47,7 +47,7 @@ def test_help_lists_every_command():
     (["invoke", "t", "1", "--batch", "f"], "--batch goes with neither"),
     (["cancel"], "ID is missing, or one of"),
     (["cancel", "1", "--task", "t"], "not both"),
-    (["cancel", "--state", "failed"], "none of ready, delayed, running"),
+    (["cancel", "--state", "failed"], "none of ready, delayed, suspended, running"),
     (["retry", "--state", "ready"], "none of failed, cancelled, completed"),
     (["run", "x"], "x: unexpected argument"),
     (["run", "--"], "the command is missing"),
