@@ -252,7 +252,8 @@ def test_outcomes_do_not_wait_for_a_function_that_takes_its_time(files):
         assert m.done(1) is None
         for n in range(2, 40):
             assert m.done(n) == str(n)
-        assert files.entries("start", 40) and not any(x == 40 and name == "DONE" for name, x, _ in m.frames)
+        wait_for(lambda: files.entries("start", 40))
+        assert not any(x == 40 and name == "DONE" for name, x, _ in m.frames)
         open(f"{files.until}-2", "w", encoding="ascii").close()
         assert m.done(40) is None and m.done(41) == "41"
 
