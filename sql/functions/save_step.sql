@@ -42,6 +42,14 @@ begin
     values (save_step.execution, e.ready_xid, save_step.key, save_step.result)
     on conflict do nothing;
     if not found then
+        -- The next run would meet it again, and not find it among what is saved.
+        if exists (select from pgconductor.steps s
+            where s.execution = save_step.execution and s.key = save_step.key and s.due_at is not null)
+        then
+            raise exception using errcode = 'PC009',
+                message = format('pgconductor.save_step: key: execution %s waits for something under %L', save_step.execution,
+                    save_step.key);
+        end if;
         raise exception using errcode = 'PC011',
             message = format('pgconductor.save_step: key: execution %s has something under %L already', save_step.execution,
                 save_step.key),
@@ -51,4 +59,4 @@ end
 $$;
 
 comment on function pgconductor.save_step(bigint, text, text, json) is
-'Saves the result of a step as part of the caller''s transaction: it is committed with what else that transaction writes, or not at all. token: what the handler was given with this run. PC010: the run is no more; PC011: the key is in use. Both mean: roll back.';
+'Saves the result of a step as part of the caller''s transaction: it is committed with what else that transaction writes, or not at all. token: what the handler was given with this run. PC010: the run is no more; PC011: something is saved under the key; PC009: the key is empty, or waited for. All mean: roll back.';
