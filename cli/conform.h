@@ -170,6 +170,8 @@ uint64_t session_run_as(struct session *, const char *task, const char *payload,
 uint64_t session_give(struct session *, size_t bytes);
 void	session_give_as(struct session *, uint64_t exec, size_t bytes);
 void	session_cancel(struct session *, uint64_t exec);
+/* Its node may no longer run it: CANCEL in place of an answer. */
+void	session_lose(struct session *, uint64_t exec);
 void	session_drain(struct session *);
 void	session_shut(struct session *);		/* our side only */
 void	session_close(struct session *);
@@ -193,7 +195,10 @@ void	session_expect_exit(struct session *, const char *expected);
 
 /* The next whole frame of what was read, borrowed until the next call; NULL. */
 const uint8_t *session_body(struct session *, size_t *len);
-/* The next frame that is no business of the session's, or NULL when the time is over or the socket has ended. Breaches of the protocol fail. */
+/*
+ * The next frame that is no business of the session's, or NULL when the time is over or the socket has ended. Breaches of
+ * the protocol fail.
+ */
 const struct frame *session_try(struct session *, int64_t until);
 /* The same; fails when there is none in time. */
 const struct frame *session_next(struct session *, const char *expected);

@@ -409,12 +409,24 @@ session_run(struct session *s, const char *task, const char *payload)
 	return session_run_as(s, task, payload, &m);
 }
 
+static void
+send_cancel(struct session *s, uint64_t exec, const char *reason)
+{
+	struct msg_cancel m = { .reason = pstr(reason), .grace_ms = (uint64_t)conform_timeout_ms };
+
+	msg_cancel_encode(&s->out, exec, &m);
+}
+
 void
 session_cancel(struct session *s, uint64_t exec)
 {
-	struct msg_cancel m = { .reason = pstr("cancelled"), .grace_ms = (uint64_t)conform_timeout_ms };
+	send_cancel(s, exec, "cancelled");
+}
 
-	msg_cancel_encode(&s->out, exec, &m);
+void
+session_lose(struct session *s, uint64_t exec)
+{
+	send_cancel(s, exec, "lost");
 }
 
 void

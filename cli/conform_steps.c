@@ -390,11 +390,10 @@ cannot_cancel(struct session *s)
 static uint64_t
 lose(struct session *s, const struct kept *k)
 {
-	struct msg_cancel m = { .reason = pstr("lost"), .grace_ms = (uint64_t)conform_timeout_ms };
 	uint64_t exec = begin(s, k, 1);
 
 	expect_step(s, exec, k);
-	msg_cancel_encode(&s->out, exec, &m);
+	session_lose(s, exec);
 	session_expect_end(s, exec);
 	return exec;
 }

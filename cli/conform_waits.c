@@ -143,13 +143,13 @@ expect_child(struct session *s, const char *key, const char *payload, uint64_t t
 	exec = session_run(s, CHILD, text);
 	w = expect_wait(s, exec, key);
 	if (!is(w->task, "reports.render") || !session_means(w->payload, payload))
-		conform_differs(s, "SUSPEND with a child: task reports.render and the payload given", "%s, the payload %.*s",
-		    session_text(&s->frame), (int)(w->payload.len < CONFORM_TEXT ? w->payload.len : CONFORM_TEXT),
-		    w->payload.p != NULL ? w->payload.p : "");
+		conform_differs(s, "SUSPEND with a child: task reports.render and the payload given", "%s and %s %.*s",
+		    session_text(&s->frame), w->payload.p != NULL ? "the payload" : "no payload",
+		    (int)(w->payload.len < CONFORM_TEXT ? w->payload.len : CONFORM_TEXT), w->payload.p != NULL ? w->payload.p : "");
 	came = w->has_timeout_ms ? w->timeout_ms : s->frame.suspend.has_timeout_ms ? s->frame.suspend.timeout_ms : 0;
 	if (came != timeout_ms)
 		conform_differs(s, timeout_ms != 0 ? "SUSPEND with the timeout_ms given" : "SUSPEND without timeout_ms",
-		    "%llu", (unsigned long long)came);
+		    came != 0 ? "SUSPEND with timeout_ms %llu" : "SUSPEND without timeout_ms", (unsigned long long)came);
 	free(text);
 }
 
@@ -273,9 +273,20 @@ call_lost(struct session *s)
 	if (!offers(s, "call", START, "cancel"))
 		return;
 	exec = start(s, &number);
+	session_lose(s, exec);
+	session_expect_end(s, exec);
+}
+
+static void
+call_late(struct session *s)
+{
+	uint64_t exec, number;
+
+	if (!offers(s, "call", START, "cancel"))
+		return;
+	exec = start(s, &number);
 	session_cancel(s, exec);
 	session_expect_end(s, exec);
-	/* The two may cross. */
 	answer(s, exec, number, "\"1\"", NULL);
 	session_echo(s, "\"after a RETURN that came late\"");
 }
@@ -353,8 +364,8 @@ const struct conform_case conform_waits_cases[] = {
 	{ "child-error", "the error of a child fails it for good, and is named in its message", child_error, "waits", false },
 	{ "call", "CALL asks for an execution, and RETURN has its id", call, "waits", false },
 	{ "call-error", "an error in RETURN is the task's error", call_error, "waits", false },
-	{ "call-lost", "CANCEL in place of RETURN ends it, and RETURN may come late (capability cancel)", call_lost, "waits",
-	    false },
+	{ "call-lost", "CANCEL in place of RETURN ends it (capability cancel)", call_lost, "waits", false },
+	{ "call-late", "RETURN of what was answered is ignored (capability cancel)", call_late, "waits", false },
 	{ "progress", "PROGRESS bears the execution, the percentage and the note", progress, "waits", false },
 	{ "checkpoint-cancel", "CANCEL ends it at a checkpoint (capability cancel)", checkpoint_cancel, "waits", false },
 	{ "checkpoint-drain", "after DRAIN a checkpoint suspends it, and BYE follows (capability drain)", checkpoint_drain, NULL,

@@ -137,7 +137,8 @@ def only(*commands):
 def test_perl_from_scratch(right):
     perl = right["perl"]
     assert (perl.status, perl.not_ok) == (0, {}), perl.not_ok
-    assert set(perl.skipped) == {"beat", "several-at-once", "cancel", "cancel-at-once", "cancel-late", "cancel-one", *LASTING}
+    assert set(perl.skipped) == {"beat", "several-at-once", "cancel", "cancel-at-once", "cancel-late", "cancel-one",
+                                 *LASTING}
 
 
 @only("ruby")

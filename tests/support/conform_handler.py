@@ -235,6 +235,8 @@ class Handler:
         elif kind in (STEP_OK, RETURN, STEPS):
             if wrong("step-late") and fields.get("key") == "late" and execution not in self.lasting:
                 sys.exit("a STEP_OK of what?")
+            if wrong("call-late") and kind == RETURN and execution not in self.lasting:
+                sys.exit("a RETURN of what?")
             self.advance(execution, kind, fields)
         elif wrong("unknown-types"):
             sys.exit(f"a frame of type {kind}")
@@ -254,7 +256,7 @@ class Handler:
         waiting = [run for run in self.waiting if run[0] == execution]
         lasting = self.lasting.pop(execution, None)
         if lasting is not None and (wrong("step-lost") and lasting.awaits[1] == "not acknowledged" or
-                                    wrong("call-lost") and lasting.awaits[0] == RETURN or
+                                    wrong("call-lost") and lasting.awaits[0] == RETURN and reason == "lost" or
                                     wrong("checkpoint-cancel") and lasting.awaits[0] == CHECKPOINT):
             sys.exit("what a CANCEL!")
         if waiting and wrong("cancel-at-once") or execution in self.sleeping and wrong("cancel") and len(self.sleeping) == 1:
@@ -388,7 +390,8 @@ class Handler:
                 saved = saved or self.known.get(key)
             if saved is None or not wrong("step-twice-saved"):
                 used.add(key)
-            result = text_of(value) if saved is None or wrong("step-replay") and key == "beta" else saved.get("result") or "null"
+            anew = saved is None or wrong("step-replay") and key == "beta"
+            result = text_of(value) if anew else saved.get("result") or "null"
             results.append(result)
             if saved is not None:
                 continue
