@@ -4,6 +4,7 @@ libmaster_la_SOURCES = \
 	master/calls.c \
 	master/clock.c \
 	master/clock.h \
+	master/cron.c \
 	master/db.c master/db.h \
 	master/fetch.c \
 	master/health.c \

@@ -16,7 +16,7 @@
  *	resume.c	wakes: telling executions what they waited for
  *	wake.c		when to poll, and going to sleep
  *	task.c		what the tasks table says; declaring and serving
- *	clock.c		limits of time, and a clock that was moved
+ *	clock.c		limits of time, and a clock that was moved;  cron.c  schedules
  *	worker.c	worker processes;  link.c  their messages
  *	upkeep.c	partitions, retention
  *	report.c	lines for a person at a terminal;  health.c  for the service manager
@@ -101,7 +101,7 @@ struct run {
 	char		*doom;		/* an error, as JSON: whatever comes of it, it has failed with this for good */
 	uint8_t		*frame;		/* RUN, length prefix and all */
 	size_t		 frame_len;
-	char		*event, *metadata;	/* of a large one, until its frame is made */
+	char		*event, *event_at, *metadata;	/* of a large one, until its frame is made */
 	TAILQ_ENTRY(run) link;		/* in the list that its state names */
 	struct run	*hash_next;
 };
@@ -127,7 +127,7 @@ void	run_cancelled(struct master *, struct run *, const char *reason);
 /* It did not run and costs nothing: back into its lane's buffer, or gone if its shard is. */
 void	run_put_back(struct master *, struct run *);
 void	run_frame(struct master *, struct run *, const char *payload, size_t payload_len, const char *event,
-	    const char *metadata, size_t metadata_len);
+	    const char *event_at, const char *metadata, size_t metadata_len);
 struct msg_saved;
 /* The frame anew, with these steps, and the time that is left now. */
 void	run_refit(struct master *, struct run *, struct msg_saved *steps, size_t n, bool more);
@@ -234,7 +234,7 @@ void	late_add(struct lane *, const struct snapshot *);
 
 /* A task as its program announced it. */
 struct pool_task {
-	char		*name, *queue, *options;	/* the last two may be NULL */
+	char		*name, *queue, *options, *triggers;	/* all but the first may be NULL */
 };
 
 /* A program of a queue: a handler's processes, or one task's one-shot command. */
@@ -538,6 +538,14 @@ void	clock_sent(struct master *, struct run *);
 /* A poll has said by how much the database's clock was moved. */
 void	clock_polled(struct master *, int64_t shift_ms);
 
+/* ---- schedules ---- */
+
+/* cron.c */
+void	cron_init(struct master *);
+void	cron_free(struct master *);
+/* Something may be due, or will be sooner than was known. */
+void	cron_look(struct master *);
+
 /* ---- waking ---- */
 
 /* wake.c */
@@ -614,6 +622,7 @@ void	server_worker_ended(struct master *, struct queue *);
 #define RELATIVES_MAX	16
 
 struct calls;
+struct cron;
 struct fetch;
 struct held;
 struct resume;
@@ -651,6 +660,7 @@ struct master {
 	struct settle		*settle;
 	struct steps		*steps;
 	struct calls		*calls;
+	struct cron		*cron;
 	struct resume		*resume;
 	struct notes		*notes;
 	struct lines		*lines;

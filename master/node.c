@@ -253,6 +253,7 @@ control_up(struct db *db, void *arg)
 	m->nodes->upkeep_ms = 0;
 	task_declare_all(m);
 	task_serve(m);
+	cron_look(m);
 }
 
 /* "17 4711 no longer needed" */
@@ -292,6 +293,9 @@ notified(struct db *db, const char *channel, const char *payload, void *arg)
 	} else if (strcmp(payload, "clock") == 0) {
 		/* The poll that follows finds it moved. */
 		wake_notified(m);
+		cron_look(m);
+	} else if (strcmp(payload, "schedules") == 0) {
+		cron_look(m);
 	} else if (strcmp(payload, "tasks") == 0) {
 		task_load(m);
 	} else if (strcmp(payload, "nodes") == 0) {

@@ -117,6 +117,7 @@ run_free(struct master *m, struct run *r)
 	t->n--;
 	free(r->frame);
 	free(r->event);
+	free(r->event_at);
 	free(r->metadata);
 	free(r->held);
 	free(r->doom);
@@ -272,7 +273,7 @@ put_frame(struct master *m, struct run *r, const struct msg_run *msg)
 
 void
 run_frame(struct master *m, struct run *r, const char *payload, size_t payload_len, const char *event,
-    const char *metadata, size_t metadata_len)
+    const char *event_at, const char *metadata, size_t metadata_len)
 {
 	char id[24], token[72], *p;
 	struct msg_run msg = {
@@ -280,6 +281,7 @@ run_frame(struct master *m, struct run *r, const char *payload, size_t payload_l
 		.attempt = r->attempt,
 		.event.name = pstr(event != NULL ? event : "pgconductor.invoke"),
 		.event.payload = { payload, payload_len },
+		.event.at = pstr(event_at),
 		.has_deadline_ms = r->task->timeout_ms != 0,
 		.deadline_ms = r->task->timeout_ms,
 		.metadata = { metadata, metadata_len },

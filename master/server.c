@@ -500,6 +500,7 @@ server_run(struct server_options *opt)
 	settle_init(&m);
 	steps_init(&m);
 	calls_init(&m);
+	cron_init(&m);
 	resume_init(&m);
 	fetch_init(&m);
 	note_init(&m);
@@ -522,6 +523,7 @@ server_run(struct server_options *opt)
 	wake_free(&m);
 	settle_free(&m);
 	steps_free(&m);
+	cron_free(&m);
 	calls_free(&m);
 	resume_free(&m);
 	fetch_free(&m);

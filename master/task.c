@@ -15,6 +15,8 @@ static const struct db_stmt stmt_load = { "load_tasks",
 	"select name, timeout_ms, keep_complete, keep_fail, max_attempts from pgconductor.load_tasks()" };
 static const struct db_stmt stmt_declare = { "declare_task",
 	"select pgconductor.declare_task($1::text, $2::text, $3::json, $4::text)" };
+static const struct db_stmt stmt_triggers = { "declare_triggers",
+	"select pgconductor.declare_triggers($1::text, $2::text, $3::json)" };
 static const struct db_stmt stmt_queue = { "ensure_queue", "select pgconductor.ensure_queue($1::text, $2::int)" };
 static const struct db_stmt stmt_serve = { "serve", "select pgconductor.serve($1::int, $2::text[], $3::text[])" };
 
@@ -115,6 +117,28 @@ declared(const struct db_answer *a, void *arg)
 	(void)arg;
 	if (a->outcome == DB_ERROR)
 		log_error("a task cannot be declared: %s", a->message);
+}
+
+static void
+triggers_declared(const struct db_answer *a, void *arg)
+{
+	(void)arg;
+	if (a->outcome == DB_ERROR)
+		log_error("triggers cannot be declared: %s", a->message);
+}
+
+/* Behind its task, on the same connection. */
+static void
+declare_triggers(struct master *m, const char *task, const char *triggers, const char *source)
+{
+	struct params p;
+
+	params_init(&p);
+	param_str(&p, source);
+	param_str(&p, task);
+	param_str(&p, triggers);
+	db_call(m->control, &stmt_triggers, &p, triggers_declared, NULL);
+	params_free(&p);
 }
 
 static void
@@ -219,6 +243,7 @@ pool_set_tasks(struct master *m, struct queue *q, int pool, const struct msg_ann
 		own->name = xstrdup(t->name);
 		own->queue = said->queue.p != NULL ? xstrndup(said->queue.p, said->queue.len) : NULL;
 		own->options = said->options.p != NULL ? xstrndup(said->options.p, said->options.len) : NULL;
+		own->triggers = said->triggers.p != NULL ? xstrndup(said->triggers.p, said->triggers.len) : NULL;
 	}
 }
 
@@ -229,6 +254,7 @@ task_forget_pool(struct pool *p)
 		free(p->tasks[i].name);
 		free(p->tasks[i].queue);
 		free(p->tasks[i].options);
+		free(p->tasks[i].triggers);
 	}
 	free(p->tasks);
 	p->tasks = NULL;
@@ -244,8 +270,10 @@ declare_pool(struct master *m, const struct pool *p)
 	if (p->command || !db_ready(m->control))
 		return;
 	source = xasprintf("code:%s", p->name);
-	for (int i = 0; i < p->tasks_n; i++)
+	for (int i = 0; i < p->tasks_n; i++) {
 		declare(m, p->tasks[i].name, p->tasks[i].queue, p->tasks[i].options, source);
+		declare_triggers(m, p->tasks[i].name, p->tasks[i].triggers, source);
+	}
 	free(source);
 }
 

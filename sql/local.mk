@@ -4,6 +4,7 @@ sql_files = \
 	sql/migrations/0001_tables.sql \
 	sql/migrations/0002_logs.sql \
 	sql/migrations/0003_durable.sql \
+	sql/migrations/0004_triggers.sql \
 	sql/functions/attach_node.sql \
 	sql/functions/awake.sql \
 	sql/functions/backoff.sql \
@@ -13,11 +14,17 @@ sql_files = \
 	sql/functions/check_options.sql \
 	sql/functions/check_size.sql \
 	sql/functions/check_writer.sql \
+	sql/functions/clock_jump.sql \
+	sql/functions/clock_moment.sql \
+	sql/functions/clock_reached.sql \
+	sql/functions/declare_schedules.sql \
 	sql/functions/declare_task.sql \
+	sql/functions/declare_triggers.sql \
 	sql/functions/drained.sql \
 	sql/functions/draw_ids.sql \
 	sql/functions/due_time.sql \
 	sql/functions/duration_ms.sql \
+	sql/functions/enable_schedule.sql \
 	sql/functions/end_cancelled.sql \
 	sql/functions/end_waits.sql \
 	sql/functions/ensure_partition.sql \
@@ -29,6 +36,8 @@ sql_files = \
 	sql/functions/fake_now.sql \
 	sql/functions/fetch.sql \
 	sql/functions/find_home.sql \
+	sql/functions/fire.sql \
+	sql/functions/fire_schedules.sql \
 	sql/functions/forget_running.sql \
 	sql/functions/free_mark.sql \
 	sql/functions/gone.sql \
@@ -48,10 +57,13 @@ sql_files = \
 	sql/functions/lock_shards.sql \
 	sql/functions/make_call.sql \
 	sql/functions/move_runs.sql \
+	sql/functions/next_tick.sql \
 	sql/functions/note_running.sql \
 	sql/functions/notify_owner.sql \
 	sql/functions/now.sql \
 	sql/functions/park.sql \
+	sql/functions/parse_cron.sql \
+	sql/functions/parse_cron_field.sql \
 	sql/functions/partition_statements.sql \
 	sql/functions/partitioned.sql \
 	sql/functions/poll.sql \
@@ -59,6 +71,7 @@ sql_files = \
 	sql/functions/poll_wakes.sql \
 	sql/functions/probe.sql \
 	sql/functions/promote.sql \
+	sql/functions/put_schedule.sql \
 	sql/functions/refresh_routes.sql \
 	sql/functions/refuse_json.sql \
 	sql/functions/rehome.sql \
@@ -68,6 +81,9 @@ sql_files = \
 	sql/functions/retry.sql \
 	sql/functions/save_step.sql \
 	sql/functions/save_steps.sql \
+	sql/functions/schedule.sql \
+	sql/functions/schedule_json.sql \
+	sql/functions/schedule_jsonb.sql \
 	sql/functions/serve.sql \
 	sql/functions/set_progress.sql \
 	sql/functions/set_setting.sql \
@@ -86,9 +102,11 @@ sql_files = \
 	sql/functions/take_wakes.sql \
 	sql/functions/task_options.sql \
 	sql/functions/task_values.sql \
+	sql/functions/ticks_due.sql \
 	sql/functions/tidy.sql \
 	sql/functions/unlock_shards.sql \
 	sql/functions/unpark.sql \
+	sql/functions/unschedule.sql \
 	sql/functions/upkeep.sql \
 	sql/functions/use_lane.sql \
 	sql/functions/wake.sql \

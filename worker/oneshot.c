@@ -221,7 +221,7 @@ open_streams(struct oneshot *o, const struct ends *e)
 /* Starting */
 
 struct environment {
-	char id[64], task[192], attempt[64], deadline[64], event[320], mark[64], token[32 + TOKEN_BYTES];
+	char id[64], task[192], attempt[64], deadline[64], event[320], at[64], mark[64], token[32 + TOKEN_BYTES];
 };
 
 static void
@@ -239,6 +239,10 @@ set_env(const struct oneshot *o, struct environment *e, const struct msg_run *ru
 	p->env[n++] = e->task;
 	p->env[n++] = e->attempt;
 	p->env[n++] = e->event;
+	if (run->event.at.p != NULL) {
+		snprintf(e->at, sizeof(e->at), "PGCONDUCTOR_EVENT_AT=%.*s", (int)run->event.at.len, run->event.at.p);
+		p->env[n++] = e->at;
+	}
 	p->env[n++] = e->mark;
 	if (run->has_deadline_ms) {
 		snprintf(e->deadline, sizeof(e->deadline), "PGCONDUCTOR_DEADLINE_MS=%" PRIu64, run->deadline_ms);

@@ -134,6 +134,10 @@ tasks_ok(struct handler *h, const struct msg_hello *m)
 			handler_fault(h, "HELLO: options of task %.*s: not JSON", (int)t->name.len, t->name.p);
 			return false;
 		}
+		if (t->triggers.p != NULL && !is_json(t->triggers)) {
+			handler_fault(h, "HELLO: triggers of task %.*s: not JSON", (int)t->name.len, t->name.p);
+			return false;
+		}
 	}
 	again = twice(m);
 	if (again.p != NULL)

@@ -67,6 +67,13 @@ void	pgc_task(struct pgc *, const char *name, pgc_task_fn *, void *arg);
 void	pgc_task_with(struct pgc *, const char *name, const char *queue, const char *options, pgc_task_fn *, void *arg);
 
 /*
+ * What starts a task that was named above, besides invoke: a list of JSON objects such as
+ * [{"invocable": true}, {"cron": "30 9 * * mon-fri", "name": "morning", "timezone": "Europe/Berlin", "payload": {}}]. With a
+ * schedule, pgc_event is its name and pgc_event_at when it was due.
+ */
+void	pgc_triggers(struct pgc *, const char *task, const char *json);
+
+/*
  * How many executions run at once; 1 unless set. With 1 each outcome is written before the next function is called,
  * so functions may take their time. Above 1 they should return quickly (with PGC_LATER for what takes long): outcomes
  * are gathered and written together.
@@ -133,6 +140,7 @@ const char *pgc_task_name(const struct pgc_run *);
 unsigned pgc_attempt(const struct pgc_run *);		/* 1 for the first */
 const char *pgc_token(const struct pgc_run *);		/* names this run of the execution */
 const char *pgc_event(const struct pgc_run *);		/* what it was started by; "pgconductor.invoke" for an invoke */
+const char *pgc_event_at(const struct pgc_run *);	/* the time it is for, 2030-01-31T12:00:00.000Z; NULL for an invoke */
 const char *pgc_payload(const struct pgc_run *);	/* JSON, exactly as stored */
 size_t	pgc_payload_len(const struct pgc_run *);
 const char *pgc_metadata(const struct pgc_run *);	/* JSON, or NULL */

@@ -18,6 +18,7 @@ struct task {
 	char		*name;
 	char		*queue;		/* NULL: default */
 	char		*options;	/* NULL: none */
+	char		*triggers;	/* likewise */
 	pgc_task_fn	*fn;
 	void		*arg;
 };

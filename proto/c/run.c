@@ -144,6 +144,7 @@ run_queue(struct pgc *c, uint64_t exec, const struct msg_run *m, const uint8_t *
 	settle_string(&r->m.token, body, copy);
 	settle_string(&r->m.event.name, body, copy);
 	settle_string(&r->m.event.payload, body, copy);
+	settle_string(&r->m.event.at, body, copy);
 	settle_string(&r->m.metadata, body, copy);
 	settle_string(&r->m.trace, body, copy);
 	if (m->steps_n != 0 || m->has_more_steps)
@@ -286,6 +287,12 @@ PUBLIC const char *
 pgc_event(const struct pgc_run *r)
 {
 	return r->m.event.name.p;
+}
+
+PUBLIC const char *
+pgc_event_at(const struct pgc_run *r)
+{
+	return r->m.event.at.p;
 }
 
 PUBLIC const char *

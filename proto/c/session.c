@@ -111,7 +111,8 @@ pgc_hello(struct pgc *c)
 		if (c->join != NULL || !is_of_queue(t, queue))
 			continue;
 		tasks[m.tasks_n++] = (struct msg_task){
-			.name = pstr(t->name), .queue = pstr(t->queue), .options = pstr(t->options)
+			.name = pstr(t->name), .queue = pstr(t->queue), .options = pstr(t->options),
+			.triggers = pstr(t->triggers)
 		};
 	}
 	msg_hello_encode(&c->out, 0, &m);

@@ -42,6 +42,7 @@ pgc_free(struct pgc *c)
 		free(c->tasks[i].name);
 		free(c->tasks[i].queue);
 		free(c->tasks[i].options);
+		free(c->tasks[i].triggers);
 	}
 	free(c->tasks);
 	free(c->queue);
@@ -63,6 +64,7 @@ pgc_task_with(struct pgc *c, const char *name, const char *queue, const char *op
 	t->name = xstrdup(name);
 	t->queue = queue != NULL ? xstrdup(queue) : NULL;
 	t->options = options != NULL ? xstrdup(options) : NULL;
+	t->triggers = NULL;
 	t->fn = fn;
 	t->arg = arg;
 }
@@ -71,6 +73,17 @@ PUBLIC void
 pgc_task(struct pgc *c, const char *name, pgc_task_fn *fn, void *arg)
 {
 	pgc_task_with(c, name, NULL, NULL, fn, arg);
+}
+
+PUBLIC void
+pgc_triggers(struct pgc *c, const char *task, const char *json)
+{
+	for (size_t i = 0; i < c->tasks_n; i++) {
+		if (strcmp(c->tasks[i].name, task) != 0)
+			continue;
+		free(c->tasks[i].triggers);
+		c->tasks[i].triggers = xstrdup(json);
+	}
 }
 
 PUBLIC void

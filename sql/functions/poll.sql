@@ -3,14 +3,16 @@
 create or replace function pgconductor.poll(owned int[], shards int[], lanes int[], xids xid8[], ids bigint[],
     untils xid8[], limits int[])
 returns table (entry int, id bigint, ready_xid xid8, attempt int, task text, payload json, payload_len int,
-    metadata json, event text, shard int, lane int, parent bigint, journal boolean, expires_ms bigint)
+    metadata json, event text, shard int, lane int, parent bigint, journal boolean, expires_ms bigint,
+    event_at text)
 language sql stable
 as $$
     select 0, null::bigint, null::xid8, null::int, pg_catalog.pg_current_snapshot()::text, null::json, null::int,
         null::json, null::text, null::int, null::int, null::bigint, null::boolean,
-        (extract(epoch from pgconductor.now() - pg_catalog.statement_timestamp()) * 1000)::bigint
+        (extract(epoch from pgconductor.now() - pg_catalog.statement_timestamp()) * 1000)::bigint,
+        null::text
     union all
-    select -1, null, null, null, null, null, null, null, null, n.shard, n.lane, null, null, null
+    select -1, null, null, null, null, null, null, null, null, n.shard, n.lane, null, null, null, null
     from (
         select l.shard, l.lane from pgconductor.lanes l where l.shard = any (poll.owned)
         except
@@ -19,7 +21,9 @@ as $$
     union all
     select r.entry::int, e.id, e.ready_xid, e.attempt, e.task, e.payload, e.payload_len, e.metadata, e.event,
         e.shard, e.lane, e.parent, e.journal,
-        case when e.expires_at is not null then (extract(epoch from e.expires_at - pgconductor.now()) * 1000)::bigint end
+        case when e.expires_at is not null then (extract(epoch from e.expires_at - pgconductor.now()) * 1000)::bigint end,
+        case when e.event_at is not null
+            then to_char(e.event_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') end
     from unnest(poll.shards, poll.lanes, poll.xids, poll.ids, poll.untils, poll.limits) with ordinality
         as r(shard, lane, xid, id, until, rows, entry)
     cross join lateral (
@@ -27,7 +31,7 @@ as $$
         select x.id, x.ready_xid, x.attempt, x.task,
             case when pg_catalog.pg_column_size(x.payload) < 8192 then x.payload end as payload,
             pg_catalog.pg_column_size(x.payload) as payload_len, x.metadata, x.event, x.shard, x.lane,
-            x.parent, x.journal, x.expires_at
+            x.parent, x.journal, x.expires_at, x.event_at
         from pgconductor.executions x
         where x.shard = r.shard and x.lane = r.lane and x.ready_xid is not null
             and (x.ready_xid, x.id) > (r.xid, r.id) and x.ready_xid <= r.until

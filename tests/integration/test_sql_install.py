@@ -11,7 +11,7 @@ from support import paths
 from support.sqlnode import declare, one
 
 CLIENT = {"invoke", "invoke_batch", "cancel", "retry", "result", "declare_task", "execution_logs", "execution_steps",
-          "save_step"}
+          "save_step", "schedule", "unschedule", "enable_schedule"}
 SQL = os.path.join(paths.SRC, "sql")
 
 

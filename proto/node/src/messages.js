@@ -93,10 +93,12 @@ export const FIELDS = Object.freeze({
 		["name", "str", true],
 		["queue", "str", false],
 		["options", "json", false],
+		["triggers", "json", false],
 	],
 	event: [
 		["name", "str", true],
 		["payload", "json", true],
+		["at", "str", false],
 	],
 	saved: [
 		["key", "str", true],

@@ -74,10 +74,12 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("name", "str", True),
         ("queue", "str", False),
         ("options", "json", False),
+        ("triggers", "json", False),
     ),
     "event": (
         ("name", "str", True),
         ("payload", "json", True),
+        ("at", "str", False),
     ),
     "saved": (
         ("key", "str", True),
