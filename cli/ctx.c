@@ -412,6 +412,7 @@ run(int argc, char **argv)
 
 static const struct cli_command *const calls[] = {
 	&ctx_step, &ctx_sleep, &ctx_invoke, &ctx_start, &ctx_cancel, &ctx_fail, &ctx_log, &ctx_progress, &ctx_checkpoint,
+	&ctx_schedule, &ctx_unschedule,
 };
 
 const struct cli_command cmd_ctx = {

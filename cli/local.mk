@@ -20,6 +20,7 @@ libcli_la_SOURCES = \
 	cli/connect.c \
 	cli/ctx.c cli/ctx.h \
 	cli/ctx_invoke.c \
+	cli/ctx_schedule.c \
 	cli/ctx_step.c \
 	cli/devdb.c cli/devdb.h \
 	cli/devpg.c \
@@ -37,6 +38,7 @@ libcli_la_SOURCES = \
 	cli/ready.c \
 	cli/register.c \
 	cli/run.c \
+	cli/schedule.c \
 	cli/screen.c cli/screen.h \
 	cli/select.c \
 	cli/show.c \

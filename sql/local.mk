@@ -10,6 +10,7 @@ sql_files = \
 	sql/functions/backoff.sql \
 	sql/functions/bad_item.sql \
 	sql/functions/balance.sql \
+	sql/functions/call_schedule.sql \
 	sql/functions/cancel.sql \
 	sql/functions/check_options.sql \
 	sql/functions/check_size.sql \

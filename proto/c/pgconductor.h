@@ -263,6 +263,28 @@ int	pgc_cancel_execution(struct pgc_run *, const char *id, const char *reason, b
  */
 int	pgc_start(struct pgc_run *, const char *task, const char *payload, const char **id);
 
+/*
+ * A task that is executed again and again. Begin with PGC_SCHEDULE. One of the same task and name is replaced, so that it may
+ * be made in each run.
+ */
+struct pgc_schedule {
+	const char	*task;
+	const char	*name;		/* of the schedule: pgc_event of its executions; NULL: the expression */
+	const char	*cron;		/* "30 9 * * mon-fri", six fields with seconds, or "@daily" and the like */
+	const char	*payload;	/* JSON; NULL is null */
+	const char	*timezone;	/* its name, as Europe/Berlin; NULL: UTC */
+	const char	*overlap;	/* "allow", or "skip": none while the former one is unfinished; NULL: allow */
+	const char	*catchup;	/* when nothing ran: "skip", "last", "all", or how many are made up for; NULL: skip */
+};
+#define PGC_SCHEDULE	{ NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+/*
+ * Waits for the answer. *next: when it is due, 2030-01-31T12:00:00.000Z, which lives until the next call of the same run;
+ * NULL: it is refused, pgc_error says why. next may be NULL.
+ */
+int	pgc_schedule(struct pgc_run *, const struct pgc_schedule *, const char **next);
+/* Removes one. *removed: there was one; may be NULL. Refused, which pgc_error says, for one that a program declares. */
+int	pgc_unschedule(struct pgc_run *, const char *task, const char *name, bool *removed);
+
 /* ---- Saying something */
 
 /* A line for the log. level: debug, info, warn, error. fields: a JSON object or NULL. */

@@ -385,11 +385,74 @@ pgc_cancel_execution(struct pgc_run *r, const char *id, const char *reason, bool
 	return 0;
 }
 
+/* A member that may be left out. */
+static void
+add_option(struct buf *b, const char *name, const char *text)
+{
+	if (text != NULL)
+		add_member(b, name, text);
+}
+
+/* The text of a JSON string without escapes, within the answer; NULL if it is none. */
+static const char *
+answer_text(struct journal *j)
+{
+	char *answer = j->answer;
+
+	if (answer == NULL || answer[0] != '"' || strlen(answer) < 3)
+		return NULL;
+	answer[strlen(answer) - 1] = '\0';
+	return answer + 1;
+}
+
+PUBLIC int
+pgc_schedule(struct pgc_run *r, const struct pgc_schedule *s, const char **next)
+{
+	struct buf args;
+
+	if (r->state == RUN_FREE)
+		return PGC_OVER;
+	if (s->payload != NULL && json_check(s->payload, strlen(s->payload), NULL, NULL) == -1)
+		return fail_for_good(r, "app", "the payload of a schedule is not JSON");
+	buf_init(&args);
+	buf_addstr(&args, "{");
+	add_member(&args, "task", s->task);
+	add_member(&args, "cron", s->cron);
+	add_option(&args, "name", s->name);
+	add_option(&args, "timezone", s->timezone);
+	add_option(&args, "overlap", s->overlap);
+	add_option(&args, "catchup", s->catchup);
+	buf_addf(&args, ",\"payload\":%s}", s->payload != NULL ? s->payload : "null");
+	if (call(r, "schedule", &args) != 0)
+		return PGC_OVER;
+	if (next != NULL)
+		*next = answer_text(r->journal);
+	return 0;
+}
+
+PUBLIC int
+pgc_unschedule(struct pgc_run *r, const char *task, const char *name, bool *removed)
+{
+	struct buf args;
+
+	if (r->state == RUN_FREE)
+		return PGC_OVER;
+	buf_init(&args);
+	buf_addstr(&args, "{");
+	add_member(&args, "task", task);
+	add_member(&args, "name", name);
+	buf_addstr(&args, "}");
+	if (call(r, "unschedule", &args) != 0)
+		return PGC_OVER;
+	if (removed != NULL)
+		*removed = r->journal->answer != NULL && strcmp(r->journal->answer, "true") == 0;
+	return 0;
+}
+
 PUBLIC int
 pgc_start(struct pgc_run *r, const char *task, const char *payload, const char **id)
 {
 	struct buf args;
-	char *answer;
 
 	if (r->state == RUN_FREE)
 		return PGC_OVER;
@@ -399,12 +462,6 @@ pgc_start(struct pgc_run *r, const char *task, const char *payload, const char *
 	buf_addf(&args, ",\"payload\":%s}", payload != NULL ? payload : "null");
 	if (call(r, "invoke", &args) != 0)
 		return PGC_OVER;
-	/* A string of digits. */
-	answer = r->journal->answer;
-	*id = NULL;
-	if (answer != NULL && answer[0] == '"' && strlen(answer) > 2) {
-		answer[strlen(answer) - 1] = '\0';
-		*id = answer + 1;
-	}
+	*id = answer_text(r->journal);
 	return 0;
 }
