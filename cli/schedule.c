@@ -4,6 +4,7 @@
 #include "config.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/cli.h"
 
@@ -101,16 +102,27 @@ run_unschedule(int argc, char **argv)
 	return change(argc, argv, "select pgconductor.unschedule($1, $2)", "removed");
 }
 
+/* What is to be paused or resumed is named first. */
 static int
-run_pause_schedule(int argc, char **argv)
+change_named(int argc, char **argv, const char *sql, const char *done)
 {
-	return change(argc, argv, "select pgconductor.enable_schedule($1, $2, false)", "paused");
+	if (argc < 2)
+		cli_usage("schedule is missing, and which one");
+	if (strcmp(argv[1], "schedule") != 0)
+		cli_usage("%s: not what can be paused and resumed: schedule", argv[1]);
+	return change(argc - 1, argv + 1, sql, done);
 }
 
 static int
-run_resume_schedule(int argc, char **argv)
+run_pause(int argc, char **argv)
 {
-	return change(argc, argv, "select pgconductor.enable_schedule($1, $2, true)", "resumed");
+	return change_named(argc, argv, "select pgconductor.enable_schedule($1, $2, false)", "paused");
+}
+
+static int
+run_resume(int argc, char **argv)
+{
+	return change_named(argc, argv, "select pgconductor.enable_schedule($1, $2, true)", "resumed");
 }
 
 static int
@@ -125,15 +137,6 @@ run_schedules(int argc, char **argv)
 	cli_report(conn, json, json ? schedules_json_sql : schedules_sql, 1, &task, "no schedules");
 	PQfinish(conn);
 	return cli_done(EX_OK);
-}
-
-/* What can be paused is named behind it. */
-static int
-run_which(int argc, char **argv)
-{
-	if (argc > 1)
-		cli_usage("%s: nothing that could be paused or resumed", argv[1]);
-	cli_usage("schedule is missing, and which one");
 }
 
 const struct cli_command cmd_schedule = {
@@ -168,41 +171,21 @@ const struct cli_command cmd_schedules = {
 	.run = run_schedules,
 };
 
-static const struct cli_command cmd_pause_schedule = {
-	.name = "pause schedule",
-	.arguments = "TASK NAME",
-	.operand = "TASK",
-	.summary = "start nothing by a schedule, whatever is deployed",
-	.details = "Exits with 1 if there is no such schedule.\n",
-	.run = run_pause_schedule,
-};
-
-static const struct cli_command cmd_resume_schedule = {
-	.name = "resume schedule",
-	.arguments = "TASK NAME",
-	.operand = "TASK",
-	.summary = "go on with a schedule, from now on",
-	.details = "Also one that could not be computed. Exits with 1 if there is no such schedule.\n",
-	.run = run_resume_schedule,
-};
-
-static const struct cli_command *const pause_calls[] = { &cmd_pause_schedule };
-static const struct cli_command *const resume_calls[] = { &cmd_resume_schedule };
-
 const struct cli_command cmd_pause = {
 	.name = "pause",
 	.arguments = "schedule TASK NAME",
-	.summary = "pause a schedule",
-	.calls = pause_calls,
-	.calls_n = sizeof(pause_calls) / sizeof(pause_calls[0]),
-	.run = run_which,
+	.operand = "schedule",
+	.summary = "start nothing by a schedule, whatever is deployed",
+	.details = "Exits with 1 if there is no such schedule.\n",
+	.run = run_pause,
 };
 
 const struct cli_command cmd_resume = {
 	.name = "resume",
 	.arguments = "schedule TASK NAME",
-	.summary = "go on with what was paused",
-	.calls = resume_calls,
-	.calls_n = sizeof(resume_calls) / sizeof(resume_calls[0]),
-	.run = run_which,
+	.operand = "schedule",
+	.summary = "go on with a schedule, from now on",
+	.details = "What it has missed is not made up for. Also for one that could not be computed. Exits with 1 if there is no such\n"
+	    "schedule.\n",
+	.run = run_resume,
 };

@@ -18,6 +18,7 @@ integration_tests = \
 	tests/integration/test_cli_terminal.py \
 	tests/integration/test_cli_top.py \
 	tests/integration/test_ctx.py \
+	tests/integration/test_cron.py \
 	tests/integration/test_durable.py \
 	tests/integration/test_durable_engine.py \
 	tests/integration/test_durable_kills.py \
@@ -65,6 +66,7 @@ integration_tests = \
 	tests/integration/test_sql_install.py \
 	tests/integration/test_sql_settle.py \
 	tests/integration/test_sql_save_step.py \
+	tests/integration/test_sql_schedules.py \
 	tests/integration/test_sql_steps.py \
 	tests/integration/test_sql_suspend.py \
 	tests/integration/test_sql_shards.py \
@@ -120,12 +122,18 @@ EXTRA_DIST += tests/support/durable_shell/cancel.sh tests/support/durable_shell/
 
 # The tasks of docs/conform.md on libpgconductor, for test_conform.py.
 if HAVE_JANSSON
-check_PROGRAMS += tests/support/conform_c tests/support/durable_c
+check_PROGRAMS += tests/support/conform_c tests/support/cron_c tests/support/durable_c
 endif
 tests_support_conform_c_SOURCES = tests/support/conform_c.c
 tests_support_conform_c_CPPFLAGS = -I$(top_srcdir)/proto/c
 tests_support_conform_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_support_conform_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
+
+# Schedules, for test_cron.py.
+tests_support_cron_c_SOURCES = tests/support/cron_c.c
+tests_support_cron_c_CPPFLAGS = -I$(top_srcdir)/proto/c
+tests_support_cron_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_support_cron_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
 
 # Executions that last, for test_durable.py.
 tests_support_durable_c_SOURCES = tests/support/durable_c.c

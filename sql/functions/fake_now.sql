@@ -8,6 +8,8 @@ declare
     -- In seconds: days and months are not equally long everywhere.
     shift constant numeric := case when isfinite(fake_now.moment)
         then extract(epoch from fake_now.moment - pg_catalog.clock_timestamp()) else 0 end;
+    before constant timestamptz := pgconductor.now();
+    present timestamptz;
 begin
     if not isfinite(fake_now.moment) then
         raise exception using errcode = 'PC005', message = 'pgconductor.fake_now: an infinite time';
@@ -17,9 +19,14 @@ begin
     select coalesce(nullif(pg_catalog.current_setting('pgconductor.fake_now', true), '')::timestamptz,
         pg_catalog.statement_timestamp()%s)
 $now$, case when shift <> 0 then format(' + pg_catalog.make_interval(secs => %s)', shift) end));
+    present := pg_catalog.clock_timestamp() + make_interval(secs => shift);
+    if present < before then
+        -- Of schedules the tick is stored that is next by the former time.
+        update pgconductor.schedules s set next_at = pgconductor.next_tick(s.times, s.timezone, present) where s.next_at < 'infinity';
+    end if;
     -- Nodes know times to come as so many milliseconds from now.
     perform pg_catalog.pg_notify('pgconductor', 'clock');
-    return pg_catalog.clock_timestamp() + make_interval(secs => shift);
+    return present;
 end
 $$;
 

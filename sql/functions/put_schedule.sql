@@ -26,14 +26,20 @@ begin
         when zone !~ '^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$' then format('timezone: %L: no such time zone', zone) end;
     -- What PostgreSQL takes besides: abbreviations, and offsets, whose signs are not as one would think.
     if why is null and zone <> 'UTC' then
-        select z.name into zone from pg_catalog.pg_timezone_names z where lower(z.name) = lower(zone) limit 1;
+        -- Asking PostgreSQL reads some hundred files; what another schedule has, was asked before.
+        select z.name into zone from (
+            (select s.timezone as name from pgconductor.schedules s where lower(s.timezone) = lower(zone) limit 1)
+            union all
+            (select n.name from pg_catalog.pg_timezone_names n where lower(n.name) = lower(zone))
+        ) z
+        limit 1;
         if not found then
             why := format('timezone: %L: no such time zone', put_schedule.timezone);
         end if;
     end if;
     if why is not null then
         raise exception using errcode = 'PC012', message = format('%s: %s', what, why),
-            hint = case when why like 'timezone:%' then 'A name as in Europe/Berlin; pg_timezone_names has all.' end;
+            hint = 'A time zone is named as Europe/Berlin is; the view pg_timezone_names has all.';
     end if;
     perform pgconductor.check_size(what, octet_length(put_schedule.payload::text));
 
