@@ -15,7 +15,7 @@
 /* Everything of an execution, for programs; the id is a string, as in every library. */
 #define JSON_COLUMNS \
 	"id::text as id, task, queue, state, waiting, priority, attempt, payload, metadata, event, result, error, created_at," \
-	" run_at, started_at, finished_at, took_ms, node, program, pid, parent::text as parent, percent, note"
+	" run_at, started_at, finished_at, took_ms, node, program, pid, parent::text as parent, percent, note, event_at"
 
 static struct filter filter;
 static const char *limit = "50";
@@ -36,7 +36,8 @@ static const struct cli_option list_options[] = {
 
 static const char show_sql[] =
     "select id, task, queue, state || coalesce(' (' || waiting || ')', '') as state,"
-    " nullif(concat_ws(' ', percent || ' %', note), '') as progress, parent, nullif(priority, 0) as priority, attempt, event, created_at as created, run_at as due, started_at as started, finished_at as finished,"
+    " nullif(concat_ws(' ', percent || ' %', note), '') as progress, parent, nullif(priority, 0) as priority, attempt, event, event_at as \"for\","
+    " created_at as created, run_at as due, started_at as started, finished_at as finished,"
     " took_ms || ' ms' as took, node, program, pid, payload, metadata,"
     " result, error"
     " from pgconductor.executions_all where id = $1";

@@ -236,7 +236,7 @@ def test_against_the_oracle(db, seed, scale):
     zones = {z: ZoneInfo(z) for z in ZONES}
     jumps = {z: jumps_of(info, datetime(2005, 1, 1), datetime(2036, 1, 1)) for z, info in zones.items()}
     cases = []
-    while len(cases) < scale(2000, 100000):
+    while len(cases) < scale(1000, 100000):
         name = rng.choice(ZONES)
         expression, after = random_expression(rng), random_moment(rng, jumps[name])
         if possible(expression):
