@@ -27,6 +27,38 @@ when duplicate_object or unique_violation then
 end
 $$;
 
+-- The role as which conditions of events are evaluated may do nothing at all, and owns the one function that does that.
+do $$
+begin
+    if not exists (select from pg_catalog.pg_roles where rolname = 'pgconductor_filter') then
+        create role pgconductor_filter nologin;
+    end if;
+exception
+when insufficient_privilege then
+    raise notice 'pgconductor: this role may not create roles: without the role pgconductor_filter events cannot have conditions'
+        using hint = 'Let an administrator run: create role pgconductor_filter nologin; grant pgconductor_filter to the owner of the schema; then migrate again.';
+when duplicate_object or unique_violation then
+    null;
+end
+$$;
+do $$
+begin
+    if not exists (select from pg_catalog.pg_roles where rolname = 'pgconductor_filter') then
+        return;
+    end if;
+    if not pg_catalog.pg_has_role(current_user, 'pgconductor_filter', 'usage') then
+        execute format('grant pgconductor_filter to %I', current_user);
+    end if;
+    -- To own a function takes this right for the moment.
+    grant create on schema pgconductor to pgconductor_filter;
+    alter function pgconductor.evaluate_filter(text, text[], jsonb[]) owner to pgconductor_filter;
+    revoke create on schema pgconductor from pgconductor_filter;
+exception when insufficient_privilege then
+    raise notice 'pgconductor: this role may not be pgconductor_filter, so that events cannot have conditions'
+        using hint = 'Let an administrator run: grant pgconductor_filter to the owner of the schema; then migrate again.';
+end
+$$;
+
 -- Functions may be executed by everybody unless that is revoked.
 revoke all on schema pgconductor from public;
 revoke all on all functions in schema pgconductor from public;
@@ -47,7 +79,7 @@ begin
         select p.oid::regprocedure from pg_catalog.pg_proc p
         where p.pronamespace = 'pgconductor'::regnamespace
             and p.proname in ('invoke', 'invoke_batch', 'cancel', 'retry', 'result', 'declare_task', 'execution_logs', 'execution_steps',
-                'save_step', 'schedule', 'unschedule', 'enable_schedule')
+                'save_step', 'schedule', 'unschedule', 'enable_schedule', 'emit')
     loop
         execute format('grant execute on function %s to pgconductor_client', f);
     end loop;

@@ -12,6 +12,7 @@ sql_files = \
 	sql/functions/balance.sql \
 	sql/functions/call_schedule.sql \
 	sql/functions/cancel.sql \
+	sql/functions/check_event.sql \
 	sql/functions/check_options.sql \
 	sql/functions/check_size.sql \
 	sql/functions/check_writer.sql \
@@ -19,23 +20,34 @@ sql_files = \
 	sql/functions/clock_moment.sql \
 	sql/functions/clock_reached.sql \
 	sql/functions/declare_schedules.sql \
+	sql/functions/declare_subscriptions.sql \
 	sql/functions/declare_task.sql \
 	sql/functions/declare_triggers.sql \
+	sql/functions/dispatch.sql \
+	sql/functions/dispatch_waits.sql \
 	sql/functions/drained.sql \
 	sql/functions/draw_ids.sql \
 	sql/functions/due_time.sql \
 	sql/functions/duration_ms.sql \
+	sql/functions/emit.sql \
+	sql/functions/emit_json.sql \
+	sql/functions/emit_jsonb.sql \
+	sql/functions/emit_once.sql \
 	sql/functions/enable_schedule.sql \
 	sql/functions/end_cancelled.sql \
+	sql/functions/end_event_waits.sql \
 	sql/functions/end_waits.sql \
 	sql/functions/ensure_partition.sql \
 	sql/functions/ensure_queue.sql \
+	sql/functions/evaluate_filter.sql \
+	sql/functions/events_due.sql \
 	sql/functions/execution_logs.sql \
 	sql/functions/execution_steps.sql \
 	sql/functions/executions_all.sql \
 	sql/functions/expire.sql \
 	sql/functions/fake_now.sql \
 	sql/functions/fetch.sql \
+	sql/functions/filter_fault.sql \
 	sql/functions/find_home.sql \
 	sql/functions/fire.sql \
 	sql/functions/fire_schedules.sql \
@@ -53,11 +65,16 @@ sql_files = \
 	sql/functions/keep_declared.sql \
 	sql/functions/keep_interval.sql \
 	sql/functions/kept_steps.sql \
+	sql/functions/leave_dispatcher.sql \
 	sql/functions/live_nodes.sql \
 	sql/functions/load_tasks.sql \
+	sql/functions/lock_dispatcher.sql \
 	sql/functions/lock_shards.sql \
 	sql/functions/make_call.sql \
+	sql/functions/match_waits.sql \
+	sql/functions/missed_events.sql \
 	sql/functions/move_runs.sql \
+	sql/functions/next_events.sql \
 	sql/functions/next_tick.sql \
 	sql/functions/note_running.sql \
 	sql/functions/notify_owner.sql \
@@ -67,6 +84,7 @@ sql_files = \
 	sql/functions/parse_cron_field.sql \
 	sql/functions/partition_statements.sql \
 	sql/functions/partitioned.sql \
+	sql/functions/passing.sql \
 	sql/functions/poll.sql \
 	sql/functions/poll_interval.sql \
 	sql/functions/poll_wakes.sql \
@@ -85,6 +103,7 @@ sql_files = \
 	sql/functions/schedule.sql \
 	sql/functions/schedule_json.sql \
 	sql/functions/schedule_jsonb.sql \
+	sql/functions/select_fields.sql \
 	sql/functions/serve.sql \
 	sql/functions/set_progress.sql \
 	sql/functions/set_setting.sql \
@@ -94,12 +113,14 @@ sql_files = \
 	sql/functions/settle_plain.sql \
 	sql/functions/setup_session.sql \
 	sql/functions/show_escapes.sql \
+	sql/functions/start_subscribed.sql \
 	sql/functions/steps_of.sql \
 	sql/functions/store_floors.sql \
 	sql/functions/suspend_runs.sql \
 	sql/functions/sweep.sql \
 	sql/functions/system_id.sql \
 	sql/functions/take.sql \
+	sql/functions/take_dispatcher.sql \
 	sql/functions/take_wakes.sql \
 	sql/functions/task_options.sql \
 	sql/functions/task_values.sql \

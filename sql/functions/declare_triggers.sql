@@ -15,14 +15,16 @@ begin
             when 'object' then json_build_array(triggers) end) with ordinality e(value, n)
     loop
         kind := case when json_typeof(t.value) <> 'object' then null when t.value -> 'cron' is not null then 'cron'
+            when t.value -> 'event' is not null then 'event'
             when t.value -> 'invocable' is not null then 'invocable' end;
         if kind is null then
             raise exception using errcode = 'PC012', message = format('%s: triggers[%s]: not a trigger', what, t.pos),
                 detail = format('It is: %s', left(t.value::text, 100)),
-                hint = 'A trigger is {"invocable": true} or {"cron": "0 9 * * *", "name": "daily"}.';
+                hint = 'A trigger is {"invocable": true}, {"cron": "0 9 * * *", "name": "daily"} or {"event": "order.paid"}.';
         end if;
     end loop;
     perform pgconductor.declare_schedules(program, task, triggers);
+    perform pgconductor.declare_subscriptions(program, task, triggers);
 end
 $$;
 

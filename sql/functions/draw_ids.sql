@@ -6,4 +6,4 @@ as $$
 $$;
 
 comment on function pgconductor.draw_ids(int) is
-'Engine. Ids for executions that are still to be made, see make_call: one that is drawn beforehand is not used twice.';
+'Engine. Ids for what is still to be made, see make_call: one that is drawn beforehand is not used twice.';

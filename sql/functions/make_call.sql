@@ -29,6 +29,13 @@ begin
         -- It cannot be told any more by whom it was cancelled.
         return to_json(pgconductor.cancel(target, (args -> 'reason') #>> '{}') or again and exists (
             select from pgconductor.finished_executions f where f.id = target and f.state = 'cancelled'));
+    elsif name = 'emit' then
+        select k into extra from json_object_keys(plain) k where k not in ('event', 'payload') limit 1;
+        if extra is not null then
+            raise exception using errcode = 'PC009', message = 'emit: there are event and payload, and nothing else';
+        end if;
+        return to_json(pgconductor.emit_once(pgconductor.show_escapes(plain ->> 'event', mark),
+            pgconductor.show_escapes((plain -> 'payload')::text, mark), draft, again)::text);
     elsif name in ('schedule', 'unschedule') then
         return pgconductor.call_schedule(name, plain, mark, again);
     elsif name <> 'invoke' then
@@ -48,4 +55,4 @@ end
 $$;
 
 comment on function pgconductor.make_call(bigint, xid8, text, json, bigint, boolean) is
-'Engine, on the writer. Does what a handler asks for on behalf of its run, and returns the answer; null: the run is no more. name: invoke, with args as the items of invoke_batch and task, which makes the execution draft (see draw_ids) and returns its id as a string; cancel, with id and reason, which returns true or false; or schedule and unschedule, see call_schedule. again: the same was sent before, and it is not known whether it was committed. PC009: no such call, or bad arguments; others as invoke.';
+'Engine, on the writer. Does what a handler asks for on behalf of its run, and returns the answer; null: the run is no more. name: invoke, with args as the items of invoke_batch and task, which makes the execution draft (see draw_ids) and returns its id as a string; cancel, with id and reason, which returns true or false; emit, with event and payload, which returns the event''s id as a string; or schedule and unschedule, see call_schedule. again: the same was sent before, and it is not known whether it was committed. PC009: no such call, or bad arguments; others as invoke.';

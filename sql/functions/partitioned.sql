@@ -2,7 +2,7 @@ create or replace function pgconductor.partitioned()
 returns table (parent text, stem text)
 language sql immutable
 as $$
-    values ('finished_executions', 'finished_'), ('logs', 'logs_')
+    values ('finished_executions', 'finished_'), ('logs', 'logs_'), ('events', 'events_')
 $$;
 
 comment on function pgconductor.partitioned() is

@@ -1,6 +1,6 @@
 create or replace function pgconductor.suspend_runs(ids bigint[], xids xid8[], anys boolean[], timeouts_ms bigint[],
     runs int[], keys text[], timers_ms bigint[], tasks text[], queues text[], payloads json[], priorities int[],
-    wait_timeouts_ms bigint[])
+    wait_timeouts_ms bigint[], events text[] default null, filters text[] default null, sinces text[] default null)
 returns table (pos int, used text)
 language plpgsql volatile
 as $$
@@ -15,9 +15,12 @@ declare
     resumed bigint[];
     given xid8[];
     ends timestamptz[];
+    begun timestamptz[];
     shards int[];
     refused int[];
     refused_keys text[];
+    bad_filters text[];
+    faults text[];
 begin
     -- A queue may be used before a node serves it.
     for name in
@@ -28,19 +31,27 @@ begin
         perform pgconductor.ensure_queue(name);
     end loop;
 
+    select array_agg(f.filter), array_agg(f.fault) into bad_filters, faults
+    from (
+        select x.filter, pgconductor.filter_fault(x.filter) as fault
+        from (select distinct u.filter from unnest(suspend_runs.filters) as u(filter)) x
+    ) f
+    where f.fault is not null;
+
     select array_agg(l.id is not null order by r.pos),
         array_agg(r.pos::int order by r.pos) filter (where l.id is null and e.id is not null),
         array_agg(l.id) filter (where l.journal),
         -- Moved while it ran, it was told what had ended before it was handed out.
         array_agg(case when l.moved like l.ready_xid || '.%' then split_part(split_part(l.moved, '=', 2), '.', 1)::xid8
             else l.ready_xid end order by r.pos),
-        array_agg(l.expires_at order by r.pos)
-    into free, missed, resumed, given, ends
+        array_agg(l.expires_at order by r.pos),
+        array_agg(l.created_at order by r.pos)
+    into free, missed, resumed, given, ends, begun
     from unnest(suspend_runs.ids, suspend_runs.xids) with ordinality as r(id, xid, pos)
     -- Not "=", see settle_plain.
     left join pgconductor.executions e on e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
     left join lateral (
-        select x.id, x.ready_xid, x.journal, x.moved, x.expires_at from pgconductor.executions x
+        select x.id, x.ready_xid, x.journal, x.moved, x.expires_at, x.created_at from pgconductor.executions x
         where x.id between r.id and r.id and x.ready_xid is not distinct from r.xid
         for update skip locked
     ) l on true;
@@ -57,14 +68,22 @@ begin
             s.execution is not null as known, s.due_at as had,
             g.nth > 1 as twice,
             s.execution is not null and s.due_at is null and coalesce(s.ended_xid <= given[g.run], true) as told,
+            g.event, g.filter,
             case when s.execution is not null then
                     case when s.due_at is not null then least(s.due_at, present + g.limit_ms * interval '1 ms') end
                 when g.timer_ms is not null then present + least(g.timer_ms, g.limit_ms) * interval '1 ms'
+                when g.event is not null then case when bad.event or bad.fault is not null then null
+                    else coalesce(present + g.limit_ms * interval '1 ms', 'infinity') end
                 when q.name is null then null
                 else coalesce(present + g.limit_ms * interval '1 ms', 'infinity') end as due_at,
-            case when g.timer_ms is null and t.name is null then json_build_object('code', 'unknown_task',
+            p.seen, p.after_id, p.since,
+            case when g.event is not null and bad.event then json_build_object('code', 'bad_event',
+                    'message', quote_literal(g.event) || ' is not an event''s name')
+                when g.event is not null and bad.fault is not null then json_build_object('code', 'bad_filter',
+                    'message', 'the condition cannot be used: ' || bad.fault)
+                when g.event is null and g.timer_ms is null and t.name is null then json_build_object('code', 'unknown_task',
                     'message', 'task ' || coalesce(quote_literal(g.task), 'null') || ' was never declared')
-                when g.timer_ms is null and q.name is null then json_build_object('code', 'bad_queue',
+                when g.event is null and g.timer_ms is null and q.name is null then json_build_object('code', 'bad_queue',
                     'message', quote_literal(g.queue) || ' is not a queue''s name')
                 when g.limit_ms < g.timer_ms or g.timer_ms is null and g.limit_ms is not null then
                     json_build_object('code', 'timeout', 'message', 'not finished within ' || g.limit_ms || ' ms')
@@ -72,19 +91,35 @@ begin
         from (
             -- A century at most, so that the time can be written.
             select u.run, u.key, u.task, u.queue, u.payload, u.priority, u.pos,
+                case when u.timer_ms is null and u.task is null then u.event end as event, u.filter, u.since,
                 row_number() over (partition by u.run, u.key order by u.pos) as nth,
                 case when u.timer_ms is not null then greatest(least(u.timer_ms, 3155760000000), 0) end as timer_ms,
                 case when num_nonnulls(u.timeout_ms, timeouts_ms[u.run]) > 0
                     then greatest(least(u.timeout_ms, timeouts_ms[u.run], 3155760000000), 0) end as limit_ms
             from unnest(suspend_runs.runs, suspend_runs.keys, suspend_runs.timers_ms, suspend_runs.tasks,
-                suspend_runs.queues, suspend_runs.payloads, suspend_runs.priorities, suspend_runs.wait_timeouts_ms)
-                with ordinality as u(run, key, timer_ms, task, queue, payload, priority, timeout_ms, pos)
+                suspend_runs.queues, suspend_runs.payloads, suspend_runs.priorities, suspend_runs.wait_timeouts_ms,
+                suspend_runs.events, suspend_runs.filters, suspend_runs.sinces)
+                with ordinality as u(run, key, timer_ms, task, queue, payload, priority, timeout_ms, event, filter, since, pos)
             where free[u.run]
         ) g
         -- See take_wakes.
         left join pgconductor.steps s on s.execution = any (array[ids[g.run]]) and s.key = any (array[g.key])
         left join pgconductor.tasks t on t.name = g.task
         left join pgconductor.queues q on q.name = coalesce(g.queue, t.queue) and t.name is not null
+        -- From where on events count: from now on; or from when it began, or from behind the event that it has waited for last.
+        left join lateral (
+            select b.event, b.fault from (select g.event !~ '^[^[:cntrl:]]{1,200}$' as event, faults[array_position(bad_filters, g.filter)] as fault) b
+        ) bad on true
+        left join lateral (
+            select coalesce(b.seen, pg_current_snapshot()) as seen, b.after_id,
+                case when g.since = 'start' and b.seen is null then begun[g.run] else b.since end as since
+            from (select 1) x
+            left join lateral (
+                select k.seen, k.after_id, k.since from pgconductor.steps k
+                where g.since = 'start' and k.execution between ids[g.run] and ids[g.run] and k.event = g.event
+                order by k.pos desc limit 1
+            ) b on true
+        ) p on g.event is not null
     ), judged as materialized (
         -- Where nothing but time is waited for, and all of it, there is no need to watch: the outcome is known now.
         -- wrong: a key is used twice, or what it waits for had ended before it began, so that it would be resumed, and
@@ -101,11 +136,18 @@ begin
         select o.*, nextval('pgconductor.steps_pos_seq') as wait
         from (select j.* from judged j where not j.known and not j.wrong order by j.pos) o
     ), remembered as (
-        insert into pgconductor.steps (execution, pos, ended_xid, due_at, key, error)
+        insert into pgconductor.steps (execution, pos, ended_xid, due_at, key, error, event, seen, after_id, since)
         select f.id, f.wait, case when not f.open or f.certain then pg_current_xact_id() end,
-            case when f.open and not f.certain then f.due_at end, f.key, f.error
+            case when f.open and not f.certain then f.due_at end, f.key, f.error, f.event, f.seen, f.after_id, f.since
         from fresh f
         on conflict do nothing
+    ), listening as (
+        insert into pgconductor.event_waits (execution, wait, key, event, filter)
+        select f.id, f.wait, f.key, f.event, f.filter
+        from fresh f
+        join pgconductor.dispatcher d on pgconductor.awake(d.node)
+        where f.open and f.event is not null
+        order by f.pos
     ), shortened as (
         update pgconductor.steps s
         set due_at = j.due_at, result = null,
@@ -117,7 +159,7 @@ begin
             parent, parent_key, parent_wait)
         select present, present, f.shard, -f.priority, f.priority, f.queue, f.task, coalesce(f.payload, 'null'),
             present + f.total_timeout_ms * interval '1 ms', f.id, f.key, f.wait
-        from fresh f where f.open and not f.timer
+        from fresh f where f.open and not f.timer and f.event is null
         returning shard, lane
     ), lane as (
         insert into pgconductor.lanes (shard, lane)
@@ -164,5 +206,5 @@ begin
 end
 $$;
 
-comment on function pgconductor.suspend_runs(bigint[], xid8[], boolean[], bigint[], int[], text[], bigint[], text[], text[], json[], int[], bigint[]) is
-'Engine, on the writer. Ends runs without an outcome, until what they wait for: everything, or with anys one of it; timeouts_ms: for all of it (null: no limit). The first four arrays go by run, the others by wait: runs is the position (from 1) of its run; a timer, or else a child of tasks, in queues (null: its own), with payloads and priorities (null: 0), for wait_timeouts_ms at most. A wait under a key that its execution knows goes on, or has ended. A run without waits is ready again at once. Returns the positions (from 1) of runs that were not done: others have them locked; or, with used, it uses that key twice, or would wait for what had ended before it was handed out.';
+comment on function pgconductor.suspend_runs(bigint[], xid8[], boolean[], bigint[], int[], text[], bigint[], text[], text[], json[], int[], bigint[], text[], text[], text[]) is
+'Engine, on the writer. Ends runs without an outcome, until what they wait for: everything, or with anys one of it; timeouts_ms: for all of it (null: no limit). The first four arrays go by run, the others by wait: runs is the position (from 1) of its run; a timer; an event of that name, for which filters (null: none) hold, sinces start: also one since the execution began, or since the one it has waited for last; or else a child of tasks, in queues (null: its own), with payloads and priorities (null: 0), for wait_timeouts_ms at most. A wait under a key that its execution knows goes on, or has ended. A run without waits is ready again at once. Returns the positions (from 1) of runs that were not done: others have them locked; or, with used, it uses that key twice, or would wait for what had ended before it was handed out.';

@@ -29,6 +29,17 @@ begin
             ) o
             where w.shard = o.shard and w.xid = o.xid and w.id = o.id;
             get diagnostics n = row_count;
+            -- Waits for events that have not come, of what waits no more; the dispatcher forgets them when one comes.
+            delete from pgconductor.event_waits w
+            using (
+                select x.id from pgconductor.event_waits x
+                where not exists (
+                    select from pgconductor.steps s
+                    where s.execution = x.execution and s.key = x.key and s.pos = x.wait and s.due_at is not null)
+                limit sweep.max
+                for update skip locked
+            ) o
+            where w.id = o.id;
             return case when n = sweep.max then n else 0 end;
         end if;
         -- What begins its life writes its row and its steps in one transaction, and what ends it removes them in one.

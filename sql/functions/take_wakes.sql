@@ -11,7 +11,8 @@ begin
     with wake as materialized (
         -- home: where the execution is now, null if it has ended. held: this may write it; what a client has locked (to
         -- cancel it, or for a step of its own) is left for later.
-        select r.pos, w.shard, w.xid, w.id, w.execution, w.key, w.wait, w.result, w.error, e.shard as home,
+        select r.pos, w.shard, w.xid, w.id, w.execution, w.key, w.wait, w.result, w.error, w.event_id, w.seen,
+            e.shard as home,
             e.shard is null or e.shard <> w.shard or l.id is not null as free,
             e.shard = w.shard and l.id is not null as held,
             -- It was retried meanwhile, or is not of this parent's present life.
@@ -32,14 +33,17 @@ begin
         where d.free and w.shard = any (array[d.shard]) and w.xid = any (array[d.xid]) and w.id = any (array[d.id])
     ), handed_on as (
         -- It was moved after it had been looked up.
-        insert into pgconductor.wakes (execution, wait, shard, key, result, error)
-        select d.execution, d.wait, d.home, d.key, d.result, d.error
+        insert into pgconductor.wakes (execution, wait, shard, key, result, error, event_id, seen)
+        select d.execution, d.wait, d.home, d.key, d.result, d.error, d.event_id, d.seen
         from wake d
         join pgconductor.shards h on h.id = d.home
         where d.home <> d.shard and pgconductor.awake(h.owner)
     ), over as (
         update pgconductor.steps s
-        set due_at = null, ended_xid = pg_current_xact_id(), result = d.result, error = d.error
+        set due_at = null, ended_xid = pg_current_xact_id(), result = d.result, error = d.error,
+            -- Where the next wait for that event goes on.
+            after_id = coalesce(d.event_id, s.after_id), seen = coalesce(d.seen, s.seen),
+            since = case when d.event_id is null then s.since end
         from wake d
         where d.held and d.key is not null
             and s.execution = any (array[d.execution]) and s.key = any (array[d.key])

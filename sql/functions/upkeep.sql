@@ -9,12 +9,15 @@ declare
         from pgconductor.tasks t cross join lateral (values (t.keep_complete), (t.keep_fail)) k(keep));
     keep_logs constant interval := (select s.value::bigint * interval '1 ms'
         from pgconductor.settings s where s.name = 'keep_logs_ms');
+    keep_events constant interval := (select s.value::bigint * interval '1 ms'
+        from pgconductor.settings s where s.name = 'keep_events_ms');
     mine constant boolean := exists (
         select from pg_locks l
         where l.locktype = 'advisory' and l.classid = 1346847492 and l.objsubid = 2 and l.granted
             and l.pid = pg_backend_pid());
     p record;
     filled boolean;
+    undone boolean := false;
 begin
     if not mine and not pg_try_advisory_lock(1346847492, 0) and not force then
         return;
@@ -25,7 +28,7 @@ begin
     for p in
         select t.parent, c.relname as name, i.inhrelid is not null as attached,
             coalesce(i.inhdetachpending, false) as pending, to_date(right(c.relname, 8), 'YYYYMMDD') as day,
-            case t.parent when 'logs' then keep_logs else longest end as keep
+            case t.parent when 'logs' then keep_logs when 'events' then keep_events else longest end as keep
         from pg_class c
         join pg_namespace n on n.oid = c.relnamespace
         join pgconductor.partitioned() t on c.relname ~ ('^' || t.stem || '\d{8}$')
@@ -42,7 +45,14 @@ begin
             return next format('drop table if exists pgconductor.%I', p.name);
         else
             execute format('select exists (select from pgconductor.%I)', p.name) into filled;
-            if not filled or pgconductor.now() - p.keep >= (p.day + 1)::timestamp at time zone 'UTC' then
+            -- What nobody has dispatched yet is waited for, as the rest of an outcome would be.
+            if filled and p.parent = 'events' then
+                execute format('select exists (select from pgconductor.%I e, pgconductor.dispatched d where e.id > d.event_id)', p.name)
+                into undone;
+            end if;
+            if undone then
+                undone := false;
+            elsif not filled or pgconductor.now() - p.keep >= (p.day + 1)::timestamp at time zone 'UTC' then
                 return next format('alter table pgconductor.%I detach partition pgconductor.%I concurrently', p.parent, p.name);
                 return next format('drop table if exists pgconductor.%I', p.name);
             end if;

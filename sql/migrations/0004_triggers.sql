@@ -62,6 +62,14 @@ create index events_key on pgconductor.events (key, id);
 create index events_draft on pgconductor.events (draft) where draft is not null;
 alter table pgconductor.events alter column payload set storage external;
 
+-- An event without its payload.
+create type pgconductor.happened as (
+    id  bigint,
+    xid xid8,
+    key text,
+    at  timestamptz
+);
+
 -- Which events start which task. "when": a condition, an SQL expression over event and payload. fields: the parts of the
 -- payload that are passed on; null: all. seen: what was committed by then is not for it. broken: why it is not asked any more.
 create table pgconductor.subscriptions (

@@ -11,7 +11,7 @@ from support import paths
 from support.sqlnode import declare, one
 
 CLIENT = {"invoke", "invoke_batch", "cancel", "retry", "result", "declare_task", "execution_logs", "execution_steps",
-          "save_step", "schedule", "unschedule", "enable_schedule"}
+          "save_step", "schedule", "unschedule", "enable_schedule", "emit"}
 SQL = os.path.join(paths.SRC, "sql")
 
 
@@ -106,7 +106,7 @@ def test_every_function_says_what_it_does(db):
 
 def test_security_definers_pin_their_search_path(db):
     rows = db.execute("select proname, proconfig from pg_proc where pronamespace = 'pgconductor'::regnamespace and prosecdef").fetchall()
-    assert {name for name, _ in rows} == CLIENT
+    assert {name for name, _ in rows} == CLIENT | {"evaluate_filter"}
     for name, config in rows:
         assert config == ["search_path=pg_catalog, pg_temp"], name
 
@@ -163,15 +163,30 @@ def test_without_the_right_to_make_roles(own_cluster):
     admin.execute("create role app login")
     admin.execute("create database app owner app")
     dsn = cluster.dsn("app", user="app")
+    trigger = "select pgconductor.declare_triggers('code:x', 'work', '[{\"event\": \"e\", \"when\": \"true\"}]')"
     said = psql(dsn, schema())
     assert "may not create roles" in said
     with psycopg.connect(dsn, autocommit=True) as app:
         declare(app)
         one(app, "select pgconductor.invoke('work')")
-        assert one(app, "select count(*) from pg_roles where rolname = 'pgconductor_client'") == (0,)
+        assert one(app, "select count(*) from pg_roles where rolname like 'pgconductor\\_%%'") == (0,)
+        with pytest.raises(psycopg.Error, match="role pgconductor_filter, which could not be made here"):
+            app.execute(trigger)
     admin.execute("create role pgconductor_client nologin")
+    admin.execute("create role pgconductor_filter nologin")
+    assert "may not be pgconductor_filter" in psql(dsn, read("finish.sql"))
+    admin.execute("grant pgconductor_filter to app")
     admin.execute("create role user1 login in role pgconductor_client")
     assert psql(dsn, read("finish.sql")) == ""
+    with psycopg.connect(dsn, autocommit=True) as app:
+        app.execute(trigger)
+        app.execute("create table own as select 1 as x")
+        # Not with the rights of the owner, who is asking.
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            app.execute("select pgconductor.evaluate_filter('exists (select from public.own)', '{}', '{}')")
+        # And once more, with all there.
+        psql(dsn, "".join(read(f"functions/{f}") for f in sql_files("functions")) + read("finish.sql"))
+        app.execute(trigger)
     with psycopg.connect(cluster.dsn("app", user="user1"), autocommit=True) as client:
         one(client, "select pgconductor.invoke('work')")
 
@@ -190,7 +205,7 @@ def test_in_a_schema_that_an_administrator_made(own_cluster):
 
 def test_settings(db):
     assert dict(db.execute("select name, value from pgconductor.settings where name not like '%digest%'").fetchall()) == {
-        "keep_logs_ms": "604800000", "max_payload": "16777216", "poll_interval_ms": "5000", "schema_version": str(len(sql_files("migrations")))}
+        "keep_events_ms": "604800000", "keep_logs_ms": "604800000", "max_payload": "16777216", "poll_interval_ms": "5000", "schema_version": str(len(sql_files("migrations")))}
     with pytest.raises(psycopg.errors.UniqueViolation):
         db.execute("insert into pgconductor.settings values ('max_payload', '1')")
 

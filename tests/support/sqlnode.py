@@ -168,14 +168,28 @@ class Node:
         Returns the positions left locked, and (position, key) of those that use a key wrongly."""
         given = [tuple(g) + (None, None)[len(g) - 2:] for g in given]
         waits = [(n, w) for n, g in enumerate(given, 1) for w in g[1]]
-        names = ("timer_ms", "task", "queue", "payload", "priority", "timeout_ms")
+        names = ("timer_ms", "task", "queue", "payload", "priority", "timeout_ms", "event", "filter", "since")
         columns = [[w.get(name) for _, w in waits] for name in names]
         rows = self.call(
             "select pos, used from pgconductor.suspend_runs(%s::bigint[], %s::xid8[], %s::boolean[], %s::bigint[], %s::int[],"
-            " %s::text[], %s::bigint[], %s::text[], %s::text[], %s::json[], %s::int[], %s::bigint[])",
+            " %s::text[], %s::bigint[], %s::text[], %s::text[], %s::json[], %s::int[], %s::bigint[], %s::text[], %s::text[], %s::text[])",
             [g[0][0] for g in given], [g[0][1] for g in given], [g[2] for g in given], [g[3] for g in given],
             [n for n, _ in waits], [w["key"] for _, w in waits], *columns)
         return [pos if used is None else (pos, used) for pos, used in rows]
+
+    def dispatch(self, limit=1000, made=10000, careful=False):
+        """One call of dispatch(): (events, made, woken, more, complaints)."""
+        return self.call("select events, made, woken, more, complaints from pgconductor.dispatch(%s, %s, %s)", limit, made,
+                         careful)[0]
+
+    def dispatch_all(self, limit=1000, careful=False):
+        """Dispatch until nothing is due; returns (events, made, woken) in all."""
+        total = [0, 0, 0]
+        while one(self.reader, "select pgconductor.events_due()")[0]:
+            before = one(self.reader, "select to_json(d)::text from pgconductor.dispatched d")
+            total = [a + b for a, b in zip(total, self.dispatch(limit, careful=careful))]
+            assert before != one(self.reader, "select to_json(d)::text from pgconductor.dispatched d"), "no progress"
+        return tuple(total)
 
     def wakes(self, limit=1000000):
         """The wakes of the node's shards, from the beginning: (shard, xid, id)."""
