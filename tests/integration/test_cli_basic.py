@@ -10,7 +10,8 @@ import pytest
 from support import paths
 from support.server import clean_environment, run_cli
 
-COMMANDS = ["dev", "run", "check", "migrate", "register", "invoke", "cancel", "retry", "show", "logs", "list", "ps", "top",
+COMMANDS = ["dev", "run", "check", "migrate", "register", "invoke", "cancel", "retry", "schedule",
+            "unschedule", "schedules", "pause", "resume", "show", "logs", "list", "ps", "top",
             "queues", "tasks", "nodes", "ready", "conform", "ctx", "completion"]
 
 

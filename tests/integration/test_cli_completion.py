@@ -89,7 +89,7 @@ def test_commands_and_options_are_those_of_the_program(complete, names):
     ("run -- cat on", ["one.conf"]),
     ("run -c one.conf -- bas", None),
     ("completion ", ["bash", "zsh"]),
-    ("ctx s", ["step", "sleep", "start"]),
+    ("ctx s", ["step", "sleep", "start", "schedule"]),
     ("ctx invoke r", ["resize"]),
     ("ctx invoke --queue p", ["post"]),
     ("ctx log --level w", ["warn"]),

@@ -2,8 +2,11 @@
 whatever is killed."""
 
 import collections
+import glob
 import json
+import os
 import random
+import subprocess
 import time
 from datetime import datetime, timedelta
 
@@ -19,15 +22,15 @@ CONFIG = 'poll_interval = "60s"\ntakeover_timeout = "2s"\n'
 
 @pytest.fixture
 def serve(server, ledger):
-    """serve(triggers=None, env=None, crash=None): a server with the program of tests/support/cron_c.c."""
-    def start(triggers=None, env=None, crash=None, **options):
+    """serve(triggers=None, env=None, crash=None, clock=None): a server with the program of tests/support/cron_c.c."""
+    def start(triggers=None, env=None, crash=None, clock=None, **options):
         environment = {"LEDGER": ledger.path} | (env or {})
         if triggers is not None:
             environment["TRIGGERS"] = json.dumps(triggers)
         pairs = ", ".join(json.dumps(f"{k}={v}") for k, v in environment.items())
         return server(config=f'{CONFIG}handler "app" {{ command = "{PROGRAM[0]}" env = {{ {pairs} }} }}\n'
                              f'queue "default" {{ handler = "app" concurrency = 50 }}\n',
-                      env={"PGCONDUCTOR_CRASH": crash} if crash else None, **options)
+                      env=({"PGCONDUCTOR_CRASH": crash} if crash else {}) | (clock or {}), **options)
     return start
 
 
@@ -172,21 +175,46 @@ def moments_of(db):
     return found
 
 
-def test_each_tick_once(serve, db, ledger, seed, scale):
-    """Three nodes, of which one after the other is killed, also between asking and hearing: one execution for each tick, and
-    all of them are run."""
+class Clock:
+    """A host's clock that jumps: in env what a server on that host has in its environment."""
+
+    def __init__(self, directory):
+        self.path = f"{directory}/clock"
+        library = glob.glob("/usr/lib*/*/faketime/libfaketime.so.1") + glob.glob("/usr/lib*/faketime/libfaketime.so.1")
+        self.env = {"LD_PRELOAD": library[0], "FAKETIME_TIMESTAMP_FILE": self.path, "FAKETIME_NO_CACHE": "1",
+                    "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        with open(paths.PGCONDUCTOR, "rb") as file:
+            # A sanitizer must be the first library.
+            if b"__asan_init" in file.read():
+                self.env = {}
+
+        self.jump("+400d")
+        shown = int(subprocess.run(["date", "+%s"], env=os.environ | self.env, stdout=subprocess.PIPE, check=True).stdout)
+        assert not self.env or shown > time.time() + 399 * 86400
+
+    def jump(self, to):
+        with open(f"{self.path}.new", "w", encoding="ascii") as file:
+            file.write(to + "\n")
+        os.replace(f"{self.path}.new", self.path)
+
+
+def test_each_tick_once(serve, db, ledger, short_tmp, seed, scale):
+    """Three nodes, of which one after the other is killed, also between asking and hearing, and whose clocks jump by days:
+    one execution for each tick, and all of them are run."""
     dice = random.Random(seed)
+    clock = Clock(short_tmp)
     names = [f"s{n}" for n in range(20)]
 
     def start():
         point = dice.choice([None, "schedule_sent", "schedule_fired"])
-        return serve(crash=point and f"{point}:{dice.randint(2, 8)}", wait=False)
+        return serve(crash=point and f"{point}:{dice.randint(2, 8)}", clock=dice.choice([None, clock.env]), wait=False)
     nodes = [start() for _ in range(3)]
     wait_for(lambda: db.execute("select count(*) from pgconductor.tasks").fetchone()[0] == 2, 15, "the tasks are declared")
     db.execute("select pgconductor.schedule('tick', n, '* * * * * *') from unnest(%s::text[]) n", (names,))
     end, kills = time.monotonic() + scale(6, 120), 0
     while time.monotonic() < end:
         pause = time.monotonic() + dice.uniform(0.3, 1.2)
+        clock.jump(dice.choice(["+400d", "-3d", "+1h", "-20y", "+0"]))
         wait_for(lambda: time.monotonic() > pause or any(not n.running() for n in nodes), 5, "the next kill")
         for node in [n for n in nodes if not n.running()] or [dice.choice(nodes)]:
             node.kill9()

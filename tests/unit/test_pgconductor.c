@@ -232,6 +232,8 @@ START_TEST(hello_says_what_it_serves)
 
 	pgc_task(c, "a", echo, NULL);
 	pgc_task_with(c, "b", "media", "{\"max_attempts\": 5}", echo, NULL);
+	pgc_triggers(c, "b", "[]");
+	pgc_triggers(c, "b", "[{\"cron\": \"@daily\"}]");
 	pgc_set_concurrency(c, 4);
 	pgc_set_credit(c, 9);
 	pgc_set_window(c, 1000);
@@ -246,6 +248,8 @@ START_TEST(hello_says_what_it_serves)
 	ck_assert_ptr_null(h.tasks[0].queue.p);
 	ck_assert_int_eq(memcmp(h.tasks[1].queue.p, "media", 5), 0);
 	ck_assert_uint_eq(h.tasks[1].options.len, 19);
+	ck_assert_ptr_null(h.tasks[0].triggers.p);
+	ck_assert_int_eq(memcmp(h.tasks[1].triggers.p, "[{\"cron\": \"@daily\"}]", 20), 0);
 	ck_assert_str_eq(pgc_queue(c), "");
 	say_welcome();
 	ck_assert_int_eq(pgc_step(c), 1);
@@ -282,6 +286,7 @@ asks_everything(struct pgc_run *r, void *arg)
 	ck_assert_uint_eq(pgc_attempt(r), 3);
 	ck_assert_str_eq(pgc_token(r), "7.8.9");
 	ck_assert_str_eq(pgc_event(r), "user.created");
+	ck_assert_str_eq(pgc_event_at(r), "2030-01-31T12:00:00.000Z");
 	ck_assert_str_eq(pgc_payload(r), " {\"a\":12.50} ");
 	ck_assert_uint_eq(pgc_payload_len(r), 13);
 	ck_assert_str_eq(pgc_metadata(r), "{}");
@@ -300,7 +305,8 @@ asks_everything(struct pgc_run *r, void *arg)
 START_TEST(a_function_learns_everything)
 {
 	struct msg_run r = { .id = pstr("9007199254740993"), .task = pstr("all"), .attempt = 3, .token = pstr("7.8.9"),
-	    .event = { .name = pstr("user.created"), .payload = pstr(" {\"a\":12.50} ") }, .has_deadline_ms = true,
+	    .event = { .name = pstr("user.created"), .payload = pstr(" {\"a\":12.50} "),
+	    .at = pstr("2030-01-31T12:00:00.000Z") }, .has_deadline_ms = true,
 	    .deadline_ms = 60000, .metadata = pstr("{}"), .trace = pstr("00-1") };
 
 	pgc_task(c, "all", asks_everything, (void *)(uintptr_t)"arg");
