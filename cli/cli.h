@@ -159,7 +159,8 @@ size_t	register_configured(PGconn *, const struct conf *);
 
 /* ---- the commands ---- */
 
-extern const struct cli_command cmd_dev, cmd_run, cmd_check, cmd_migrate, cmd_register, cmd_invoke, cmd_cancel, cmd_retry,
+extern const struct cli_command cmd_dev, cmd_run, cmd_check, cmd_migrate, cmd_register, cmd_invoke, cmd_emit, cmd_cancel,
+    cmd_retry,
     cmd_schedule, cmd_unschedule, cmd_schedules, cmd_pause, cmd_resume, cmd_show, cmd_logs, cmd_list, cmd_ps, cmd_top, cmd_queues, cmd_tasks, cmd_nodes, cmd_ready, cmd_conform,
     cmd_ctx, cmd_completion;
 

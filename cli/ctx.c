@@ -405,20 +405,18 @@ run(int argc, char **argv)
 {
 	if (argc < 2)
 		cli_usage("which call is missing");
-	if (strcmp(argv[1], "emit") == 0 || strcmp(argv[1], "wait") == 0)
-		cli_fail(EX_USAGE, "%s: there are no events in this version", argv[1]);
 	cli_fail(EX_USAGE, "%s: no such call; `pgconductor ctx --help` lists them", argv[1]);
 }
 
 static const struct cli_command *const calls[] = {
 	&ctx_step, &ctx_sleep, &ctx_invoke, &ctx_start, &ctx_cancel, &ctx_fail, &ctx_log, &ctx_progress, &ctx_checkpoint,
-	&ctx_schedule, &ctx_unschedule,
+	&ctx_emit, &ctx_wait, &ctx_schedule, &ctx_unschedule,
 };
 
 const struct cli_command cmd_ctx = {
 	.name = "ctx",
 	.arguments = "CALL …",
-	.summary = "within a one-shot command: steps, sleep, children, progress",
+	.summary = "within a one-shot command: steps, sleep, children, events, progress",
 	.details = "A command that a task has as exec is run from its beginning each time: after a failure, after its end, and when it\n"
 	    "is resumed. What it has done by these calls is saved under their keys, and not done again. Exit status 75: the run\n"
 	    "is over, or the server is gone; 69: not within a command that pgconductor runs.\n",

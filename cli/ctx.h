@@ -26,6 +26,6 @@ const char *ctx_payload(const char *arg);
 void	ctx_print(const char *result, bool json);
 
 extern const struct cli_command ctx_step, ctx_sleep, ctx_invoke, ctx_start, ctx_cancel, ctx_fail, ctx_log, ctx_progress,
-    ctx_checkpoint, ctx_schedule, ctx_unschedule;
+    ctx_checkpoint, ctx_schedule, ctx_unschedule, ctx_emit, ctx_wait;
 
 #endif

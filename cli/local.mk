@@ -19,12 +19,14 @@ libcli_la_SOURCES = \
 	cli/conform_waits.c \
 	cli/connect.c \
 	cli/ctx.c cli/ctx.h \
+	cli/ctx_event.c \
 	cli/ctx_invoke.c \
 	cli/ctx_schedule.c \
 	cli/ctx_step.c \
 	cli/devdb.c cli/devdb.h \
 	cli/devpg.c \
 	cli/discover.c cli/discover.h \
+	cli/emit.c \
 	cli/error.c \
 	cli/filter.c cli/filter.h \
 	cli/grid.c cli/grid.h \

@@ -133,7 +133,7 @@ has_draft(struct master *m, struct call *c)
 {
 	struct calls *st = m->calls;
 
-	if (c->draft != 0 || strcmp(c->name, "invoke") != 0)
+	if (c->draft != 0 || (strcmp(c->name, "invoke") != 0 && strcmp(c->name, "emit") != 0))
 		return true;
 	if (st->drafts_n == 0) {
 		draw(m);

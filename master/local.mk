@@ -6,6 +6,7 @@ libmaster_la_SOURCES = \
 	master/clock.h \
 	master/cron.c \
 	master/db.c master/db.h \
+	master/dispatch.c \
 	master/fetch.c \
 	master/health.c \
 	master/lane.c \

@@ -13,7 +13,7 @@
  *	settle.c	writing outcomes;  note.c  the table `running`;  lines.c  what executions print
  *	suspend.c	what runs wait for
  *	steps.c		saving steps;  calls.c  what handlers ask for on the way
- *	resume.c	wakes: telling executions what they waited for
+ *	resume.c	wakes: telling executions what they waited for;  dispatch.c  events
  *	wake.c		when to poll, and going to sleep
  *	task.c		what the tasks table says; declaring and serving
  *	clock.c		limits of time, and a clock that was moved;  cron.c  schedules
@@ -496,6 +496,24 @@ uint64_t resume_floor(const struct master *, const struct shard *);
 /* What was found and not taken of it is to be read again. */
 void	resume_forget(struct master *, struct shard *);
 
+/* ---- events ---- */
+
+/* dispatch.c */
+void	dispatch_init(struct master *);
+void	dispatch_free(struct master *);
+/* Tries to get the role of the node that dispatches; the same, but not every time. */
+void	dispatch_want(struct master *);
+void	dispatch_tick(struct master *);
+/* Gives it up, so that another node takes it. */
+void	dispatch_leave(struct master *);
+void	dispatch_writer_down(struct master *);
+/* Looks for events now, or as soon as possible; wake_dispatched() follows. False: it is not this node's to do. */
+bool	dispatch_look(struct master *);
+/* The same, but not every time; told: this node is told of most. */
+void	dispatch_now_and_then(struct master *, bool told);
+/* There is nothing to dispatch, or another node does it. */
+bool	dispatch_idle(const struct master *);
+
 /* ---- the table of what runs ---- */
 
 /* note.c */
@@ -561,6 +579,8 @@ void	wake_notified(struct master *);
  */
 void	wake_taken(struct master *, int ms);
 void	wake_polled(struct master *, size_t found);
+/* A look for events was answered. */
+void	wake_dispatched(struct master *, bool found);
 /* A look for wakes was answered. */
 void	wake_resumed(struct master *, size_t found);
 void	wake_sleeper_up(struct master *);
@@ -623,6 +643,7 @@ void	server_worker_ended(struct master *, struct queue *);
 
 struct calls;
 struct cron;
+struct dispatch;
 struct fetch;
 struct held;
 struct resume;
@@ -661,6 +682,7 @@ struct master {
 	struct steps		*steps;
 	struct calls		*calls;
 	struct cron		*cron;
+	struct dispatch		*dispatch;
 	struct resume		*resume;
 	struct notes		*notes;
 	struct lines		*lines;

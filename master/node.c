@@ -146,6 +146,7 @@ attached(const struct db_answer *a, void *arg)
 	}
 	check_reader(m);
 	shard_writer_up(m);
+	dispatch_want(m);
 	task_serve(m);
 	n->balance_ms = 0;
 	steps_flush(m);
@@ -161,10 +162,11 @@ store_settings(struct master *m)
 		{ "max_payload", m->conf->max_payload },
 		{ "poll_interval_ms", m->conf->poll_interval },
 		{ "keep_logs_ms", m->conf->keep_logs },
+		{ "keep_events_ms", m->conf->keep_events },
 	};
 	struct params p;
 
-	for (int i = 0; m->conf->path != NULL && i < 3; i++) {
+	for (int i = 0; m->conf->path != NULL && i < (int)(sizeof(settings) / sizeof(settings[0])); i++) {
 		char text[24];
 
 		snprintf(text, sizeof(text), "%lld", (long long)settings[i].value);
@@ -222,6 +224,7 @@ writer_down(struct db *db, const char *why, void *arg)
 	(void)why;
 	m->nodes->attached = m->nodes->attaching = false;
 	m->reader.checked = false;
+	dispatch_writer_down(m);
 	shard_writer_down(m);
 }
 
@@ -294,6 +297,8 @@ notified(struct db *db, const char *channel, const char *payload, void *arg)
 		/* The poll that follows finds it moved. */
 		wake_notified(m);
 		cron_look(m);
+	} else if (strcmp(payload, "dispatcher") == 0) {
+		dispatch_want(m);
 	} else if (strcmp(payload, "schedules") == 0) {
 		cron_look(m);
 	} else if (strcmp(payload, "tasks") == 0) {
@@ -429,6 +434,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	worker_sweep(m);
 	if (node_may_write(m)) {
 		shard_tick(m);
+		dispatch_tick(m);
 		note_old(m);
 		note_progress_flush(m);
 		steps_flush(m);

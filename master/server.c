@@ -171,6 +171,7 @@ stop(struct master *m)
 			grace = q->conf->kill_grace;
 		worker_drain(m, q, m->conf->shutdown_timeout);
 	}
+	dispatch_leave(m);
 	shard_give_all(m);
 	grace += m->conf->shutdown_timeout + STOP_SLACK_MS;
 	tv.tv_sec = grace / 1000;
@@ -203,7 +204,7 @@ drained(const struct master *m)
 			return false;
 		queues++;
 	}
-	return queues != 0 && shard_settled(m) && settle_idle(m) && resume_idle(m) && wake_quiet(m);
+	return queues != 0 && shard_settled(m) && settle_idle(m) && resume_idle(m) && dispatch_idle(m) && wake_quiet(m);
 }
 
 /* The end of --drain, unless something that goes on elsewhere is waited for: that is asked again. */
@@ -501,6 +502,7 @@ server_run(struct server_options *opt)
 	steps_init(&m);
 	calls_init(&m);
 	cron_init(&m);
+	dispatch_init(&m);
 	resume_init(&m);
 	fetch_init(&m);
 	note_init(&m);
@@ -524,6 +526,7 @@ server_run(struct server_options *opt)
 	settle_free(&m);
 	steps_free(&m);
 	cron_free(&m);
+	dispatch_free(&m);
 	calls_free(&m);
 	resume_free(&m);
 	fetch_free(&m);

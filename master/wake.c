@@ -23,7 +23,7 @@
 /* While it must not sleep, which is never for long. */
 #define TICK_STAY_MS	2
 /* Nodding: transactions that are still open may yet commit work without telling. */
-#define TICK_NODDING_MS	250
+#define TICK_NODDING_MS	300
 /* Where sleeping is impossible. */
 #define TICK_SLEEPLESS_MS	100
 #define NOD_AFTER_MS	4
@@ -45,6 +45,7 @@ struct wake {
 	bool		 looking;	/* LAST_LOOK: a poll was asked for after the grant */
 	bool		 looked;	/* and found nothing */
 	bool		 looked_wakes;	/* likewise the look for wakes */
+	bool		 looked_events;	/* and for events, if that is for this node to do */
 	bool		 promoting, promote_again;
 	int64_t		 promoted_ms;	/* when promote was last asked */
 	int64_t		 full_look_ms;
@@ -120,7 +121,7 @@ lock_answered(const struct db_answer *a, void *arg)
 	}
 	w->lock = LOCK_HELD;
 	set_state(w, LAST_LOOK);
-	w->looking = w->looked = w->looked_wakes = false;
+	w->looking = w->looked = w->looked_wakes = w->looked_events = false;
 	schedule(m);
 }
 
@@ -176,7 +177,7 @@ fall_asleep(struct master *m)
 {
 	struct wake *w = m->wakes;
 
-	if (w->state != LAST_LOOK || !w->looked || !w->looked_wakes || w->promoting)
+	if (w->state != LAST_LOOK || !w->looked || !w->looked_wakes || !w->looked_events || w->promoting)
 		return;
 	set_state(w, ASLEEP);
 	server_progress(m);
@@ -310,6 +311,7 @@ schedule(struct master *m)
 			promote(m);
 			reader_poll(m);
 			resume_poll(m);
+			w->looked_events = !dispatch_look(m);
 		}
 		wait = TICK_NODDING_MS;
 		break;
@@ -337,8 +339,9 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	/* Woken by the clock alone for a delayed row: the poll follows its promotion. */
 	if (w->state != ASLEEP || w->due_ms > now)
 		reader_poll(m);
-	/* From the moment the sleep lock is asked for, whoever writes a wake tells. */
+	/* From the moment the sleep lock is asked for, whoever writes a wake, or emits, tells. */
 	resume_tick(m, w->state != AWAKE);
+	dispatch_now_and_then(m, w->state != AWAKE);
 	if (w->due_ms <= now)
 		w->due_ms = INT64_MAX;
 	/* Nothing is owned, or there is no connection: there is nothing to be quick about. */
@@ -369,6 +372,7 @@ wake_notified(struct master *m)
 	w->promoted_ms = 0;
 	wake_up(m);
 	resume_poll(m);
+	dispatch_look(m);
 }
 
 void
@@ -446,6 +450,20 @@ wake_resumed(struct master *m, size_t found)
 		wake_up(m);
 	} else if (w->state == LAST_LOOK) {
 		w->looked_wakes = w->looking && found == 0 && !resume_busy(m);
+		fall_asleep(m);
+		schedule(m);
+	}
+}
+
+void
+wake_dispatched(struct master *m, bool found)
+{
+	struct wake *w = m->wakes;
+
+	if (found && w->state != AWAKE) {
+		wake_up(m);
+	} else if (w->state == LAST_LOOK) {
+		w->looked_events = w->looking && dispatch_idle(m);
 		fall_asleep(m);
 		schedule(m);
 	}

@@ -42,6 +42,7 @@ integration_tests = \
 	tests/integration/test_documents.py \
 	tests/integration/test_engine_connect.py \
 	tests/integration/test_engine_server.py \
+	tests/integration/test_events.py \
 	tests/integration/test_fixtures.py \
 	tests/integration/test_logs.py \
 	tests/integration/test_python_client.py \
@@ -123,7 +124,7 @@ EXTRA_DIST += tests/support/durable_shell/cancel.sh tests/support/durable_shell/
 
 # The tasks of docs/conform.md on libpgconductor, for test_conform.py.
 if HAVE_JANSSON
-check_PROGRAMS += tests/support/conform_c tests/support/cron_c tests/support/durable_c
+check_PROGRAMS += tests/support/conform_c tests/support/cron_c tests/support/durable_c tests/support/events_c
 endif
 tests_support_conform_c_SOURCES = tests/support/conform_c.c
 tests_support_conform_c_CPPFLAGS = -I$(top_srcdir)/proto/c
@@ -135,6 +136,12 @@ tests_support_cron_c_SOURCES = tests/support/cron_c.c
 tests_support_cron_c_CPPFLAGS = -I$(top_srcdir)/proto/c
 tests_support_cron_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_support_cron_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
+
+# Events, for test_events.py.
+tests_support_events_c_SOURCES = tests/support/events_c.c
+tests_support_events_c_CPPFLAGS = -I$(top_srcdir)/proto/c
+tests_support_events_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_support_events_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
 
 # Executions that last, for test_durable.py.
 tests_support_durable_c_SOURCES = tests/support/durable_c.c

@@ -80,8 +80,11 @@ bad_wait(const struct worker *w, const struct msg_wait *wait)
 
 	if (wait->key.len == 0 || wait->key.len > KEY_BYTES)
 		return "its key is empty, or longer than 1024 bytes";
-	if (wait->has_timer_ms == (wait->task.p != NULL))
-		return "it is neither a timer nor a child";
+	if (wait->has_timer_ms + (wait->task.p != NULL) + (wait->event.p != NULL) != 1)
+		return "it is neither a timer nor an event nor a child";
+	if (wait->since.p != NULL && (wait->event.p == NULL || wait->since.len != 5 ||
+	    memcmp(wait->since.p, "start", 5) != 0))
+		return "since is neither left out nor \"start\", for an event";
 	if (wait->payload.len > w->max_payload)
 		return "its payload is too long";
 	if (!is_json(wait->payload, &why, &at))

@@ -68,8 +68,9 @@ void	pgc_task_with(struct pgc *, const char *name, const char *queue, const char
 
 /*
  * What starts a task that was named above, besides invoke: a list of JSON objects such as
- * [{"invocable": true}, {"cron": "30 9 * * mon-fri", "name": "morning", "timezone": "Europe/Berlin", "payload": {}}]. With a
- * schedule, pgc_event is its name and pgc_event_at when it was due.
+ * [{"invocable": true}, {"cron": "30 9 * * mon-fri", "name": "morning", "timezone": "Europe/Berlin", "payload": {}},
+ * {"event": "order.paid", "when": "(payload->>'total')::numeric > 100", "fields": "id,customer.name"}]. With a schedule,
+ * pgc_event is its name and pgc_event_at when it was due; with an event they are its name and when it was emitted.
  */
 void	pgc_triggers(struct pgc *, const char *task, const char *json);
 
@@ -262,6 +263,29 @@ int	pgc_cancel_execution(struct pgc_run *, const char *id, const char *reason, b
  * run. Do it in a step, or it is done in each run. NULL in *id: it is refused, pgc_error says why.
  */
 int	pgc_start(struct pgc_run *, const char *task, const char *payload, const char **id);
+
+/*
+ * Says that something has happened, which starts the tasks that are subscribed to it and resumes what waits for it. payload:
+ * JSON; NULL is null. Waits for the event's id, and is done in each run, as pgc_start. NULL in *id: it is refused, pgc_error
+ * says why. id may be NULL.
+ */
+int	pgc_emit(struct pgc_run *, const char *event, const char *payload, const char **id);
+
+/* An event that this execution waits for. Begin with PGC_EVENT. */
+struct pgc_event_wait {
+	const char	*key;		/* NULL: named by its turn */
+	const char	*event;		/* its name */
+	const char	*filter;	/* an SQL expression over event and payload (jsonb); NULL: any */
+	bool		 since_start;	/* also one since the execution was invoked, or behind the last one of that name that it got */
+	int64_t		 timeout_ms;	/* then the error's code is timeout; -1: none */
+	/* What came of it, once the function returns 0. */
+	const char	*payload;	/* JSON; NULL: it has not come, or not yet */
+	const char	*error;		/* JSON, an object with code and message; NULL: there is none */
+};
+#define PGC_EVENT	{ NULL, NULL, NULL, false, -1, NULL, NULL }
+int	pgc_wait_event(struct pgc_run *, struct pgc_event_wait *);
+/* Several: goes on when all have come; with any, when at least one has, and in a later run maybe more. */
+int	pgc_wait_events(struct pgc_run *, struct pgc_event_wait *, size_t n, bool any);
 
 /*
  * A task that is executed again and again. Begin with PGC_SCHEDULE. One of the same task and name is replaced, so that it may

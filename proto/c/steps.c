@@ -180,9 +180,9 @@ pgc_save_now(struct pgc_run *r, const char *key, const char *json)
 /* Waiting */
 
 static int
-suspend(struct pgc_run *r, struct msg_wait *waits, size_t n)
+suspend(struct pgc_run *r, struct msg_wait *waits, size_t n, bool any)
 {
-	struct msg_suspend m = { .waits = waits, .waits_n = n };
+	struct msg_suspend m = { .waits = waits, .waits_n = n, .has_any = any, .any = any };
 	struct pgc *c = r->c;
 	size_t before = c->out.len;
 
@@ -211,7 +211,7 @@ pgc_sleep(struct pgc_run *r, const char *key, int64_t ms)
 	if (use(r, key) != NULL)
 		return run_stopped(r) ? PGC_OVER : 0;
 	w.key = pstr(key);
-	return suspend(r, &w, 1);
+	return suspend(r, &w, 1, false);
 }
 
 /* 1: it is still to be waited for; 0: its outcome is there; PGC_OVER. */
@@ -255,7 +255,7 @@ pgc_invoke_all(struct pgc_run *r, struct pgc_child *children, size_t n)
 			waits_n++;
 	}
 	if (found != PGC_OVER)
-		found = waits_n != 0 ? suspend(r, waits, waits_n) : run_stopped(r) ? PGC_OVER : 0;
+		found = waits_n != 0 ? suspend(r, waits, waits_n, false) : run_stopped(r) ? PGC_OVER : 0;
 	free(waits);
 	return found;
 }
@@ -264,6 +264,56 @@ PUBLIC int
 pgc_invoke(struct pgc_run *r, struct pgc_child *child)
 {
 	return pgc_invoke_all(r, child, 1);
+}
+
+/* As look_at_child; but one that is not there may be named again in this run, when another one of several was enough. */
+static int
+look_at_event(struct pgc_run *r, struct pgc_event_wait *e, const char *key, struct msg_wait *w)
+{
+	struct saved *s;
+
+	if (check_key(r, key) != 0)
+		return PGC_OVER;
+	e->payload = e->error = NULL;
+	if ((s = use(r, key)) != NULL) {
+		e->error = s->error;
+		e->payload = s->error != NULL ? NULL : s->result != NULL ? s->result : "null";
+		return 0;
+	}
+	*w = (struct msg_wait){ .key = pstr(key), .event = pstr(e->event), .filter = pstr(e->filter),
+	    .since = pstr(e->since_start ? "start" : NULL), .has_timeout_ms = e->timeout_ms >= 0,
+	    .timeout_ms = (uint64_t)e->timeout_ms };
+	return 1;
+}
+
+PUBLIC int
+pgc_wait_events(struct pgc_run *r, struct pgc_event_wait *events, size_t n, bool any)
+{
+	struct msg_wait *waits;
+	size_t waits_n = 0;
+	char (*turns)[256];
+	int found = 0;
+
+	if (r->state == RUN_FREE)
+		return PGC_OVER;
+	waits = xcalloc(n + 1, sizeof(*waits));
+	turns = xcalloc(n + 1, sizeof(*turns));
+	for (size_t i = 0; i < n && found != PGC_OVER; i++) {
+		found = look_at_event(r, &events[i], key_or_turn(r, events[i].key, turns[i], sizeof(turns[i])), &waits[waits_n]);
+		if (found == 1)
+			waits_n++;
+	}
+	if (found != PGC_OVER)
+		found = waits_n != 0 && (!any || waits_n == n) ? suspend(r, waits, waits_n, any) : run_stopped(r) ? PGC_OVER : 0;
+	free(turns);
+	free(waits);
+	return found;
+}
+
+PUBLIC int
+pgc_wait_event(struct pgc_run *r, struct pgc_event_wait *event)
+{
+	return pgc_wait_events(r, event, 1, false);
 }
 
 PUBLIC int
@@ -293,7 +343,7 @@ pgc_checkpoint(struct pgc_run *r)
 		pgc_look(r->c, pgc_now());
 	if (run_stopped(r))
 		return PGC_OVER;
-	return r->c->ending ? suspend(r, NULL, 0) : 0;
+	return r->c->ending ? suspend(r, NULL, 0, false) : 0;
 }
 
 PUBLIC void
@@ -446,6 +496,26 @@ pgc_unschedule(struct pgc_run *r, const char *task, const char *name, bool *remo
 		return PGC_OVER;
 	if (removed != NULL)
 		*removed = r->journal->answer != NULL && strcmp(r->journal->answer, "true") == 0;
+	return 0;
+}
+
+PUBLIC int
+pgc_emit(struct pgc_run *r, const char *event, const char *payload, const char **id)
+{
+	struct buf args;
+
+	if (r->state == RUN_FREE)
+		return PGC_OVER;
+	if (payload != NULL && json_check(payload, strlen(payload), NULL, NULL) == -1)
+		return fail_for_good(r, "app", "the payload of an event is not JSON");
+	buf_init(&args);
+	buf_addstr(&args, "{");
+	add_member(&args, "event", event);
+	buf_addf(&args, ",\"payload\":%s}", payload != NULL ? payload : "null");
+	if (call(r, "emit", &args) != 0)
+		return PGC_OVER;
+	if (id != NULL)
+		*id = answer_text(r->journal);
 	return 0;
 }
 

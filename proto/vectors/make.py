@@ -95,6 +95,8 @@ FRAMES = [
     ("suspend-timer", "SUSPEND", 3, {"waits": [{"key": "nap", "timer_ms": 31536000000}]}),
     ("suspend-children", "SUSPEND", 4, {"waits": [{"key": "greet#1", "task": "greet"}, CHILD], "any": True,
                                         "timeout_ms": 5000}),
+    ("suspend-event", "SUSPEND", 3, {"waits": [{"key": "paid", "event": "order.paid", "filter": "payload->>'id' = '7'",
+                                               "since": "start", "timeout_ms": 5}, {"key": "any", "event": "e"}]}),
     ("suspend-all", "SUSPEND", 4, {"waits": [CHILD, {"key": "late", "timer_ms": 0}], "any": False}),
     ("call", "CALL", 3, {"call": 1, "name": "cancel", "args": '{"id": "42", "reason": "no longer needed"}'}),
     ("return", "RETURN", 3, {"call": 1, "result": "true"}),

@@ -3,8 +3,9 @@ returns void
 language sql volatile
 as $$
     update pgconductor.dispatcher d set node = null where d.node = leave_dispatcher.node;
+    select pg_catalog.pg_advisory_unlock(1346847493, 0);
     select pg_catalog.pg_notify('pgconductor', 'dispatcher')
 $$;
 
 comment on function pgconductor.leave_dispatcher(int) is
-'Engine, on the writer. Another node is to dispatch events from now on: after this the lock is let go of.';
+'Engine, on the writer. Another node is to dispatch events from now on.';

@@ -35,7 +35,7 @@ begin
         exception
         when query_canceled then
             -- The time of the whole statement is over. If this took most of it, it is the cause.
-            if clock_timestamp() < began + interval '0.4 s' then
+            if clock_timestamp() < began + current_setting('statement_timeout')::interval / 2 then
                 raise;
             end if;
             complaint := 'it takes too long';

@@ -108,6 +108,9 @@ export const FIELDS = Object.freeze({
 	wait: [
 		["key", "str", true],
 		["timer_ms", "uint", false],
+		["event", "str", false],
+		["filter", "str", false],
+		["since", "str", false],
 		["task", "str", false],
 		["queue", "str", false],
 		["payload", "json", false],

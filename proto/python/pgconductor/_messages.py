@@ -89,6 +89,9 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
     "wait": (
         ("key", "str", True),
         ("timer_ms", "uint", False),
+        ("event", "str", False),
+        ("filter", "str", False),
+        ("since", "str", False),
         ("task", "str", False),
         ("queue", "str", False),
         ("payload", "json", False),
