@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from support.sqlnode import Node, declare, invoke, one, row_of
+from support.wait import wait_for
 
 
 @pytest.fixture
@@ -308,6 +309,42 @@ def test_many_late_ones_under_a_small_limit(db, owner, connect):
     assert [p for p in started(db) if int(p) < 5] == [str(n) for n in range(5)]
 
 
+def test_a_late_one_beyond_the_snapshot(db, owner, connect):
+    """The end of a snapshot is behind the last transaction that has ended: one beyond it may have emitted before."""
+    subscribe(db, "a", {"event": "e"})
+    first, second = connect(autocommit=False), connect(autocommit=False)
+    first.execute("select pg_current_xact_id()")
+    emit(second, "e", "1")
+    emit(first, "e", "2")
+    first.commit()
+    assert owner.dispatch_all() == (1, 1, 0)
+    assert one(db, "select pg_snapshot_xmax(seen) <= %s::text::xid8 from pgconductor.dispatched",
+               one(second, "select pg_current_xact_id()")[0]) == (True,)
+    second.commit()
+    assert owner.dispatch_all() == (1, 1, 0) and started(db) == ["2", "1"]
+
+
+def test_what_is_committed_during_a_dispatch(db, owner):
+    """Behind its snapshot, and before it reads: done once, the next time."""
+    subscribe(db, "a", {"event": "e"})
+    made = invoke(db)
+    emit(db, "f")
+    owner.dispatch_all()
+    owner.suspend((owner.run_of(made), [wait(event="f", since="start", filter="pg_advisory_xact_lock_shared(7, 7)::text = ''")]))
+    owner.writer.execute("set lock_timeout = 0")
+    db.execute("select pg_advisory_lock(7, 7)")
+    results = []
+    thread = threading.Thread(target=lambda: results.append(owner.dispatch()))
+    thread.start()
+    wait_for(lambda: one(db, "select count(*) from pg_locks where classid = 7 and not granted")[0] == 1, 10, "it is at the condition")
+    emit(db, "e", "1")
+    db.execute("select pg_advisory_unlock(7, 7)")
+    thread.join(10)
+    assert results == [(0, 0, 1, False, "")]
+    owner.dispatch_all()
+    assert started(db) == ["1"]
+
+
 def test_two_dispatchers_at_once(db, owner, connect):
     """A node that does not know yet that it is none any more."""
     subscribe(db, "a", {"event": "e"})
@@ -501,6 +538,22 @@ def test_a_wait_that_was_committed_late(db, owner, connect):
         other.dispatch_all()
     other.dispatch_all()
     assert outcome(owner, first) == {"w": 1}
+
+
+def test_a_late_wait_beyond_the_snapshot(db, owner, connect):
+    """See test_a_late_one_beyond_the_snapshot."""
+    other, first = Node(connect, pid=2), connect(autocommit=False)
+    made = invoke(db)
+    run = owner.run_of(made)
+    first.execute("select pg_current_xact_id()")
+    with owner.writer.transaction():
+        owner.suspend((run, [wait()]))
+        first.execute("insert into pgconductor.event_waits (execution, wait, key, event) values (0, 0, 'x', 'x')")
+        emit(first, "e", "1")
+        first.commit()
+        assert other.dispatch_all() == (1, 0, 0)
+    assert other.dispatch_all() == (0, 0, 1)
+    assert outcome(owner, made) == {"w": 1}
 
 
 def test_since_start(db, owner):
