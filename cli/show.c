@@ -46,7 +46,7 @@ static const char show_sql[] =
 static const char steps_sql[] =
     "select key as step, case when result is not null or error is not null then '' else concat_ws(', ', 'child ' || child,"
     " case when due_at < 'infinity' then 'until ' || " TIME("due_at") " end) end as \"waits for\","
-    " case when length(result::text) > 200 then left(result::text, 200) || '…' else result::text end as result, error"
+    " case when length(result::text) > 60 then left(result::text, 60) || '…' else result::text end as result, error"
     " from pgconductor.execution_steps($1)";
 
 static const char show_json_sql[] = "select " JSON_COLUMNS ","

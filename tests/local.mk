@@ -102,13 +102,14 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/integration/schemas/2.sql \
 	tests/model/engine.pml \
 	tests/support/__init__.py tests/support/app.py tests/support/automake.py tests/support/cluster.py \
-	tests/support/conform_handler.py \
-	tests/support/engine.py \
-	tests/support/conform_python.py tests/support/cutter.py tests/support/durable.py tests/support/durable_python.py tests/support/fault_handler.py tests/support/faults.py tests/support/fakemaster.py tests/support/handler.py tests/support/proxy.py tests/support/python_lasting.py tests/support/python_tasks.py \
-	tests/support/ledger.py tests/support/paths.py tests/support/processes.py tests/support/server.py tests/support/sqlnode.py tests/support/step_handler.py \
-	tests/support/terminal.py tests/support/transaction_handler.py \
-	tests/support/conform_node.mjs tests/support/durable_node.mjs tests/support/node.py \
-	tests/support/wait.py \
+	tests/support/conform_handler.py tests/support/conform_node.mjs tests/support/conform_python.py \
+	tests/support/cutter.py tests/support/durable.py tests/support/durable_node.mjs \
+	tests/support/durable_python.py tests/support/engine.py tests/support/fakemaster.py \
+	tests/support/fault_handler.py tests/support/faults.py tests/support/handler.py tests/support/ledger.py \
+	tests/support/node.py tests/support/paths.py tests/support/processes.py tests/support/proxy.py \
+	tests/support/python_lasting.py tests/support/python_tasks.py tests/support/server.py \
+	tests/support/sqlnode.py tests/support/step_handler.py tests/support/terminal.py \
+	tests/support/transaction_handler.py tests/support/wait.py \
 	scripts/build scripts/deps scripts/quickstart scripts/test .ci/run
 
 # The tasks of tests/support/durable_c.c as scripts.

@@ -137,7 +137,7 @@ def test_signals_give_the_terminal_back(dsn, db, how):
         else:
             os.kill(t.pid, how)
         assert t.wait_exit() == -(signal.SIGINT if how == "^C" else how)
-        wait_for(lambda: t.output.endswith("\x1b[?1049l"), 5)
+        assert t.output.endswith("\x1b[?1049l")
         assert t.is_as_before()
 
 

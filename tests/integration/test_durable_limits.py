@@ -183,7 +183,7 @@ def test_steps_and_waits_are_shown(start, db, cli):
     assert "cancelled: enough of it" in cli("show", waits[0]["child"], check=True).stdout
     long = invoke(db, "steps", '{"n": 2, "bytes": 5000}')
     wait_finished(db, long)
-    assert max(map(len, cli("show", str(long), check=True).stdout.splitlines())) < 300
+    assert max(map(len, cli("show", str(long), check=True).stdout.splitlines())) < 160
     assert len(json.loads(cli("show", str(long), "--json", check=True).stdout)["steps"][1]["result"][1]) == 5000
 
 

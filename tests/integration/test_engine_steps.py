@@ -173,6 +173,8 @@ def test_commits_of_steps_waits_and_wakes_are_unknown(cutter, db, server, ledger
     each step was done once, each child ran once, and every result is right."""
     wanted, ids = scale(60, 500), []
     node = server(config=config(ledger, credit=5, queues=("default", "other")), dsn=cutter.dsn(db.info.dbname))
+    # Either queue has a program of its own.
+    wait_for(lambda: value(db, "select count(*) from pgconductor.tasks where name in ('flow', 'far')") == 2, 20, "all is declared")
     cutter.cutting = True
 
     def enough():

@@ -270,7 +270,7 @@ def test_drain_returns_what_waits(files, words, task):
             m.cancel(3)  # has not begun, and never will
             assert m.failed(3, "cancelled")
         m.drain()
-        m.logged("ready -> draining")
+        wait_for(lambda: files.entries("drain"))
         files.release()
         assert m.done(1) == '"held"'
         assert m.final(2)[0] == "RETURNED"

@@ -88,7 +88,16 @@ def sleep_locks(db, granted):
 
 
 def asleep(db, nodes=1):
-    wait_for(lambda: sleep_locks(db, True) == nodes, 10, "the node sleeps")
+    """Wait until so many nodes sleep, and that for good: one may do so before it takes its shards, which wakes it."""
+    def settled():
+        return sleep_locks(db, True) == nodes and value(
+            db, "select not exists (select from pgconductor.shards s, pgconductor.nodes n join pgconductor.live_nodes() l"
+                " on l.node = n.id where s.queue = any (n.queues) and s.owner is null)"
+                " and not exists (select from pgconductor.shards s, pg_stat_activity a where a.datname = current_database()"
+                " and a.application_name = 'pgconductor sleeper' and a.query_start < s.taken_at"
+                # In a test that moves the clock it may be taken in the future.
+                " and s.taken_at < clock_timestamp())")
+    wait_for(settled, 10, "the node sleeps")
 
 
 def nodding(db):

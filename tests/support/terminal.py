@@ -38,15 +38,18 @@ class Terminal:
         self.pid = self.process.pid
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reading = True
+        self.idle = 0
         self.reader.start()
 
     def _read(self):
         while self.reading:
-            if select.select([self.master], [], [], 0.05)[0]:
-                try:
-                    self.raw += os.read(self.master, 65536)
-                except OSError:
-                    return
+            if not select.select([self.master], [], [], 0.05)[0]:
+                self.idle += 1
+                continue
+            try:
+                self.raw += os.read(self.master, 65536)
+            except OSError:
+                return
 
     def __enter__(self):
         return self
@@ -97,8 +100,11 @@ class Terminal:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def wait_exit(self, timeout=15.0):
-        """The exit status (negative: the signal)."""
+        """The exit status (negative: the signal). All that it wrote is in output then."""
         wait_for(lambda: self.process.poll() is not None, timeout, "the program has ended")
+        idle = self.idle
+        # The one after the next began when it had ended.
+        wait_for(lambda: self.idle > idle + 1 or not self.reader.is_alive(), 5, "what it wrote is read")
         return self.process.returncode
 
     def is_as_before(self):
