@@ -15,6 +15,9 @@ def at(conn, moment):
     conn.execute("select set_config('pgconductor.fake_now', %s, false)", (str(moment),))
 
 
+PARENTS = ("events", "finished_executions", "logs")
+
+
 def days(db, table="finished_executions"):
     return [r[0] for r in db.execute(
         "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid"
@@ -91,7 +94,7 @@ def test_a_week_ahead_by_utc_day(db, connect):
     # The parts have what the whole has.
     assert one(db, "select count(*) from pg_index where indrelid = %s::regclass", "pgconductor." + day(0)) == (2,)
     at(conn, "2031-03-16 00:00:00+00")
-    assert len([s for s in run_upkeep(conn) if s.startswith("create")]) == 2
+    assert len([s for s in run_upkeep(conn) if s.startswith("create")]) == len(PARENTS)
 
 
 def test_one_node_at_a_time(db, connect, control):
@@ -118,7 +121,7 @@ def test_settling_goes_on_beside_an_open_reader(db, connect, node, control):
     writer_reader.execute("select count(*) from pgconductor.finished_executions")
     at(control, NOW + datetime.timedelta(days=5))
     statements = [r[0] for r in control.execute("select pgconductor.upkeep()").fetchall()]
-    assert len([s for s in statements if "attach" in s]) == 10
+    assert len([s for s in statements if "attach" in s]) == 5 * len(PARENTS)
     for statement in statements:
         if "attach" in statement or statement.startswith("create"):
             control.execute(statement)
@@ -146,14 +149,14 @@ def test_leftovers_of_a_broken_upkeep(db, control):
     """A partition made and not attached; one detached and not dropped."""
     statements = [r[0] for r in control.execute("select pgconductor.upkeep()").fetchall()]
     control.execute(statements[0])
-    assert run_upkeep(control)[0].startswith("alter table pgconductor.finished_executions attach")
+    assert run_upkeep(control)[0].startswith("alter table pgconductor.events attach")
     at(control, NOW + datetime.timedelta(days=30))
     for statement in [r[0] for r in control.execute("select pgconductor.upkeep()").fetchall()]:
         if "detach" in statement:
             control.execute(statement)
             break
     assert [s for s in run_upkeep(control) if s.startswith("drop")]
-    assert one(db, "select count(*) from pg_class where relname ~ '^finished_\\d{8}$' and relkind = 'r'"
+    assert one(db, "select count(*) from pg_class where relname ~ '^(events|finished|logs)_\\d{8}$' and relkind = 'r'"
                    " and oid not in (select inhrelid from pg_inherits)") == (0,)
 
 
