@@ -125,7 +125,8 @@ EXTRA_DIST += tests/support/durable_shell/cancel.sh tests/support/durable_shell/
 
 # The tasks of docs/conform.md on libpgconductor, for test_conform.py.
 if HAVE_JANSSON
-check_PROGRAMS += tests/support/conform_c tests/support/cron_c tests/support/durable_c tests/support/events_c
+check_PROGRAMS += tests/support/conform_c tests/support/cron_c tests/support/durable_c tests/support/events_c \
+	tests/support/triggers_c
 endif
 tests_support_conform_c_SOURCES = tests/support/conform_c.c
 tests_support_conform_c_CPPFLAGS = -I$(top_srcdir)/proto/c
@@ -143,6 +144,12 @@ tests_support_events_c_SOURCES = tests/support/events_c.c
 tests_support_events_c_CPPFLAGS = -I$(top_srcdir)/proto/c
 tests_support_events_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_support_events_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
+
+# What starts and resumes executions, for test_triggers.py.
+tests_support_triggers_c_SOURCES = tests/support/triggers_c.c
+tests_support_triggers_c_CPPFLAGS = -I$(top_srcdir)/proto/c
+tests_support_triggers_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_support_triggers_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
 
 # Executions that last, for test_durable.py.
 tests_support_durable_c_SOURCES = tests/support/durable_c.c
