@@ -81,11 +81,11 @@ integration_tests = \
 	tests/integration/test_worker_soak.py \
 	tests/integration/test_worker_steps.py
 
-# What the tests of the Node library install.
-.PHONY: clean-node
-clean-local: clean-node
-clean-node:
-	-rm -rf tests/node
+# What the tests of the Node library install, and the data of a new PostgreSQL server, which each test starts from.
+.PHONY: clean-tests
+clean-local: clean-tests
+clean-tests:
+	-rm -rf tests/node tests/initdb-*
 
 source_checks = \
 	tests/check-docs.sh \

@@ -68,7 +68,7 @@ def install(dsn):
 
 def start_cluster(before=None):
     """A cluster with the template database; before(dsn) may put something into it that is then upgraded."""
-    with Cluster(SETTINGS) as running:
+    with Cluster(SETTINGS, like=f"{paths.BUILD}/tests/initdb") as running:
         running.create_database("template_pgconductor")
         dsn = running.dsn("template_pgconductor")
         if before:

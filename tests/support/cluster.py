@@ -53,11 +53,19 @@ def unprivileged():
 
 
 class Cluster:
-    """One private server. Start it with start(); stop() removes everything."""
+    """One private server. Start it with start(); stop() removes everything.
 
-    def __init__(self, settings=None, parent=None):
+    like: a path below which the data of a new server is kept, to be copied the next time, which takes a tenth of initdb's
+    time. All that are copied have the same system identifier.
+    """
+
+    def __init__(self, settings=None, parent=None, like=None):
         self.settings = dict(FAST if settings is None else settings)
+        self.like = None
         self.bindir = bindir()
+        if like:
+            version = subprocess.run([f"{self.bindir}/postgres", "-V"], stdout=subprocess.PIPE, text=True, check=True).stdout
+            self.like = f"{like}-{version.split()[2]}"
         self.user = unprivileged()
         self.dir = tempfile.mkdtemp(prefix="pgc-", dir=parent or os.environ.get("PGC_TMPDIR", "/tmp"))
         self.data = f"{self.dir}/data"
@@ -75,13 +83,29 @@ class Cluster:
             options |= {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
         return {"args": [f"{self.bindir}/{program}", *args], **options}
 
-    def init(self):
+    def _initdb(self):
         args = ["-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"]
         if self.settings.get("fsync") == "off":
             args.append("--no-sync")
         done = subprocess.run(**self._command("initdb", *args), stdout=subprocess.PIPE, text=True)
         if done.returncode != 0:
             raise RuntimeError(f"initdb exited with {done.returncode}:\n{done.stdout}")
+
+    def init(self):
+        if not self.like:
+            self._initdb()
+        elif os.path.exists(self.like):
+            _copy(self.like, self.data)
+        else:
+            self._initdb()
+            made = tempfile.mkdtemp(prefix="initdb-", dir=os.path.dirname(self.like))
+            _copy(self.data, f"{made}/data")
+            try:
+                os.rename(f"{made}/data", self.like)
+            except OSError:
+                # Another test was quicker.
+                shutil.rmtree(f"{made}/data")
+            os.rmdir(made)
         fixed = {"listen_addresses": "", "unix_socket_directories": self.dir, "port": self.port}
         with open(f"{self.data}/postgresql.conf", "a", encoding="utf-8") as conf:
             for name, value in (fixed | self.settings).items():
@@ -171,6 +195,11 @@ class Cluster:
 
     def __exit__(self, *exc):
         self.remove()
+
+
+def _copy(source, target):
+    """With owners and permissions, which PostgreSQL insists on."""
+    subprocess.run(["cp", "-a", source, target], check=True)
 
 
 def _quote(value):
