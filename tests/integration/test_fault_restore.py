@@ -38,8 +38,9 @@ def dump(cluster, path):
 def restore(cluster, path, dbname):
     cluster.create_database(dbname)
     with cluster.connect() as conn:
-        if not conn.execute("select 1 from pg_roles where rolname = 'pgconductor_client'").fetchone():
-            conn.execute("create role pgconductor_client nologin")
+        for role in ("pgconductor_client", "pgconductor_filter"):
+            if not conn.execute("select 1 from pg_roles where rolname = %s", (role,)).fetchone():
+                conn.execute(f"create role {role} nologin")
     done = subprocess.run([f"{cluster.bindir}/psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", cluster.dsn(dbname), "-f",
                            path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean_environment())
     assert done.returncode == 0, done.stdout
