@@ -73,6 +73,7 @@ integration_tests = \
 	tests/integration/test_sql_suspend.py \
 	tests/integration/test_sql_shards.py \
 	tests/integration/test_sql_tasks.py \
+	tests/integration/test_triggers.py \
 	tests/integration/test_upgrade.py \
 	tests/integration/test_worker_faults.py \
 	tests/integration/test_worker_handlers.py \
@@ -109,7 +110,7 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/node.py tests/support/paths.py tests/support/processes.py tests/support/proxy.py \
 	tests/support/python_lasting.py tests/support/python_tasks.py tests/support/server.py \
 	tests/support/sqlnode.py tests/support/step_handler.py tests/support/terminal.py \
-	tests/support/transaction_handler.py tests/support/wait.py \
+	tests/support/transaction_handler.py tests/support/triggers.py tests/support/wait.py tests/support/world.py \
 	scripts/build scripts/deps scripts/quickstart scripts/test .ci/run
 
 # The tasks of tests/support/durable_c.c as scripts.

@@ -5,78 +5,19 @@ ledger before it is saved. What depends on the engine alone is in test_durable_e
 """
 
 import json
-import os
-
-import psycopg
-import pytest
 
 from support.durable import LANGUAGES, assert_no_acknowledged_step_again, children, did, steps_of
 from support.engine import invoke, value, wait_finished
-from support.ledger import Ledger
-from support.node import needs_node, node_tree  # noqa: F401
-from support.server import Server, run_cli
+from support.node import node_tree  # noqa: F401
+from support.server import run_cli
 from support.wait import wait_for
+from support.world import db, fixture, ledger, world  # noqa: F401
 
 # Those whose program is there: add yours.
 READY = ["c", "node", "python", "shell"]
 
-
-class World:
-    """The server of one language, its database and its ledger."""
-
-    def __init__(self, language, dsn, directory, node_tree):
-        self.language, self.dsn, self.directory = language, dsn, directory
-        self.ledger = Ledger(f"{directory}/ledger")
-        self.config = language.configure(self.ledger, directory, node_tree)
-        self.log_path = f"{directory}/server.log"
-        self.db = psycopg.connect(dsn, autocommit=True)
-        self.server = None
-
-    def start(self):
-        self.server = Server(self.dsn, self.log_path, config=self.config, env=self.language.environment())
-
-        def serves():
-            assert self.server.running(), self.server.log
-            row = self.db.execute("select serves from pgconductor.nodes where pid = %s order by id desc limit 1",
-                                  (self.server.pid,)).fetchone()
-            # Both queues, each with its program.
-            return row is not None and {"default/leaf", "other/far"} <= set(row[0])
-        wait_for(serves, 20, "the node serves its tasks")
-
-    def close(self):
-        self.server.stop(15)
-        self.db.close()
-
-
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=[needs_node] if name == "node" else []) for name in READY])
-def served(request, cluster, module_tmp):
-    name = f"durable_{request.param}"
-    directory = os.path.join(module_tmp, request.param)
-    os.mkdir(directory)
-    os.chmod(directory, 0o777)
-    cluster.create_database(name, "template_pgconductor")
-    world = World(LANGUAGES[request.param], cluster.dsn(name), directory, lambda: request.getfixturevalue("node_tree"))
-    world.start()
-    yield world
-    world.close()
-    cluster.drop_database(name)
-    assert not world.server.sanitizer_lines(), world.server.sanitizer_lines()
-
-
-@pytest.fixture
-def world(request, served):
-    request.node.user_properties.append(("server_log", served.log_path))
-    return served
-
-
-@pytest.fixture
-def db(world):
-    return world.db
-
-
-@pytest.fixture
-def ledger(world):
-    return world.ledger
+# Both queues, each with its program.
+served = fixture("durable", LANGUAGES, READY, {"default/leaf", "other/far"})
 
 
 def nothing_runs(db):
