@@ -460,6 +460,7 @@ choose_cases(void)
 	add_cases(conform_flow_cases);
 	add_cases(conform_steps_cases);
 	add_cases(conform_waits_cases);
+	add_cases(conform_triggers_cases);
 	if (outcomes_n == 0)
 		cli_usage("--case: no case is called \"%s\"; see pgconductor conform --list", names);
 }

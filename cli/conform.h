@@ -12,6 +12,7 @@
  *	conform_flow.c		cases: beats, credit, several at once, cancelling, draining
  *	conform_steps.c		cases: steps that are saved
  *	conform_waits.c		cases: waiting, children, calls, checkpoints
+ *	conform_triggers.c	cases: events, schedules
  *
  * Cases run in children of the command. One that is not satisfied says so (conform_fail) and ends its child there and
  * then, so a case is written as the story of what should happen.
@@ -48,7 +49,7 @@ struct conform_case {
 
 /* Each ends with name NULL. */
 extern const struct conform_case conform_start_cases[], conform_run_cases[], conform_flow_cases[], conform_steps_cases[],
-    conform_waits_cases[];
+    conform_waits_cases[], conform_triggers_cases[];
 
 /* ---- conform.c ---- */
 

@@ -126,6 +126,8 @@ hello_tasks(struct session *s)
 				conform_differs(s, "each task once", "%.*s twice", len, t->name.p);
 		if (t->options.p != NULL && json_check(t->options.p, t->options.len, NULL, NULL) == -1)
 			conform_differs(s, "options that are JSON", "those of %.*s are not", len, t->name.p);
+		if (t->triggers.p != NULL && json_check(t->triggers.p, t->triggers.len, NULL, NULL) == -1)
+			conform_differs(s, "triggers that are JSON", "those of %.*s are not", len, t->name.p);
 	}
 }
 
@@ -283,7 +285,7 @@ const struct conform_case conform_start_cases[] = {
 	{ "hello-fields", "HELLO can be decoded: all it must have, with the right types", hello_fields, "hello", true },
 	{ "hello-session", "HELLO has exec 0", hello_session, "hello", false },
 	{ "hello-protocols", "protocol 1 is among its protocols", hello_protocols, "hello", false },
-	{ "hello-tasks", "the conformance tasks are announced, each once, with names and options that hold", hello_tasks,
+	{ "hello-tasks", "the conformance tasks are announced, each once, with names, options and triggers that hold", hello_tasks,
 	    "hello", false },
 	{ "hello-queue", "no task of another queue is announced", hello_queue, "hello", false },
 	{ "queue-other", "for queue other, conform.elsewhere alone is announced", queue_other, NULL, false },

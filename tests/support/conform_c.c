@@ -234,6 +234,85 @@ lasting_start(struct pgc_run *run, void *arg)
 }
 
 static int
+lasting_event(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run), *timeout = json_object_get(payload, "timeout_ms");
+	struct pgc_event_wait wait = PGC_EVENT;
+	struct pgc_failure failure = PGC_FAILURE;
+	int over;
+
+	(void)arg;
+	wait.key = json_string_value(json_object_get(payload, "key"));
+	wait.event = json_string_value(json_object_get(payload, "event"));
+	wait.filter = json_string_value(json_object_get(payload, "when"));
+	wait.since_start = json_object_get(payload, "since") != NULL;
+	wait.timeout_ms = timeout != NULL ? json_integer_value(timeout) : -1;
+	over = pgc_wait_event(run, &wait);
+	if (over == 0 && wait.error != NULL) {
+		failure.message = "waited for orders.paid in vain";
+		failure.data = wait.error;
+		failure.for_good = true;
+		pgc_fail_with(run, &failure);
+	} else if (over == 0) {
+		over = pgc_done(run, wait.payload);
+	}
+	json_decref(payload);
+	return over;
+}
+
+static int
+lasting_emit(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run);
+	char *text = json_dumps(json_object_get(payload, "payload"), JSON_ENCODE_ANY);
+	const char *id = NULL;
+	int over = pgc_emit(run, json_string_value(json_object_get(payload, "event")), text, &id);
+
+	(void)arg;
+	if (over == 0)
+		over = id != NULL ? pgc_done_text(run, id) : pgc_fail(run, pgc_error(pgc_of(run)));
+	free(text);
+	json_decref(payload);
+	return over;
+}
+
+static int
+lasting_schedule(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run);
+	char *text = json_dumps(json_object_get(payload, "payload"), JSON_ENCODE_ANY);
+	struct pgc_schedule schedule = PGC_SCHEDULE;
+	const char *next = NULL;
+	int over;
+
+	(void)arg;
+	schedule.task = json_string_value(json_object_get(payload, "task"));
+	schedule.name = json_string_value(json_object_get(payload, "name"));
+	schedule.cron = json_string_value(json_object_get(payload, "cron"));
+	schedule.timezone = json_string_value(json_object_get(payload, "timezone"));
+	schedule.payload = text;
+	over = pgc_schedule(run, &schedule, &next);
+	if (over == 0)
+		over = next != NULL ? pgc_done_text(run, next) : pgc_fail(run, pgc_error(pgc_of(run)));
+	free(text);
+	json_decref(payload);
+	return over;
+}
+
+static int
+lasting_unschedule(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run);
+	bool removed = false;
+	int over = pgc_unschedule(run, json_string_value(json_object_get(payload, "task")),
+	    json_string_value(json_object_get(payload, "name")), &removed);
+
+	(void)arg;
+	json_decref(payload);
+	return over != 0 ? over : pgc_done(run, removed ? "true" : "false");
+}
+
+static int
 progress(struct pgc_run *run, void *arg)
 {
 	json_t *payload = payload_of(run), *percent = json_object_get(payload, "percent");
@@ -312,6 +391,10 @@ main(void)
 	pgc_task(c, "conform.wait", lasting_wait, NULL);
 	pgc_task(c, "conform.child", lasting_child, NULL);
 	pgc_task(c, "conform.start", lasting_start, NULL);
+	pgc_task(c, "conform.event", lasting_event, NULL);
+	pgc_task(c, "conform.emit", lasting_emit, NULL);
+	pgc_task(c, "conform.schedule", lasting_schedule, NULL);
+	pgc_task(c, "conform.unschedule", lasting_unschedule, NULL);
 	pgc_task(c, "conform.progress", progress, NULL);
 	pgc_task(c, "conform.checkpoint", checkpoint, NULL);
 	pgc_task_with(c, "conform.elsewhere", "other", NULL, nothing, NULL);

@@ -20,7 +20,8 @@ CHECKPOINT = 0               # what an execution at one waits for
 CREDIT = 8
 CONCURRENCY = 1 if WRONG == "prefetch-order" else 4
 BEAT_MS = 1500 if WRONG in (None, "beat") else None
-LASTING = ["conform.steps", "conform.wait", "conform.child", "conform.start", "conform.progress", "conform.checkpoint"]
+LASTING = ["conform.steps", "conform.wait", "conform.child", "conform.start", "conform.progress", "conform.checkpoint",
+           "conform.event", "conform.emit", "conform.schedule", "conform.unschedule"]
 DEFAULT = ["conform.echo", "conform.null", "conform.fail", "conform.sleep", "conform.print", "conform.log", "conform.repeat",
            *LASTING]
 OTHER = ["conform.elsewhere"]
@@ -435,14 +436,61 @@ class Handler:
             result = saved.get("result")
             self.done(execution.number, None if wrong("child-result") and result in ("0", "false") else result)
 
-    def lasting_start(self, execution, payload):
-        self.send(CALL, execution.number, {"call": 7, "name": "invoke", "args": text_of(payload)})
+    def call(self, execution, name, args, error_case):
+        """The result; None: it has failed."""
+        self.send(CALL, execution.number, {"call": 7, "name": name, "args": text_of(args)})
         answer = yield RETURN, None
-        result, error = answer.get("result"), answer.get("error")
-        if error is not None and not wrong("call-error"):
-            self.fail(execution.number, {"message": parse(error)["message"]})
+        error = answer.get("error")
+        if error is None:
+            return answer.get("result")
+        if error_case and wrong(error_case):
+            self.done(execution.number, None)
         else:
+            self.fail(execution.number, {"message": parse(error)["message"]})
+        return None
+
+    def lasting_start(self, execution, payload):
+        result = yield from self.call(execution, "invoke", payload, "call-error")
+        if result is not None:
             self.done(execution.number, result.strip('"') if wrong("call") else result)
+
+    def lasting_event(self, execution, payload):
+        saved = execution.saved.get(payload["key"])
+        if saved is None:
+            wait = {"key": payload["key"], "event": payload["event"]}
+            if wrong("event-wait") and payload["key"] == "payment":
+                wait["event"] = "orders"
+            if not wrong("event-filter"):
+                wait["filter"] = payload.get("when")
+            if not wrong("event-since"):
+                wait["since"] = payload.get("since")
+            if not wrong("event-timeout"):
+                wait["timeout_ms"] = payload.get("timeout_ms")
+            self.suspend(execution, wait)
+        elif saved.get("error") is not None:
+            message = f"waiting for {payload['event']}: {parse(saved['error'])['message']}"
+            self.fail(execution.number, {"message": message} | ({} if wrong("event-late") else {"retry": False}))
+        else:
+            result = saved.get("result")
+            self.done(execution.number, None if wrong("event-payload") and result == "0" else result)
+
+    def lasting_emit(self, execution, payload):
+        if wrong("emit") and payload["payload"] == 0:
+            del payload["payload"]
+        result = yield from self.call(execution, "emit", payload, "emit-error")
+        if result is not None:
+            self.done(execution.number, result)
+
+    def lasting_schedule(self, execution, payload):
+        if wrong("schedule") and payload["name"] == "daily":
+            del payload["timezone"]
+        result = yield from self.call(execution, "schedule", payload, "schedule-error")
+        if result is not None:
+            self.done(execution.number, result)
+
+    def lasting_unschedule(self, execution, payload):
+        result = yield from self.call(execution, "unschedule", payload, None)
+        self.done(execution.number, "true" if wrong("unschedule") else result)
 
     def lasting_progress(self, execution, payload):
         fields = {"percent": payload.get("percent"), "note": payload.get("note")}
