@@ -56,6 +56,9 @@ FRAMES = [
                                 "tasks": TASKS}),
     ("hello-triggers", "HELLO", 0, {"protocols": [1], "tasks": [
         {"name": "report", "triggers": '[{"invocable": true}, {"cron": "0 9 * * *", "name": "daily"}]'}]}),
+    ("hello-schemas", "HELLO", 0, {"protocols": [1], "tasks": [
+        {"name": "report", "payload_schema": '{"type": "object"}', "returns_schema": "true"}],
+        "events": [{"name": "order.paid", "schema": '{"required": ["id"]}'}, {"name": "order.lost"}]}),
     ("welcome", "WELCOME", 0, {"protocol": 1, "queue": "default", "max_frame": 17825792, "max_payload": 16777216,
                                "capabilities": ["cancel"]}),
     ("welcome-discovery", "WELCOME", 0, {"protocol": 1, "queue": "", "max_frame": 17825792, "max_payload": 16777216}),

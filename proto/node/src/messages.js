@@ -94,6 +94,12 @@ export const FIELDS = Object.freeze({
 		["queue", "str", false],
 		["options", "json", false],
 		["triggers", "json", false],
+		["payload_schema", "json", false],
+		["returns_schema", "json", false],
+	],
+	event_type: [
+		["name", "str", true],
+		["schema", "json", false],
 	],
 	event: [
 		["name", "str", true],
@@ -143,6 +149,7 @@ export const FIELDS = Object.freeze({
 		["window", "uint", false],
 		["beat_ms", "uint", false],
 		["tasks", "task[]", true],
+		["events", "event_type[]", false],
 		["run", "str", false],
 		["token", "str", false],
 		["keys", "str[]", false],
@@ -239,12 +246,14 @@ export const FIELDS = Object.freeze({
 		["kill_grace_ms", "uint", true],
 		["terminal", "bool", true],
 		["programs", "program[]", true],
+		["tasks", "task[]", false],
 	],
 	ANNOUNCE: [
 		["pool", "uint", true],
 		["program", "str", true],
 		["sdk", "str", false],
 		["tasks", "task[]", true],
+		["events", "event_type[]", false],
 	],
 	SLOTS: [
 		["pool", "uint", true],

@@ -75,6 +75,12 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("queue", "str", False),
         ("options", "json", False),
         ("triggers", "json", False),
+        ("payload_schema", "json", False),
+        ("returns_schema", "json", False),
+    ),
+    "event_type": (
+        ("name", "str", True),
+        ("schema", "json", False),
     ),
     "event": (
         ("name", "str", True),
@@ -124,6 +130,7 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("window", "uint", False),
         ("beat_ms", "uint", False),
         ("tasks", "task[]", True),
+        ("events", "event_type[]", False),
         ("run", "str", False),
         ("token", "str", False),
         ("keys", "str[]", False),
@@ -220,12 +227,14 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("kill_grace_ms", "uint", True),
         ("terminal", "bool", True),
         ("programs", "program[]", True),
+        ("tasks", "task[]", False),
     ),
     "ANNOUNCE": (
         ("pool", "uint", True),
         ("program", "str", True),
         ("sdk", "str", False),
         ("tasks", "task[]", True),
+        ("events", "event_type[]", False),
     ),
     "SLOTS": (
         ("pool", "uint", True),
