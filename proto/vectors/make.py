@@ -100,6 +100,8 @@ FRAMES = [
                                         "timeout_ms": 5000}),
     ("suspend-event", "SUSPEND", 3, {"waits": [{"key": "paid", "event": "order.paid", "filter": "payload->>'id' = '7'",
                                                "since": "start", "timeout_ms": 5}, {"key": "any", "event": "e"}]}),
+    ("suspend-change", "SUSPEND", 3, {"waits": [{"key": "new", "change": '{"table": "users", "operation": "insert", "columns": "id"}',
+                                                "timeout_ms": 60000}]}),
     ("suspend-all", "SUSPEND", 4, {"waits": [CHILD, {"key": "late", "timer_ms": 0}], "any": False}),
     ("call", "CALL", 3, {"call": 1, "name": "cancel", "args": '{"id": "42", "reason": "no longer needed"}'}),
     ("return", "RETURN", 3, {"call": 1, "result": "true"}),

@@ -115,6 +115,7 @@ export const FIELDS = Object.freeze({
 		["key", "str", true],
 		["timer_ms", "uint", false],
 		["event", "str", false],
+		["change", "json", false],
 		["filter", "str", false],
 		["since", "str", false],
 		["task", "str", false],

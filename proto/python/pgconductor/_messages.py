@@ -96,6 +96,7 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("key", "str", True),
         ("timer_ms", "uint", False),
         ("event", "str", False),
+        ("change", "json", False),
         ("filter", "str", False),
         ("since", "str", False),
         ("task", "str", False),
