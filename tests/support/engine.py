@@ -55,20 +55,19 @@ def has_polled(db):
     """Wait until each node has read what is committed now.
 
     The first poll after it may only learn of the lanes; the second reads them, and has been taken in when a third begins.
-    Between two polls of lanes there may be one of wakes. A node that sleeps is woken for that.
+    Between two polls of lanes there may be one of wakes and a look for events. A node that sleeps is woken for that.
     """
     at = value(db, "select clock_timestamp()")
     begun = {}
 
     def polled_often():
-        readers = db.execute("select pid, query_start, query_start > %s and query like '%%pgconductor.poll%%'"
-                             " from pg_stat_activity where datname = current_database()"
+        readers = db.execute("select pid, query_start, query_start > %s from pg_stat_activity where datname = current_database()"
                              " and application_name = 'pgconductor reader'", (at,)).fetchall()
-        for pid, start, polls in readers:
-            begun.setdefault(pid, set()).update([start] if polls else [])
+        for pid, start, later in readers:
+            begun.setdefault(pid, set()).update([start] if later else [])
         if sleep_locks(db, True):
             db.execute("select pgconductor.awake(owner) from pgconductor.shards group by owner")
-        return readers and all(len(begun[pid]) >= 5 for pid, _, _ in readers)
+        return readers and all(len(begun[pid]) >= 8 for pid, _, _ in readers)
 
     wait_for(polled_often, 20, "the node has read")
 

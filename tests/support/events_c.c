@@ -127,12 +127,15 @@ int
 main(int argc, char **argv)
 {
 	struct pgc *c = pgc_new();
+	int status;
 
 	pgc_task_with(c, "seen", NULL, "{\"backoff\": \"1ms\", \"max_attempts\": 1000}", seen, NULL);
 	if (getenv("TRIGGERS") != NULL)
 		pgc_triggers(c, "seen", getenv("TRIGGERS"));
 	pgc_task_with(c, "wait", NULL, "{\"backoff\": \"1ms\", \"max_attempts\": 1000}", wait_for, NULL);
-	pgc_task_with(c, "say", NULL, "{\"backoff\": \"1ms\"}", say, NULL);
+	pgc_task_with(c, "say", NULL, "{\"backoff\": \"1ms\", \"max_attempts\": 1000}", say, NULL);
 	pgc_set_concurrency(c, 1);
-	return pgc_serve(c, argc, argv);
+	status = pgc_serve(c, argc, argv);
+	pgc_free(c);
+	return status;
 }
