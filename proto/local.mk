@@ -67,16 +67,20 @@ EXTRA_DIST += proto/python/README.md proto/python/pyproject.toml \
 	proto/python/pgconductor/_client.py \
 	proto/python/pgconductor/_context.py \
 	proto/python/pgconductor/_durable.py \
+	proto/python/pgconductor/_durable_async.py \
 	proto/python/pgconductor/_duration.py \
 	proto/python/pgconductor/_failure.py \
 	proto/python/pgconductor/_journal.py \
 	proto/python/pgconductor/_json.py \
+	proto/python/pgconductor/_lasting.py \
 	proto/python/pgconductor/_logging.py \
 	proto/python/pgconductor/_messages.py \
 	proto/python/pgconductor/_runners.py \
+	proto/python/pgconductor/_schema.py \
 	proto/python/pgconductor/_serve.py \
 	proto/python/pgconductor/_session.py \
 	proto/python/pgconductor/_task.py \
+	proto/python/pgconductor/_triggers.py \
 	proto/python/pgconductor/_version.py \
 	proto/python/pgconductor/_wire.py \
 	proto/python/pgconductor/errors.py \

@@ -8,6 +8,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, NoReturn
 
 from pgconductor import AsyncContext, Context, NonRetryableError, RetryAfter, serve, task
@@ -63,6 +64,31 @@ def start(payload: Any, ctx: Context) -> str:
     return ctx.start(payload["task"], payload["payload"])
 
 
+def told(payload: Any, *names: str) -> dict[str, Any]:
+    """What there is of these."""
+    return {name: payload[name] for name in names if name in payload}
+
+
+def event(payload: Any, ctx: Context) -> Any:
+    return ctx.wait_for_event(payload["key"], timeout=limit(payload), **told(payload, "event", "when", "since"))
+
+
+def emit(payload: Any, ctx: Context) -> str:
+    return ctx.emit(payload["event"], payload["payload"])
+
+
+def as_told(due: datetime | None) -> str | None:
+    return due.isoformat(timespec="milliseconds").replace("+00:00", "Z") if due is not None else None
+
+
+def schedule(payload: Any, ctx: Context) -> str | None:
+    return as_told(ctx.schedule(**told(payload, "task", "name", "cron", "payload", "timezone")))
+
+
+def unschedule(payload: Any, ctx: Context) -> bool:
+    return ctx.unschedule(payload["task"], payload["name"])
+
+
 def progress(payload: Any, ctx: Context | AsyncContext) -> None:
     ctx.progress(payload.get("percent"), payload.get("note"))
 
@@ -92,6 +118,22 @@ async def start_async(payload: Any, ctx: AsyncContext) -> str:
     return await ctx.start(payload["task"], payload["payload"])
 
 
+async def event_async(payload: Any, ctx: AsyncContext) -> Any:
+    return await ctx.wait_for_event(payload["key"], timeout=limit(payload), **told(payload, "event", "when", "since"))
+
+
+async def emit_async(payload: Any, ctx: AsyncContext) -> str:
+    return await ctx.emit(payload["event"], payload["payload"])
+
+
+async def schedule_async(payload: Any, ctx: AsyncContext) -> str | None:
+    return as_told(await ctx.schedule(**told(payload, "task", "name", "cron", "payload", "timezone")))
+
+
+async def unschedule_async(payload: Any, ctx: AsyncContext) -> bool:
+    return await ctx.unschedule(payload["task"], payload["name"])
+
+
 async def checkpoint_async(payload: Any, ctx: AsyncContext) -> None:
     while True:
         await ctx.checkpoint()
@@ -100,7 +142,7 @@ async def checkpoint_async(payload: Any, ctx: AsyncContext) -> None:
 
 ASYNC: dict[Callable[..., Any], Callable[..., Any]] = {
     sleep: sleep_async, steps: steps_async, wait: wait_async, child: child_async, start: start_async,
-    checkpoint: checkpoint_async,
+    event: event_async, emit: emit_async, schedule: schedule_async, unschedule: unschedule_async, checkpoint: checkpoint_async,
 }
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "echo": lambda payload: payload,
@@ -114,6 +156,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "wait": wait,
     "child": child,
     "start": start,
+    "event": event,
+    "emit": emit,
+    "schedule": schedule,
+    "unschedule": unschedule,
     "progress": progress,
     "checkpoint": checkpoint,
 }

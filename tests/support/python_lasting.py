@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 
-import pgconductor._durable
+import pgconductor._durable_async
 from pgconductor import (AsyncContext, BadArgument, Child, ChildFailed, ChildTimeout, Context, NonRetryableError, RawJSON,
                          UndeclaredTask, serve, task)
 
@@ -131,7 +131,7 @@ async def given_up(payload: Any, ctx: AsyncContext) -> None:
 @task
 async def stuck(payload: Any, ctx: AsyncContext) -> None:
     """Its branch waits, and it waits for something that only the branch could bring about."""
-    pgconductor._durable.UNWIND_SECONDS = 0.1
+    pgconductor._durable_async.UNWIND_SECONDS = 0.1
     done = asyncio.Event()
 
     async def branch() -> None:

@@ -12,21 +12,26 @@
 from ._calls import Item, Result
 from ._client import AsyncClient, Client
 from ._context import Logger
-from ._durable import AsyncContext, Child, Context, current
+from ._durable import Context, current
+from ._durable_async import AsyncContext
 from ._duration import Duration
 from ._json import RawJSON
+from ._lasting import Child, EventWait
 from ._logging import LogHandler
 from ._serve import serve, stop
 from ._task import Backoff, Exponential, Task, task
+from ._triggers import INVOCABLE, EventType, Trigger, change, cron, define_event, event, invocable
 from ._version import __version__
-from .errors import (BadArgument, BadPayload, BadQueue, BadTask, BadTime, Cancelled, ChildFailed, ChildTimeout, ClientError,
-                     Error, ExecutionFailed, NonRetryableError, NotAvailable, NotInstalled, PayloadTooLarge, RetryAfter,
-                     Suspended, UndeclaredTask, UnknownExecution)
+from .errors import (BadArgument, BadEvent, BadPayload, BadQueue, BadSchedule, BadSchema, BadTask, BadTime, Cancelled,
+                     ChildFailed, ChildTimeout, ClientError, Error, EventTimeout, ExecutionFailed, NonRetryableError,
+                     NotAvailable, NotInstalled, PayloadTooLarge, RetryAfter, Suspended, UndeclaredTask, UnknownExecution,
+                     WaitFailed)
 
 __all__ = [
-    "AsyncClient", "AsyncContext", "Backoff", "BadArgument", "BadPayload", "BadQueue", "BadTask", "BadTime", "Cancelled",
-    "Child", "ChildFailed", "ChildTimeout", "Client", "ClientError", "Context", "Duration", "Error", "ExecutionFailed",
-    "Exponential", "Item", "LogHandler", "Logger", "NonRetryableError", "NotAvailable", "NotInstalled", "PayloadTooLarge",
-    "RawJSON", "Result", "RetryAfter", "Suspended", "Task", "UndeclaredTask", "UnknownExecution", "__version__", "current",
-    "serve", "stop", "task",
+    "AsyncClient", "AsyncContext", "Backoff", "BadArgument", "BadEvent", "BadPayload", "BadQueue", "BadSchedule", "BadSchema",
+    "BadTask", "BadTime", "Cancelled", "Child", "ChildFailed", "ChildTimeout", "Client", "ClientError", "Context", "Duration",
+    "Error", "EventTimeout", "EventType", "EventWait", "ExecutionFailed", "Exponential", "INVOCABLE", "Item", "LogHandler",
+    "Logger", "NonRetryableError", "NotAvailable", "NotInstalled", "PayloadTooLarge", "RawJSON", "Result", "RetryAfter",
+    "Suspended", "Task", "Trigger", "UndeclaredTask", "UnknownExecution", "WaitFailed", "__version__", "change", "cron",
+    "current", "define_event", "event", "invocable", "serve", "stop", "task",
 ]

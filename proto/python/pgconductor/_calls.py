@@ -10,8 +10,10 @@ from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Union
 
 from . import errors
 from ._duration import Duration, seconds
-from ._json import RawJSON, dumps
+from ._json import RawJSON, dumps, dumps_object
+from ._schema import hold
 from ._task import P, Task
+from ._triggers import EventType, event_name, schema_of
 
 T = TypeVar("T")
 Id = Union[str, int]
@@ -90,6 +92,30 @@ def result(id: Id) -> Call[Result | None]:
                 lambda row: Result(str(id), *row) if row is not None else None)
 
 
+def emit(event: EventType[Any] | str, payload: Any) -> Call[str]:
+    name, text = event_name(event), dumps(payload)
+    hold(f"emit: {name}", text, schema_of(event))
+    return Call("select pgconductor.emit(%s::text, %s::text)", (name, text), lambda row: str(_only(row)))
+
+
+_SCHEDULE = {"timezone": "text", "enabled": "boolean", "overlap": "text", "catchup": "text"}
+
+
+def schedule(task: Task[Any, Any] | str, name: str, cron: str, payload: Any,
+             options: Mapping[str, Any]) -> Call[datetime | None]:
+    for key in options.keys() - _SCHEDULE.keys():
+        raise TypeError(f"schedule: no such option: {key}")
+    given = {key: value for key, value in options.items() if value is not None}
+    named = "".join(f", {key} => %s::{_SCHEDULE[key]}" for key in given)
+    # What never comes is infinity, which is no datetime.
+    return Call(f"select nullif(pgconductor.schedule(%s::text, %s::text, %s::text, %s::text{named}), 'infinity')",
+                (name_of(task), name, cron, dumps(payload), *given.values()), _only)
+
+
+def unschedule(task: Task[Any, Any] | str, name: str) -> Call[bool]:
+    return Call("select pgconductor.unschedule(%s::text, %s::text)", (name_of(task), name), lambda row: bool(_only(row)))
+
+
 def declare(task: Task[Any, Any]) -> Call[None]:
     return Call("select pgconductor.declare_task(%s::text, %s::text, %s::json)",
                 (task.name, task.queue, dumps(task.options)), lambda row: None)
@@ -123,21 +149,22 @@ def _option(key: str, value: Any) -> Any:
 
 def item(given: Mapping[str, Any]) -> str:
     """As JSON; the server says what is wrong with keys it does not know."""
-    pairs = []
+    made = dict(given)
     for key, value in given.items():
         if key == "run_at" and isinstance(value, datetime):
-            value = value.isoformat()
+            made[key] = value.isoformat()
         elif key == "delay" and value is not None:
-            value = f"{seconds(value)!r} seconds"
-        pairs.append(f"{dumps(str(key))}: {dumps(value)}")
-    return "{" + ", ".join(pairs) + "}"
+            made[key] = f"{seconds(value)!r} seconds"
+    return dumps_object(made)
 
 
 # ---- errors
 
 _BY_SQLSTATE = {cls.sqlstate: cls for cls in (
     errors.UndeclaredTask, errors.BadPayload, errors.PayloadTooLarge, errors.BadQueue, errors.BadTime,
-    errors.NotAvailable, errors.BadTask, errors.BadArgument)}
+    errors.NotAvailable, errors.BadTask, errors.BadArgument, errors.BadSchedule, errors.BadEvent)}
+# What the worker says of a call that it does not pass on.
+_BY_CODE: dict[str, type[errors.ClientError]] = {"bad_args": errors.BadArgument, "bad_payload": errors.BadPayload}
 _MISSING = {"3F000", "42883", "42P01"}  # schema, function, table
 
 
@@ -152,9 +179,9 @@ def translated(error: Any) -> errors.ClientError | None:
     return cls("; ".join(part for part in (diag.message_primary, diag.message_detail, diag.message_hint) if part))
 
 
-def refusal(sqlstate: str | None, message: str) -> errors.ClientError:
+def refusal(code: str | None, message: str) -> errors.ClientError:
     """Our exception for what came of a call that an execution has made."""
-    return _BY_SQLSTATE.get(sqlstate, errors.BadArgument if sqlstate == "bad_args" else errors.ClientError)(message)
+    return _BY_SQLSTATE.get(code, _BY_CODE.get(code or "", errors.ClientError))(message)
 
 
 __all__ = ["Call", "Id", "Item", "RawJSON", "Result"]

@@ -16,6 +16,7 @@ from . import _calls
 from ._calls import Call, Id, Item, Result
 from ._duration import Duration, seconds
 from ._task import P, Payload, Task
+from ._triggers import CatchUp, EventType, Overlap
 
 if TYPE_CHECKING:
     import psycopg
@@ -119,6 +120,37 @@ class Client:
             time.sleep(pause)
         return _calls.value_of(id, found)
 
+    # ---- events and schedules
+
+    @overload
+    def emit(self, event: EventType[P], payload: Payload[P]) -> str: ...
+    @overload
+    def emit(self, event: EventType[None] | str, payload: Any = None) -> str: ...
+    def emit(self, event: Any, payload: Any = None) -> str:
+        """Say that something has happened; the event's id. Once the transaction has committed it starts the tasks that have it
+        as a trigger, and resumes what waits for it.
+
+        BadPayload if the event was defined with a schema, and the payload is not what that says.
+        """
+        return self._do(_calls.emit(event, payload))
+
+    @overload
+    def schedule(self, task: Task[P, Any], name: str, cron: str, payload: Payload[P], *, timezone: str | None = None,
+                 overlap: Overlap | None = None, catchup: CatchUp | None = None,
+                 enabled: bool | None = None) -> datetime | None: ...
+    @overload
+    def schedule(self, task: Task[None, Any] | str, name: str, cron: str, payload: Any = None, *,
+                 timezone: str | None = None, overlap: Overlap | None = None, catchup: CatchUp | None = None,
+                 enabled: bool | None = None) -> datetime | None: ...
+    def schedule(self, task: Any, name: str, cron: str, payload: Any = None, **options: Any) -> datetime | None:
+        """Have a task executed again and again: when for the first time; None for never. One of the same task and name is
+        replaced. The options are those of ``cron()``, and enabled: False for one that is paused."""
+        return self._do(_calls.schedule(task, name, cron, payload, options))
+
+    def unschedule(self, task: Task[Any, Any] | str, name: str) -> bool:
+        """Remove what schedule() has made. False if there was none; BadSchedule if it is declared in a program."""
+        return self._do(_calls.unschedule(task, name))
+
     # ---- tasks
 
     def declare(self, *tasks: Task[Any, Any]) -> None:
@@ -203,6 +235,27 @@ class AsyncClient:
                 break
             await asyncio.sleep(pause)
         return _calls.value_of(id, found)
+
+    @overload
+    async def emit(self, event: EventType[P], payload: Payload[P]) -> str: ...
+    @overload
+    async def emit(self, event: EventType[None] | str, payload: Any = None) -> str: ...
+    async def emit(self, event: Any, payload: Any = None) -> str:
+        return await self._do(_calls.emit(event, payload))
+
+    @overload
+    async def schedule(self, task: Task[P, Any], name: str, cron: str, payload: Payload[P], *, timezone: str | None = None,
+                       overlap: Overlap | None = None, catchup: CatchUp | None = None,
+                       enabled: bool | None = None) -> datetime | None: ...
+    @overload
+    async def schedule(self, task: Task[None, Any] | str, name: str, cron: str, payload: Any = None, *,
+                       timezone: str | None = None, overlap: Overlap | None = None, catchup: CatchUp | None = None,
+                       enabled: bool | None = None) -> datetime | None: ...
+    async def schedule(self, task: Any, name: str, cron: str, payload: Any = None, **options: Any) -> datetime | None:
+        return await self._do(_calls.schedule(task, name, cron, payload, options))
+
+    async def unschedule(self, task: Task[Any, Any] | str, name: str) -> bool:
+        return await self._do(_calls.unschedule(task, name))
 
     async def declare(self, *tasks: Task[Any, Any]) -> None:
         for task in tasks:

@@ -1,11 +1,12 @@
 """What any function is told about its execution, and what it may say without waiting for anything: BaseContext, Logger.
 
-What it may wait for, and how, says _durable.
+What it may wait for, and how, say _durable and _durable_async.
 """
 
 from __future__ import annotations
 
 from contextvars import ContextVar
+from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +64,15 @@ class BaseContext:
 
     @property
     def event(self) -> str:
-        """What it was started by: ``pgconductor.invoke``, unless something else did."""
+        """What it was started by: ``pgconductor.invoke``, the name of a schedule, or of an event."""
         name: str = self._fields["event"]["name"]
         return name
+
+    @property
+    def event_at(self) -> datetime | None:
+        """The time that it is for, of a schedule, or at which the event was emitted; None if it was invoked."""
+        text = self._fields["event"].get("at")
+        return datetime.fromisoformat(text) if text is not None else None
 
     @property
     def metadata(self) -> Any:

@@ -1,48 +1,37 @@
-"""Contexts: what functions do that lasts. Context for those that are not async, AsyncContext for coroutines.
+"""Context: what functions that are not async do that lasts. They wait for an answer in their thread.
 
-Both keep their books in a Journal and differ in how they wait. A sync function waits for the answer in its thread. In an
-async one several things may be under way: what it waits for is gathered until all of it has come to rest.
+What both contexts have in common is in _lasting.
 """
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 from . import _calls
 from ._calls import Id
 from ._context import BaseContext, current_context
-from ._duration import Duration, milliseconds
-from ._journal import WAITS, Journal, Waiter, failed_child, outcome, step_result
-from ._json import dumps, loads
+from ._duration import Duration
+from ._journal import WAITS, Waiter, outcome, step_result
+from ._lasting import (DRAINED, Awaited, Changed, Child, EventWait, Since, Wanted, answer_of, cancel_args, check_idle,
+                       child_outcomes, emit_args, first_over, in_step, missing_children, name_children,
+                       name_events, name_race, named_function, open_waits, refusal_of, rolled_back, schedule_args,
+                       start_args, time_of, timer, unschedule_args)
 from ._messages import CALL, STEP
-from ._task import P, Payload, Task, queue_name
+from ._task import P, Payload, Task
+from ._triggers import CatchUp, EventType, Overlap
 from ._wire import Fields
-from .errors import Cancelled, ChildFailed, NonRetryableError, Suspended
+from .errors import ChildFailed, Suspended, WaitFailed
 
 if TYPE_CHECKING:
     import psycopg
 
-    from ._runners import Loop
-
 C = TypeVar("C", bound=BaseContext)
 R = TypeVar("R")
 Row = TypeVar("Row")
-
-# Turns of the loop without anything beginning or ending, after which nothing will: what one gather hands on to the next
-# takes two or three.
-TURNS = 8
-# A coroutine that waits for something else than its context when its run is over is cancelled then.
-UNWIND_SECONDS = 5.0
-DRAINED = "it goes on where executions are still taken"
-SAVED_BEFORE = "this step has been saved already: the next run has it"
-# Whether this is the function of a step. It cannot wait: what it did before would be done again.
-_in_step: ContextVar[bool] = ContextVar("pgconductor_step", default=False)
 
 
 @overload
@@ -58,132 +47,6 @@ def current(kind: type[BaseContext] | None = None, /) -> Any:
     if kind is not None and not isinstance(ctx, kind):
         raise LookupError(f"current: it is {ctx!r}, not of {kind.__name__}")
     return ctx
-
-
-class Child(Generic[R]):
-    """An execution to wait for, one of ``invoke_all``; see ``invoke``."""
-
-    __slots__ = ("task", "payload", "key", "queue", "priority", "timeout")
-
-    @overload
-    def __init__(self, task: Task[P, R], payload: Payload[P], *, key: str | None = None, queue: str | None = None,
-                 priority: int | None = None, timeout: Duration | None = None) -> None: ...
-    @overload
-    def __init__(self, task: Task[None, R], payload: None = None, *, key: str | None = None, queue: str | None = None,
-                 priority: int | None = None, timeout: Duration | None = None) -> None: ...
-    @overload
-    def __init__(self: Child[Any], task: str, payload: Any = None, *, key: str | None = None, queue: str | None = None,
-                 priority: int | None = None, timeout: Duration | None = None) -> None: ...
-    def __init__(self, task: Task[Any, R] | str, payload: Any = None, *, key: str | None = None, queue: str | None = None,
-                 priority: int | None = None, timeout: Duration | None = None) -> None:
-        self.task = _calls.name_of(task)
-        self.payload = payload
-        self.key = key
-        self.queue = queue_name(self.task, queue)
-        self.priority = priority
-        self.timeout = milliseconds(timeout) if timeout is not None else None
-        if priority is not None and not (type(priority) is int and -32768 <= priority <= 32767):
-            raise ValueError(f"{self.task}: priority: not a whole number between -32768 and 32767: {priority!r}")
-
-    def _wait(self, key: str) -> Fields:
-        """As SUSPEND names it."""
-        fields = {"key": key, "task": self.task, "queue": self.queue, "priority": self.priority,
-                  "timeout_ms": self.timeout}
-        if self.payload is not None:
-            try:
-                fields["payload"] = dumps(self.payload)
-            except (TypeError, ValueError, RecursionError) as error:
-                raise NonRetryableError(f'the payload of child "{key}" is not JSON: {error}', code="app") from error
-        return {name: value for name, value in fields.items() if value is not None}
-
-
-# ---- what both have in common
-
-
-def _named_function(what: Any, args: tuple[Any, ...]) -> tuple[str | None, Callable[..., Any], tuple[Any, ...]]:
-    """The arguments of step(): a key or none, a function, and what that is called with."""
-    if callable(what):
-        return None, what, args
-    if args and callable(args[0]):
-        return what, args[0], args[1:]
-    raise TypeError("step: a key and a function are expected, or a function")
-
-
-def _timer(args: tuple[Any, ...]) -> tuple[str | None, int]:
-    """The arguments of sleep(): a key or none, and a duration; in milliseconds."""
-    if len(args) not in (1, 2):
-        raise TypeError("sleep: a key and a duration are expected, or a duration")
-    return (args[0] if len(args) == 2 else None), milliseconds(args[-1])
-
-
-# An execution to wait for; a pair is a task and its payload.
-Wanted = Union[Child[R], tuple[Task[Any, R], Any], tuple[str, Any]]
-
-
-def _names(ctx: BaseContext, children: Iterable[Wanted[Any]]) -> list[tuple[str, Child[Any]]]:
-    journal = ctx._record()
-    made = [child if isinstance(child, Child) else Child(*child) for child in children]
-    return [(journal.name(child.key), child) for child in made]
-
-
-def _open(ctx: BaseContext, keys: Iterable[str]) -> list[Fields | None]:
-    """What is saved under keys that are to be waited for."""
-    journal = ctx._enter()
-    if _in_step.get():
-        raise RuntimeError("the function of a step cannot sleep or wait for a child: that is done between steps")
-    return [journal.use(key) for key in keys]
-
-
-def _missing(children: Iterable[tuple[str, Child[Any]]], found: Iterable[Fields | None]) -> list[Fields]:
-    """As SUSPEND names them."""
-    return [child._wait(key) for (key, child), saved in zip(children, found) if saved is None]
-
-
-def _outcomes(found: Iterable[Fields | None], return_errors: bool) -> list[Any]:
-    """Of children that have all finished, in order."""
-    return [failed_child(saved) if return_errors and saved.get("error") is not None else outcome(saved)
-            for saved in found if saved is not None]
-
-
-def _start(task: Task[Any, Any] | str, payload: Any, options: dict[str, Any]) -> str:
-    """The arguments of the call `invoke`."""
-    given = {key: value for key, value in options.items() if value is not None}
-    return _calls.item({"task": _calls.name_of(task), "payload": payload, **given})
-
-
-def _cancel(id: Id, reason: str | None) -> str:
-    return dumps({"id": str(id)} if reason is None else {"id": str(id), "reason": reason})
-
-
-def _answer(fields: Fields) -> Any:
-    """What a call has returned."""
-    if fields.get("error") is not None:
-        error = loads(fields["error"])
-        raise _calls.refusal(error.get("code"), error.get("message") or "refused")
-    return loads(fields["result"]) if fields.get("result") is not None else None
-
-
-def _check_idle(connection: Any) -> None:
-    # 0: idle. 4: closed, which psycopg itself will say.
-    if connection.info.transaction_status not in (0, 4):
-        raise RuntimeError("transaction: this connection is in a transaction; the step begins and commits one of its own")
-
-
-def _refused(ctx: BaseContext, error: Exception) -> BaseException | None:
-    """What save_step says, as what it means; None: it means nothing in particular."""
-    state = getattr(error, "sqlstate", None)
-    if state == "PC010":
-        with ctx._session.lock:
-            ctx._stop("lost")
-        return Cancelled("lost")
-    if state == "PC011":
-        ctx._record().end(SAVED_BEFORE)
-        return Suspended(SAVED_BEFORE)
-    return _calls.translated(error) if state is not None else None
-
-
-def _rolled_back(key: str) -> RuntimeError:
-    return RuntimeError(f'transaction: the function of "{key}" has rolled back what it did: nothing is saved')
 
 
 class Context(BaseContext):
@@ -210,7 +73,7 @@ class Context(BaseContext):
         error is not saved: it is raised, and the next attempt calls the function again. Without a key it is named by
         its turn, ``task#1``. NonRetryableError: a key was used twice in one run, or the result is not JSON.
         """
-        given, fn, rest = _named_function(what, args)
+        given, fn, rest = named_function(what, args)
         journal = self._enter()
         key = journal.name(given)
         found = journal.use(key)
@@ -239,18 +102,18 @@ class Context(BaseContext):
             return value
         saved = False
         try:
-            _check_idle(connection)
+            check_idle(connection)
             with connection.transaction():
                 text, value = self._call(key, fn, (connection,), {})
                 try:
                     connection.execute(_calls.SAVE_STEP, (self.id, self.token, key, text), prepare=False)
                 except Exception as error:
-                    if (refused := _refused(self, error)) is None:
+                    if (refused := refusal_of(self, error)) is None:
                         raise
                     raise refused from error
                 saved = True
             if not saved:
-                raise _rolled_back(key)
+                raise rolled_back(key)
         except BaseException:
             journal.used.discard(key)
             raise
@@ -258,12 +121,12 @@ class Context(BaseContext):
 
     def _call(self, key: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Any]:
         """What a step has left: as text, and as a value."""
-        before = _in_step.get()
-        _in_step.set(True)
+        before = in_step.get()
+        in_step.set(True)
         try:
             value = fn(*args, **kwargs)
         finally:
-            _in_step.set(before)
+            in_step.set(before)
         if inspect.isawaitable(value):
             raise TypeError(f'the function of step "{key}" is async: its task has to be, too')
         return step_result(key, value, self._session.max_payload)
@@ -276,9 +139,9 @@ class Context(BaseContext):
     def sleep(self, key: str, duration: Duration, /) -> None: ...
     def sleep(self, *args: Any) -> None:
         """Go on after so long, from the first time on. Meanwhile nothing is held: the execution is run again then."""
-        given, ms = _timer(args)
+        given, ms = timer(args)
         key = self._record().name(given)
-        found = _open(self, (key,))[0]
+        found = open_waits(self, (key,))[0]
         if found is None:
             self._suspend([{"key": key, "timer_ms": ms}])
         else:
@@ -318,12 +181,12 @@ class Context(BaseContext):
 
         The first that failed is raised, once all have finished; with return_errors each ChildFailed stands in its place.
         """
-        named = _names(self, children)
-        found = _open(self, (key for key, _ in named))
-        missing = _missing(named, found)
+        named = name_children(self, children)
+        found = open_waits(self, (key for key, _ in named))
+        missing = missing_children(named, found)
         if missing:
             self._suspend(missing)
-        return _outcomes(found, return_errors)
+        return child_outcomes(found, return_errors)
 
     def checkpoint(self) -> None:
         """Where a function that takes long may stop: in its loops.
@@ -336,9 +199,88 @@ class Context(BaseContext):
             journal.end(DRAINED)
             raise Suspended(DRAINED)
 
-    def _suspend(self, waits: list[Fields]) -> NoReturn:
-        self._enter().end(WAITS, waits)
+    def _suspend(self, waits: list[Fields], racing: bool = False) -> NoReturn:
+        """racing: one of them is enough."""
+        journal = self._enter()
+        if racing:
+            journal.racing.update(wait["key"] for wait in waits)
+        journal.end(WAITS, waits)
         raise Suspended(WAITS)
+
+    # ---- events
+
+    @overload
+    def wait_for_event(self, key: str | None = None, *, event: EventType[P], when: str | None = None,
+                       since: Since | None = None, timeout: Duration | None = None) -> P: ...
+    @overload
+    def wait_for_event(self, key: str | None = None, *, event: str, when: str | None = None, since: Since | None = None,
+                       timeout: Duration | None = None) -> Any: ...
+    @overload
+    def wait_for_event(self, key: str | None = None, *, change: Changed, when: str | None = None,
+                       since: Since | None = None, timeout: Duration | None = None) -> Any: ...
+    def wait_for_event(self, key: str | None = None, *, event: str | EventType[Any] | None = None,
+                       change: Changed | None = None, when: str | None = None, since: Since | None = None,
+                       timeout: Duration | None = None) -> Any:
+        """Wait for something to happen: the payload of the first event of that name from now on, or of the first change of
+        a table; meanwhile nothing is held.
+
+            paid = ctx.wait_for_event("paid", event="order.paid", when=f"payload->>'id' = '{ctx.id}'", timeout="2d")
+            user = ctx.wait_for_event("user", change=("users", "insert"), timeout="1h")["new"]
+
+        key      names it in this execution; by its turn when left out
+        event    its name, or what define_event has made of it
+        change   change(…), or a table and an operation
+        when     an SQL expression for which it has to hold: over event and payload, a jsonb; of a change over new and old
+        since    "start": also one since this execution was invoked, or behind the last one of that name that it got. So
+                 what was emitted before it waits is not missed
+        timeout  how long to wait: then EventTimeout is raised
+
+        WaitFailed if it cannot come. Uncaught, either fails this execution for good.
+        """
+        wait = EventWait(event, change=change, when=when, since=since, timeout=timeout, key=key)
+        return self.wait_for_all([wait])[0]
+
+    @overload
+    def wait_for_all(self, waits: Iterable[Awaited], *, timeout: Duration | None = None,
+                     return_errors: Literal[False] = False) -> list[Any]: ...
+    @overload
+    def wait_for_all(self, waits: Iterable[Awaited], *, timeout: Duration | None = None,
+                     return_errors: Literal[True]) -> list[Any | WaitFailed]: ...
+    def wait_for_all(self, waits: Iterable[Awaited], *, timeout: Duration | None = None,
+                     return_errors: bool = False) -> list[Any]:
+        """Wait for several events, until all have come: their payloads, in order.
+
+            ctx.wait_for_all(["order.paid", EventWait("order.packed", key="packed", timeout="1h"), change("users", "insert")])
+
+        timeout is for each that has none of its own. The first that failed is raised, once all are over; with return_errors
+        each WaitFailed stands in its place.
+        """
+        named = name_events(self, waits, timeout)
+        found = named.open(self)
+        missing = named.missing(found)
+        if missing:
+            self._suspend(missing)
+        return named.outcomes(found, return_errors)
+
+    def wait_for_any(self, waits: Iterable[Awaited], *, key: str | None = None,
+                     timeout: Duration | None = None) -> tuple[int, Any]:
+        """Wait for several events, until the first has come: its index and its payload.
+
+            which, payload = ctx.wait_for_any(["order.paid", "order.cancelled"], timeout="2d")
+
+        Which it was is saved under the key, so that it stays the same, whatever comes later. EventTimeout or WaitFailed if the
+        first that is over has not come.
+        """
+        named, key = name_race(self, waits, timeout, key)
+        found = named.open(self)
+        first = self._enter().use(key)
+        if first is not None:
+            return named.outcome_at(found, outcome(first))
+        index = first_over(found)
+        if index is None:
+            self._suspend(named.missing(found), racing=True)
+        self._ask(STEP, key, {"key": key, "result": str(index)})
+        return named.outcome_at(found, index)
 
     # ---- calls
 
@@ -352,16 +294,44 @@ class Context(BaseContext):
     def start(self, task: Any, payload: Any = None, **options: Any) -> str:
         """Invoke a task without waiting for what comes of it; its id. Each run does it anew, unless it is done in a step:
         ``ctx.step("start", ctx.start, report, 7)``. The options are those of ``Client.invoke``."""
-        answer: str = self._make_call("invoke", _start(task, payload, options))
+        answer: str = self._make_call("invoke", start_args(task, payload, options))
         return answer
 
     def cancel(self, id: Id, reason: str | None = None) -> bool:
         """Cancel another execution. False if it had finished, or there is none."""
-        return bool(self._make_call("cancel", _cancel(id, reason)))
+        return bool(self._make_call("cancel", cancel_args(id, reason)))
+
+    @overload
+    def emit(self, event: EventType[P], payload: Payload[P]) -> str: ...
+    @overload
+    def emit(self, event: EventType[None] | str, payload: Any = None) -> str: ...
+    def emit(self, event: Any, payload: Any = None) -> str:
+        """Say that something has happened: it starts the tasks that have it as a trigger, and resumes what waits for it. The
+        event's id. Each run does it anew, unless it is done in a step: ``ctx.step("paid", ctx.emit, "order.paid", {"id": 7})``."""
+        answer: str = self._make_call("emit", emit_args(event, payload))
+        return answer
+
+    @overload
+    def schedule(self, task: Task[P, Any], name: str, cron: str, payload: Payload[P], *, timezone: str | None = None,
+                 overlap: Overlap | None = None, catchup: CatchUp | None = None,
+                 enabled: bool | None = None) -> datetime | None: ...
+    @overload
+    def schedule(self, task: Task[None, Any] | str, name: str, cron: str, payload: Any = None, *,
+                 timezone: str | None = None, overlap: Overlap | None = None, catchup: CatchUp | None = None,
+                 enabled: bool | None = None) -> datetime | None: ...
+    def schedule(self, task: Any, name: str, cron: str, payload: Any = None, **options: Any) -> datetime | None:
+        """Have a task executed again and again, from now on and whatever is deployed: when for the first time; None for never.
+        One of the same task and name is replaced, so it may be done in each run. The options are those of ``cron()``, and
+        enabled: False for one that is paused. BadSchedule: the expression, the time zone or an option is none."""
+        return time_of(self._make_call("schedule", schedule_args(task, name, cron, payload, options)))
+
+    def unschedule(self, task: Task[Any, Any] | str, name: str) -> bool:
+        """Remove what schedule() has made. False if there was none; BadSchedule if it is declared in a program."""
+        return bool(self._make_call("unschedule", unschedule_args(task, name)))
 
     def _make_call(self, name: str, args: str) -> Any:
         call = self._enter().next_call()
-        return _answer(self._ask(CALL, call, {"call": call, "name": name, "args": args}))
+        return answer_of(self._ask(CALL, call, {"call": call, "name": name, "args": args}))
 
     def _ask(self, number: int, key: str | int, fields: Fields) -> Fields:
         """Send something, and wait until it is answered."""
@@ -388,233 +358,3 @@ class Context(BaseContext):
             self._event.set()
         if self._journal is not None:
             self._journal.forsake()
-
-
-class AsyncContext(BaseContext):
-    """One run of an execution, as its function sees it. In async functions: what takes its time is awaited."""
-
-    __slots__ = ("_runner", "_main", "_unwinding")
-
-    _runner: Loop
-    _main: asyncio.Task[Any]
-    """Its function."""
-    _unwinding: asyncio.TimerHandle
-
-    # ---- steps
-
-    @overload
-    def step(self, key: str, fn: Callable[..., Awaitable[R]], /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, R]: ...
-    @overload
-    def step(self, key: str, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, R]: ...
-    @overload
-    def step(self, fn: Callable[..., Awaitable[R]], /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, R]: ...
-    @overload
-    def step(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, R]: ...
-    def step(self, what: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """As Context.step. The function may be async. Several may be under way at once, by asyncio.gather."""
-        given, fn, rest = _named_function(what, args)
-        return self._step(self._record().name(given), fn, rest, kwargs)
-
-    async def _step(self, key: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        journal = self._enter()
-        found = journal.use(key)
-        if found is not None:
-            return outcome(found)
-        self._begin(journal)
-        try:
-            text, value = await self._call(key, fn, args, kwargs)
-            await self._ask(STEP, key, {"key": key, "result": text})
-            return value
-        except BaseException:
-            journal.used.discard(key)
-            raise
-        finally:
-            self._end(journal)
-
-    def transaction(self, key: str, connection: psycopg.AsyncConnection[Row],
-                    fn: Callable[[psycopg.AsyncConnection[Row]], Awaitable[R]]) -> Coroutine[Any, Any, R]:
-        """As Context.transaction, with a psycopg.AsyncConnection."""
-        return self._transaction(key, connection, fn)
-
-    async def _transaction(self, key: str, connection: psycopg.AsyncConnection[Row], fn: Callable[..., Any]) -> Any:
-        journal = self._enter()
-        found = journal.use(key)
-        if found is not None:
-            return outcome(found)
-        saved = False
-        self._begin(journal)
-        try:
-            _check_idle(connection)
-            async with connection.transaction():
-                text, value = await self._call(key, fn, (connection,), {})
-                try:
-                    await connection.execute(_calls.SAVE_STEP, (self.id, self.token, key, text), prepare=False)
-                except Exception as error:
-                    if (refused := _refused(self, error)) is None:
-                        raise
-                    raise refused from error
-                saved = True
-            if not saved:
-                raise _rolled_back(key)
-            return value
-        except BaseException:
-            journal.used.discard(key)
-            raise
-        finally:
-            self._end(journal)
-
-    async def _call(self, key: str, fn: Callable[..., Any], args: tuple[Any, ...],
-                    kwargs: dict[str, Any]) -> tuple[str, Any]:
-        before = _in_step.get()
-        _in_step.set(True)
-        try:
-            value = fn(*args, **kwargs)
-            if inspect.isawaitable(value):
-                value = await value
-        finally:
-            _in_step.set(before)
-        return step_result(key, value, self._session.max_payload)
-
-    # ---- waiting
-
-    @overload
-    def sleep(self, duration: Duration, /) -> Coroutine[Any, Any, None]: ...
-    @overload
-    def sleep(self, key: str, duration: Duration, /) -> Coroutine[Any, Any, None]: ...
-    def sleep(self, *args: Any) -> Coroutine[Any, Any, None]:
-        """As Context.sleep."""
-        given, ms = _timer(args)
-        return self._sleep(self._record().name(given), ms)
-
-    async def _sleep(self, key: str, ms: int) -> None:
-        found = _open(self, (key,))[0]
-        if found is None:
-            await self._park([{"key": key, "timer_ms": ms}])
-        else:
-            outcome(found)
-
-    @overload
-    def invoke(self, task: Task[P, R], payload: Payload[P], *, key: str | None = None, queue: str | None = None,
-               priority: int | None = None, timeout: Duration | None = None) -> Coroutine[Any, Any, R]: ...
-    @overload
-    def invoke(self, task: Task[None, R], payload: None = None, *, key: str | None = None, queue: str | None = None,
-               priority: int | None = None, timeout: Duration | None = None) -> Coroutine[Any, Any, R]: ...
-    @overload
-    def invoke(self, task: str, payload: Any = None, *, key: str | None = None, queue: str | None = None,
-               priority: int | None = None, timeout: Duration | None = None) -> Coroutine[Any, Any, Any]: ...
-    def invoke(self, task: Any, payload: Any = None, *, key: str | None = None, queue: str | None = None,
-               priority: int | None = None, timeout: Duration | None = None) -> Coroutine[Any, Any, Any]:
-        """As Context.invoke. What several branches of an asyncio.gather wait for is waited for together, once none
-        of them has a step under way."""
-        return self._invoke(self.invoke_all([Child(task, payload, key=key, queue=queue, priority=priority,
-                                                   timeout=timeout)]))
-
-    async def _invoke(self, results: Coroutine[Any, Any, list[Any]]) -> Any:
-        return (await results)[0]
-
-    @overload
-    def invoke_all(self, children: Iterable[Wanted[R]], *,
-                   return_errors: Literal[False] = False) -> Coroutine[Any, Any, list[R]]: ...
-    @overload
-    def invoke_all(self, children: Iterable[Wanted[R]], *,
-                   return_errors: Literal[True]) -> Coroutine[Any, Any, list[R | ChildFailed]]: ...
-    def invoke_all(self, children: Iterable[Wanted[Any]], *,
-                   return_errors: bool = False) -> Coroutine[Any, Any, list[Any]]:
-        """As Context.invoke_all."""
-        return self._invoke_all(_names(self, children), return_errors)
-
-    async def _invoke_all(self, named: list[tuple[str, Child[Any]]], return_errors: bool) -> list[Any]:
-        found = _open(self, (key for key, _ in named))
-        missing = _missing(named, found)
-        if missing:
-            await self._park(missing)
-        return _outcomes(found, return_errors)
-
-    async def checkpoint(self) -> None:
-        """As Context.checkpoint. Other coroutines have their turn meanwhile."""
-        await asyncio.sleep(0)
-        journal = self._enter()
-        if self._session.ending:
-            journal.end(DRAINED)
-            raise Suspended(DRAINED)
-
-    # What a branch of the function waits for is kept until nothing else of it is under way, for a few turns of the
-    # loop: then the run is over, with all that its branches wait for, and each of them is told where it stands.
-
-    async def _park(self, waits: list[Fields]) -> NoReturn:
-        journal = self._enter()
-        journal.waits.update((wait["key"], wait) for wait in waits)
-        parked = self._runner.loop.create_future()
-        journal.parked.append(parked)
-        self._rest(journal)
-        try:
-            await parked
-        except asyncio.CancelledError:
-            # This branch is given up by the function itself, or all is.
-            if journal.over is None:
-                for wait in waits:
-                    del journal.waits[wait["key"]]
-            raise
-        raise AssertionError
-
-    def _begin(self, journal: Journal) -> None:
-        journal.moves += 1
-        journal.active += 1
-
-    def _end(self, journal: Journal) -> None:
-        journal.active -= 1
-        self._rest(journal)
-
-    def _rest(self, journal: Journal) -> None:
-        journal.moves += 1
-        if journal.waits and journal.active == 0:
-            self._runner.loop.call_soon(self._look, journal, journal.moves, TURNS)
-
-    def _look(self, journal: Journal, moves: int, turns: int) -> None:
-        if journal.moves != moves or journal.over is not None:
-            return
-        if turns > 0:
-            self._runner.loop.call_soon(self._look, journal, moves, turns - 1)
-        elif journal.waits:
-            journal.end(WAITS, list(journal.waits.values()))
-            self._unwinding = self._runner.loop.call_later(UNWIND_SECONDS, self._main.cancel)
-
-    def _close(self) -> None:
-        super()._close()
-        if hasattr(self, "_unwinding"):
-            self._unwinding.cancel()
-
-    # ---- calls
-
-    @overload
-    def start(self, task: Task[P, Any], payload: Payload[P], *, queue: str | None = None, priority: int | None = None,
-              run_at: datetime | None = None, delay: Duration | None = None,
-              metadata: Any = None) -> Coroutine[Any, Any, str]: ...
-    @overload
-    def start(self, task: Task[None, Any] | str, payload: Any = None, *, queue: str | None = None,
-              priority: int | None = None, run_at: datetime | None = None, delay: Duration | None = None,
-              metadata: Any = None) -> Coroutine[Any, Any, str]: ...
-    def start(self, task: Any, payload: Any = None, **options: Any) -> Coroutine[Any, Any, str]:
-        """As Context.start."""
-        return self._make_call("invoke", _start(task, payload, options))
-
-    async def cancel(self, id: Id, reason: str | None = None) -> bool:
-        """As Context.cancel."""
-        return bool(await self._make_call("cancel", _cancel(id, reason)))
-
-    async def _make_call(self, name: str, args: str) -> Any:
-        journal = self._enter()
-        call = journal.next_call()
-        self._begin(journal)
-        try:
-            return _answer(await self._ask(CALL, call, {"call": call, "name": name, "args": args}))
-        finally:
-            self._end(journal)
-
-    async def _ask(self, number: int, key: str | int, fields: Fields) -> Fields:
-        """What is asked for in one turn of the loop is written together."""
-        answer: asyncio.Future[Fields] = self._runner.loop.create_future()
-        if not self._session.ask(self, number, fields, key, answer, gather=True):
-            raise self._ended()
-        self._runner.flush_soon()
-        return await answer

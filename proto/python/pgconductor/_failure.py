@@ -10,7 +10,7 @@ from typing import Any
 from ._json import dumps, dumps_loosely
 from ._messages import DONE, FAIL
 from ._wire import Fields
-from .errors import Cancelled, ChildFailed, NonRetryableError, RetryAfter
+from .errors import Cancelled, ChildFailed, NonRetryableError, RetryAfter, WaitFailed
 
 TEXT_MAX = 64 * 1024  # characters of a message or a traceback
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -42,7 +42,7 @@ def failure(error: BaseException, reason: str | None, max_payload: int) -> tuple
         fields["message"] = clean(reason)
     elif isinstance(error, ChildFailed):
         fields["retry"] = False
-    elif isinstance(error, NonRetryableError):
+    elif isinstance(error, (NonRetryableError, WaitFailed)):
         fields["code"] = clean(error.code)
         fields["retry"] = False
     elif isinstance(error, RetryAfter):

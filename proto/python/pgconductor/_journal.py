@@ -1,7 +1,7 @@
 """What is saved of an execution, what this run of it has asked for, and what it waits for.
 
 A Journal belongs to one run, and is there only for those that save something or wait. How a function waits, in its thread
-or on a loop, says _durable.
+or on a loop, say _durable and _durable_async.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from ._json import dumps, loads
 from ._messages import FAIL, SUSPEND
 from ._wire import Fields
-from .errors import ChildFailed, ChildTimeout, NonRetryableError, Suspended
+from .errors import ChildFailed, ChildTimeout, EventTimeout, NonRetryableError, Suspended, WaitFailed
 
 KEY_BYTES = 1024
 WAITS = "it waits, and goes on in another run"
@@ -42,7 +42,7 @@ class Waiter:
 
 
 class Journal:
-    __slots__ = ("saved", "used", "pending", "waits", "parked", "active", "moves", "fault", "over", "_task", "_unnamed",
+    __slots__ = ("saved", "used", "pending", "waits", "racing", "parked", "active", "moves", "fault", "over", "_task", "_unnamed",
                  "_calls")
 
     def __init__(self, task: str, steps: Sequence[Fields] = ()) -> None:
@@ -52,6 +52,8 @@ class Journal:
         """Who waits for an answer, by the key of the step or the number of the call: a Waiter or a future."""
         self.waits: dict[str, Fields] = {}
         """What it is to wait for once it is over."""
+        self.racing: set[str] = set()
+        """Keys of those of which one is enough."""
         self.fault: str | None = None
         """Why it fails, whatever its function makes of it."""
         self.over: str | None = None
@@ -82,7 +84,7 @@ class Journal:
     def use(self, key: str) -> Fields | None:
         """What is saved under a key that is named now, for the first time in this run."""
         if key in self.used:
-            self.fault = f'the key "{key}" is used twice in one run: each stands for one step, sleep or child'
+            self.fault = f'the key "{key}" is used twice in one run: each stands for one step, or one wait'
             raise NonRetryableError(self.fault, code="nondeterminism")
         found = self.saved.get(key)
         if found is None:
@@ -109,7 +111,9 @@ class Journal:
         if self.fault is not None and fields.get("code") != "nondeterminism":
             return FAIL, {"code": "nondeterminism", "message": self.fault, "retry": False}
         if self.over is not None and self.fault is None:
-            return SUSPEND, {"waits": list(self.waits.values())}
+            # As soon as one is over, if that may be enough for somebody: what the others still wait for goes on.
+            racing = not self.racing.isdisjoint(self.waits)
+            return SUSPEND, {"waits": list(self.waits.values()), **({"any": True} if racing else {})}
         return number, fields
 
     def close(self) -> None:
@@ -160,6 +164,22 @@ def failed_child(saved: Fields) -> ChildFailed:
     kind = ChildTimeout if error.get("code") == "timeout" else ChildFailed
     return kind(error.get("message") or "(no message)", error.get("type"), error.get("code") or "app", saved["key"],
                 error.get("data"))
+
+
+def event_outcome(saved: Fields, event: str) -> Any:
+    """The payload of an event that was waited for; raises why it has not come."""
+    if saved.get("error") is not None:
+        raise failed_wait(saved, event)
+    return loads(saved["result"]) if saved.get("result") is not None else None
+
+
+def failed_wait(saved: Fields, event: str) -> WaitFailed:
+    error = loads(saved["error"])
+    if not isinstance(error, dict):
+        error = {"message": str(error)}
+    code = error.get("code") or "app"
+    kind = EventTimeout if code == "timeout" else WaitFailed
+    return kind(error.get("message") or "(no message)", code, event, saved["key"])
 
 
 def step_result(key: str, value: Any, max_payload: int) -> tuple[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import json.encoder
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -61,6 +61,11 @@ def dumps(value: Any) -> str:
             # Half a surrogate pair, which only an escape can say.
             return _encode_ascii(value)
     return text
+
+
+def dumps_object(members: Mapping[str, Any]) -> str:
+    """An object, of which a member may be RawJSON."""
+    return "{" + ", ".join(f"{dumps(str(key))}: {dumps(value)}" for key, value in members.items()) + "}"
 
 
 def dumps_loosely(value: Any) -> str | None:

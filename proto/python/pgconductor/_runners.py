@@ -10,7 +10,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from ._context import BaseContext, current_context
-from ._durable import AsyncContext, Context
+from ._durable import Context
+from ._durable_async import AsyncContext
 from ._failure import done, failure
 from ._messages import FAIL
 from ._wire import Fields

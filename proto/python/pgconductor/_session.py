@@ -20,13 +20,15 @@ from time import monotonic
 from typing import Any, Protocol
 
 from ._context import BaseContext
-from ._durable import AsyncContext, Context
+from ._durable import Context
+from ._durable_async import AsyncContext
 from ._failure import clean
 from ._journal import Journal, Waiter
 from ._json import dumps_loosely
 from ._messages import (BEAT, BYE, CANCEL, CREDIT, DRAIN, FAIL, HELLO, JOURNAL, LOG, NAMES, PROGRESS, REJECT, RETURN, RUN,
                         STEP_OK, STEPS, TO_HANDLER, WELCOME)
 from ._task import Task
+from ._triggers import defined_events
 from ._version import __version__
 from ._wire import HEAD, IGNORABLE, Fields, Packer, ProtocolError, check, length_at, ordered, unpack
 from .errors import PayloadTooLarge
@@ -105,7 +107,8 @@ class Session:
         _serving = self
         os.register_at_fork(after_in_child=self._forked)
         hello: Fields = {"protocols": [1], "sdk": "python", "version": __version__, **self._hello,
-                         "tasks": [task.announcement() for task in self._tasks.values()]}
+                         "tasks": [task.announcement() for task in self._tasks.values()],
+                         "events": [event.announcement() for event in defined_events()] or None}
         self._say(HELLO, ordered("HELLO", hello))
         self._thread.start()
 

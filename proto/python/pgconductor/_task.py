@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypedDict, Ty
 
 from ._duration import Duration, milliseconds
 from ._json import dumps
+from ._triggers import Trigger, announcement, checked
 
 if TYPE_CHECKING:
-    from ._durable import AsyncContext, Context
+    from ._durable import Context
+    from ._durable_async import AsyncContext
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -43,7 +45,8 @@ Keep = Union[Duration, Literal[False]]
 class Task(Generic[P, R]):
     """What ``@task`` makes of a function that takes a payload P and returns R. It can still be called as a function."""
 
-    def __init__(self, fn: Callable[..., Any], name: str | None, queue: str | None, options: dict[str, Any]) -> None:
+    def __init__(self, fn: Callable[..., Any], name: str | None, queue: str | None, options: dict[str, Any],
+                 triggers: Trigger | Iterable[Trigger] | None = None) -> None:
         functools.update_wrapper(self, fn)
         self.fn = fn
         self.name: str = name if name is not None else getattr(fn, "__name__", "")
@@ -51,6 +54,7 @@ class Task(Generic[P, R]):
             raise ValueError(f"not a task's name: {self.name!r} (letters, digits and _ . : - , 128 at most)")
         self.queue = queue_name(self.name, queue)
         self.options = options
+        self.triggers = checked(self.name, triggers)
         self.parameters = _count_parameters(self.name, fn)
         self.is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))
 
@@ -72,6 +76,8 @@ class Task(Generic[P, R]):
             said["queue"] = self.queue
         if self.options:
             said["options"] = dumps(self.options)
+        if self.triggers is not None:
+            said["triggers"] = announcement(self.triggers)
         return said
 
 
@@ -148,8 +154,9 @@ def _span(key: str, value: Any) -> str | int:
 class _Decorator:
     """``@task(...)`` before it is given its function."""
 
-    def __init__(self, name: str | None, queue: str | None, options: dict[str, Any]) -> None:
-        self._given = (name, queue, options)
+    def __init__(self, name: str | None, queue: str | None, options: dict[str, Any],
+                 triggers: Trigger | Iterable[Trigger] | None) -> None:
+        self._given = (name, queue, options, triggers)
 
     @overload
     def __call__(self, fn: Callable[[], Coroutine[Any, Any, R]], /) -> Task[None, R]: ...
@@ -182,10 +189,12 @@ def task(fn: Callable[[P, Context], R], /) -> Task[P, R]: ...
 @overload
 def task(name: str | None = None, *, queue: str | None = None, max_attempts: int | None = None,
          backoff: Backoff | None = None, timeout: Duration | None = None, total_timeout: Duration | None = None,
-         remove_on_complete: Keep | None = None, remove_on_fail: Keep | None = None) -> _Decorator: ...
+         remove_on_complete: Keep | None = None, remove_on_fail: Keep | None = None,
+         triggers: Trigger | Iterable[Trigger] | None = None) -> _Decorator: ...
 def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None = None,
          backoff: Backoff | None = None, timeout: Duration | None = None, total_timeout: Duration | None = None,
-         remove_on_complete: Keep | None = None, remove_on_fail: Keep | None = None) -> Any:
+         remove_on_complete: Keep | None = None, remove_on_fail: Keep | None = None,
+         triggers: Trigger | Iterable[Trigger] | None = None) -> Any:
     """Make a task of a function: ``@task``, or ``@task("name", queue="media", max_attempts=5)``.
 
     The function takes nothing, the payload, or the payload and a Context. It may be async, and is given an AsyncContext
@@ -199,6 +208,8 @@ def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None
     total_timeout       how long all of it may take: attempts, the waits between them, and what it waits for
     remove_on_complete  how long completed executions are kept; 0: not at all, False: for ever
     remove_on_fail      the same for failed and cancelled ones
+    triggers            what starts it besides: cron(…), event(…), change(…), invocable(), or a list of them; without any it
+                        is invocable, and with some only if that is one of them
 
     A duration is a number of seconds, a timedelta, or text such as "250ms", "10s", "5m", "2h", "7d".
     """
@@ -207,7 +218,7 @@ def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None
     if name is not None and not isinstance(name, str):
         raise TypeError(f"task: a function or a name is expected, not {name!r}")
     options = _options(max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail)
-    return _Decorator(name, queue, options)
+    return _Decorator(name, queue, options, triggers)
 
 
 # ---- all tasks of this program

@@ -76,6 +76,31 @@ class ChildTimeout(ChildFailed):
     """It took longer than it was given, and was cancelled if it was still running."""
 
 
+# ---- raised by what a task has waited for
+
+
+class WaitFailed(Error):
+    """An event that was waited for cannot come: its condition is none, its table does not exist, … Uncaught, the execution
+    fails for good, as each attempt would hear the same."""
+
+    def __init__(self, message: str, code: str = "app", event: str = "", key: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        """``bad_filter``, ``timeout``, …"""
+        self.event = event
+        """What was waited for."""
+        self.key = key
+        """The key it was waited for under."""
+
+    def __str__(self) -> str:
+        return f"waiting for {self.event}: {self.message}"
+
+
+class EventTimeout(WaitFailed):
+    """It has not come within the time it was given."""
+
+
 # ---- raised by the client
 
 
@@ -92,7 +117,7 @@ class UndeclaredTask(ClientError):
 
 
 class BadPayload(ClientError):
-    """The payload is not JSON that PostgreSQL takes."""
+    """The payload is not JSON that PostgreSQL takes, or not what its schema says."""
 
     sqlstate = "PC002"
 
@@ -131,6 +156,22 @@ class BadArgument(ClientError):
     """Another argument is not as it should be."""
 
     sqlstate = "PC009"
+
+
+class BadSchedule(ClientError):
+    """A schedule's expression, time zone or option is not as it should be; or it is a program's, and is not to be removed."""
+
+    sqlstate = "PC012"
+
+
+class BadEvent(ClientError):
+    """Not the name of an event."""
+
+    sqlstate = "PC013"
+
+
+class BadSchema(ClientError):
+    """The schema of an event is no JSON Schema, or refers to something that is not in it."""
 
 
 class NotInstalled(ClientError):

@@ -1,0 +1,212 @@
+"""What starts a task besides being invoked: schedules, events, changes in the database; and the events that a program defines.
+
+A trigger is a dict, as it stands in HELLO; ``cron()``, ``event()``, ``change()`` and ``invocable()`` make one. What is in it the
+server judges, and says in its log; here only what cannot be meant is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Generic, Literal, Required, TypedDict, TypeVar, Union, overload
+
+from ._json import dumps, dumps_object
+
+P = TypeVar("P")
+Overlap = Literal["allow", "skip"]
+CatchUp = Union[Literal["skip", "last", "all"], int]
+Operation = Literal["insert", "update", "delete"]
+Names = Union[str, Sequence[str]]
+
+_EVENT_NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,200}")
+
+
+class CronTrigger(TypedDict, total=False):
+    cron: Required[str]
+    name: str
+    timezone: str
+    payload: Any
+    overlap: Overlap
+    catchup: CatchUp
+
+
+class EventTrigger(TypedDict, total=False):
+    event: Required[str]
+    when: str
+    fields: Names
+
+
+class ChangeTrigger(TypedDict, total=False):
+    schema: str
+    table: Required[str]
+    operation: Required[Operation]
+    columns: Names
+    when: str
+
+
+class InvocableTrigger(TypedDict):
+    invocable: bool
+
+
+Trigger = Union[CronTrigger, EventTrigger, ChangeTrigger, InvocableTrigger]
+
+# What each kind of trigger may have; the first of them makes it one of that kind.
+_MEMBERS = [tuple(kind.__annotations__) for kind in (CronTrigger, EventTrigger, InvocableTrigger)]
+_MEMBERS.append(("table", *(set(ChangeTrigger.__annotations__) - {"table"})))
+
+INVOCABLE: Final[InvocableTrigger] = {"invocable": True}
+
+
+def invocable() -> InvocableTrigger:
+    """It can be invoked: to be named where there are other triggers. A task without any trigger can be invoked as it is."""
+    return {"invocable": True}
+
+
+def cron(expression: str, *, name: str | None = None, timezone: str | None = None, payload: Any = None,
+         overlap: Overlap | None = None, catchup: CatchUp | None = None) -> CronTrigger:
+    """Again and again: ``cron("30 9 * * mon-fri", name="morning", timezone="Europe/Berlin")``.
+
+    expression  minute, hour, day of month, month, day of week; with six fields the first is seconds; or "@daily" and the like
+    name        of the schedule, and ``ctx.event`` of what it starts; the expression unless given
+    timezone    by its name; UTC unless given
+    payload     what the function gets
+    overlap     "skip": nothing is started while what was started before is unfinished; else "allow"
+    catchup     what is made up for when nothing ran for a while: "skip" (nothing), "last", "all", or the last so many
+    """
+    made: CronTrigger = {"cron": expression}
+    if name is not None:
+        made["name"] = name
+    if timezone is not None:
+        made["timezone"] = timezone
+    if payload is not None:
+        made["payload"] = payload
+    if overlap is not None:
+        made["overlap"] = overlap
+    if catchup is not None:
+        made["catchup"] = catchup
+    return made
+
+
+def event(name: str | EventType[Any], *, when: str | None = None, fields: Names | None = None) -> EventTrigger:
+    """When this is emitted: ``event("order.paid", when="(payload->>'total')::numeric > 100", fields="id,customer.name")``.
+
+    when    an SQL expression over ``event``, its name, and ``payload``, a jsonb
+    fields  the parts of the payload that are passed on; all unless given
+    """
+    made: EventTrigger = {"event": _good(event_name(name))}
+    if when is not None:
+        made["when"] = when
+    if fields is not None:
+        made["fields"] = fields
+    return made
+
+
+def change(table: str, operation: Operation, *, schema: str | None = None, columns: Names | None = None,
+           when: str | None = None) -> ChangeTrigger:
+    """When a row of a table is inserted, updated or deleted: ``change("users", "insert", columns="id,email")``. The payload is
+    ``{"old": …, "new": …, "tg_table": …, "tg_op": …}``.
+
+    schema   of the table; public unless given
+    columns  those that are passed on; all unless given
+    when     an SQL expression over ``new`` and ``old``, as in ``create trigger … when (…)``
+    """
+    made: ChangeTrigger = {"table": table, "operation": operation}
+    if schema is not None:
+        made["schema"] = schema
+    if columns is not None:
+        made["columns"] = columns
+    if when is not None:
+        made["when"] = when
+    return made
+
+
+def checked(task: str, given: Trigger | Iterable[Trigger] | None) -> list[Trigger] | None:
+    """As a list; ValueError or TypeError if something in it is no trigger."""
+    if given is None:
+        return None
+    triggers: list[Any] = [given] if isinstance(given, Mapping) else list(given)
+    for at, trigger in enumerate(triggers):
+        if not isinstance(trigger, Mapping):
+            raise TypeError(f"{task}: triggers[{at}]: not a trigger: {trigger!r}")
+        kinds = [members for members in _MEMBERS if members[0] in trigger]
+        if len(kinds) != 1:
+            raise ValueError(f"{task}: triggers[{at}]: one of cron, event, table and invocable says what it is: {dict(trigger)!r}")
+        for member in trigger.keys() - set(kinds[0]):
+            raise ValueError(f"{task}: triggers[{at}]: {member}: there are {', '.join(kinds[0])}")
+    return triggers
+
+
+def announcement(triggers: Iterable[Trigger]) -> str:
+    """As they stand in HELLO."""
+    return f"[{', '.join(map(dumps_object, triggers))}]"
+
+
+# ---- events that are defined
+
+
+class EventType(Generic[P]):
+    """What ``define_event`` makes: an event with a payload P."""
+
+    __slots__ = ("name", "schema")
+
+    def __init__(self, name: str, schema: Mapping[str, Any] | bool | None) -> None:
+        self.name = _good(event_name(name))
+        self.schema = schema
+
+    def __repr__(self) -> str:
+        return f"<EventType {self.name}>"
+
+    def announcement(self) -> dict[str, str]:
+        """As it stands in HELLO."""
+        return {"name": self.name} if self.schema is None else {"name": self.name, "schema": dumps(self.schema)}
+
+
+@overload
+def define_event(name: str, payload: type[P], *, schema: Mapping[str, Any] | bool | None = None) -> EventType[P]: ...
+@overload
+def define_event(name: str, *, schema: Mapping[str, Any] | bool | None = None) -> EventType[Any]: ...
+def define_event(name: str, payload: Any = None, *, schema: Mapping[str, Any] | bool | None = None) -> EventType[Any]:
+    """An event that this program, or what it shares with others, emits or waits for.
+
+        order_paid = define_event("order.paid", Order, schema={"type": "object", "required": ["total"]})
+
+    payload  its type, for type checkers
+    schema   a JSON Schema (2020-12): what is emitted is held against it, and what is delivered
+    """
+    made = EventType[Any](name, schema)
+    old = _defined.get(name)
+    # A module that is run and imported as well is executed twice, and defines the same once more.
+    if old is not None and old.schema != schema:
+        raise ValueError(f"event {name} is defined twice, with different schemas")
+    _defined[name] = made
+    return made
+
+
+_defined: dict[str, EventType[Any]] = {}
+
+
+def defined_events() -> Iterable[EventType[Any]]:
+    """Every event that was defined so far."""
+    return _defined.values()
+
+
+def event_name(event: str | EventType[Any]) -> str:
+    """The name; whether it can be one the server says."""
+    if isinstance(event, EventType):
+        return event.name
+    if not isinstance(event, str):
+        raise TypeError(f"an event: its name, or what define_event has made is expected, not {event!r}")
+    return event
+
+
+def _good(name: str) -> str:
+    """ValueError if no event can have that name."""
+    if not _EVENT_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not an event's name: any characters but blanks, 200 at most, such as order.paid")
+    return name
+
+
+def schema_of(event: str | EventType[Any]) -> Mapping[str, Any] | bool | None:
+    """The schema of an event, if this program has given it one."""
+    known = event if isinstance(event, EventType) else _defined.get(event)
+    return None if known is None else known.schema
