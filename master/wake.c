@@ -28,6 +28,8 @@
 #define TICK_SLEEPLESS_MS	100
 #define NOD_AFTER_MS	4
 #define PROMOTE_EVERY_MS	100
+/* What is delayed by transactions that were open before nodding is told by nobody either. */
+#define PROMOTE_NODDING_MS	500
 #define FULL_LOOK_MS	10000
 #define PROMOTE_MAX	10000
 
@@ -331,10 +333,11 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	struct master *m = arg;
 	struct wake *w = m->wakes;
 	int64_t now = clock_ms();
+	int64_t every = w->state == AWAKE ? PROMOTE_EVERY_MS : PROMOTE_NODDING_MS;
 
 	(void)fd;
 	(void)what;
-	if (w->due_ms <= now || w->state == ASLEEP || now - w->promoted_ms >= PROMOTE_EVERY_MS)
+	if (w->due_ms <= now || w->state == ASLEEP || now - w->promoted_ms >= every)
 		promote(m);
 	/* Woken by the clock alone for a delayed row: the poll follows its promotion. */
 	if (w->state != ASLEEP || w->due_ms > now)
