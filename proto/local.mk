@@ -108,12 +108,16 @@ EXTRA_DIST += proto/node/README.md proto/node/index.d.ts proto/node/package.json
 	proto/node/src/options.js \
 	proto/node/src/orchestrator.js \
 	proto/node/src/run.js \
+	proto/node/src/schemas.js \
 	proto/node/src/session.js \
 	proto/node/src/tasks.js \
+	proto/node/src/triggers.js \
 	proto/node/src/version.js \
+	proto/node/src/waits.js \
 	proto/node/test/codec.test.js \
+	proto/node/test/events.test.js \
 	proto/node/test/run.test.js \
 	proto/node/test/session.test.js \
 	proto/node/test/values.test.js \
 	proto/node/test/vectors.js proto/node/test/worker.js \
-	proto/node/types/check.ts
+	proto/node/types/check.ts proto/node/types/events.ts

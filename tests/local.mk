@@ -110,7 +110,7 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/node.py tests/support/paths.py tests/support/processes.py tests/support/proxy.py \
 	tests/support/python_lasting.py tests/support/python_tasks.py tests/support/server.py \
 	tests/support/sqlnode.py tests/support/step_handler.py tests/support/terminal.py \
-	tests/support/transaction_handler.py tests/support/triggers.py tests/support/triggers_python.py tests/support/wait.py tests/support/world.py \
+	tests/support/transaction_handler.py tests/support/triggers.py tests/support/triggers_python.py tests/support/triggers_node.mjs tests/support/wait.py tests/support/world.py \
 	scripts/build scripts/deps scripts/quickstart scripts/test .ci/run
 
 # The tasks of tests/support/durable_c.c as scripts.

@@ -39,14 +39,13 @@ export interface TaskRef extends TaskName {
 
 export type Retention = Duration | { days: number } | false;
 
-/** How a task is started. */
-export type Trigger = { readonly invocable: true };
-
 /** What a task was started by. */
-export interface TaskEvent<Payload = any> {
-	/** "pgconductor.invoke". */
-	readonly name: string;
+export interface TaskEvent<Payload = any, Name extends string = string, At extends Date | null = Date | null> {
+	/** "pgconductor.invoke", the name of the schedule, or that of the event: "order.paid", "public.users.insert". */
+	readonly name: Name;
 	readonly payload: Payload;
+	/** Of a schedule, the time for which it was started, whenever it runs; of an event, when it was emitted. */
+	readonly at: At;
 }
 
 /** A task with its function; `Payload` and `Return` are known to the compiler alone. */
@@ -55,21 +54,215 @@ export interface Task<in Payload = any, out Return = unknown> extends TaskName {
 	readonly [types]?: (payload: Payload) => Return;
 }
 
-export type Handler<Payload = any, Return = unknown, Own extends object = {}> =
-	(event: TaskEvent<Payload>, ctx: TaskContext<Own>) => Return | PromiseLike<Return>;
+export type Handler<Payload = any, Return = unknown, Own extends object = {}, Events extends object = {}> =
+	(event: TaskEvent<Payload>, ctx: TaskContext<Own, Events>) => Return | PromiseLike<Return>;
+
+/* ---- Triggers */
+
+/** What starts a task. A task may have any number of them, in a list. */
+export type Trigger<Events extends object = {}> = InvocableTrigger | CronTrigger | EventTrigger<EventName<Events>> | ChangeTrigger;
+
+/** Invoked by name. */
+export interface InvocableTrigger {
+	readonly invocable: true;
+}
+
+/** Again and again. It stays when the program ends, and is gone when the program does not have it any more. */
+export interface CronTrigger extends ScheduleOptions {
+	/** `event.name`, unique in its task; the expression unless given. */
+	readonly name?: string | undefined;
+	/** null unless given. */
+	readonly payload?: unknown;
+}
+
+export interface ScheduleOptions {
+	/** "30 9 * * mon-fri": minute, hour, day of month, month, day of week; of six fields the first is seconds; "@daily" and the like. */
+	readonly cron: string;
+	/** "Europe/Berlin"; "UTC" unless given. */
+	readonly timezone?: string | undefined;
+	/** "skip": nothing is started while the execution of a former time is unfinished. "allow" unless given. */
+	readonly overlap?: "allow" | "skip" | undefined;
+	/** What is made up for when nothing ran for more than a minute: nothing ("skip", unless given), "last", "all", the last so many. */
+	readonly catchup?: "skip" | "last" | "all" | number | undefined;
+}
+
+/** When an event is emitted. */
+export interface EventTrigger<Name extends string = string> {
+	readonly event: Name;
+	/** An SQL expression over `event`, its name, and `payload`, a jsonb: "(payload->>'total')::numeric > 100". */
+	readonly when?: string | undefined;
+	/** The parts of the payload that are passed on: "id,customer.name", or a list; all unless given. */
+	readonly fields?: string | readonly string[] | undefined;
+}
+
+export type Operation = "insert" | "update" | "delete";
+
+/** When a row of a table changes: `event.name` is "public.users.insert", `event.payload` a Change. */
+export interface ChangeTrigger {
+	/** "public" unless given. */
+	readonly schema?: string | undefined;
+	readonly table: string;
+	readonly operation: Operation;
+	/** The columns that are passed on: "id,email", or a list; all unless given. */
+	readonly columns?: string | readonly string[] | undefined;
+	/** The condition of the database's trigger, an SQL expression over `old` and `new`: "new.email is distinct from old.email". */
+	readonly when?: string | undefined;
+}
+
+/** A row that changed, before and after. */
+export interface Change<Row = any, Op extends Operation = Operation> {
+	readonly old: Op extends "insert" ? null : Row;
+	readonly new: Op extends "delete" ? null : Row;
+	readonly tg_table: string;
+	readonly tg_op: string;
+}
+
+/** What the function of a task with these triggers is given. */
+export type EventOf<T, Events extends object = {}> =
+	T extends readonly (infer One)[] ? EventOfOne<One, Events> : EventOfOne<T, Events>;
+
+type EventOfOne<T, Events extends object> =
+	T extends { readonly invocable: true } ? TaskEvent<any, "pgconductor.invoke", null>
+	: T extends { readonly cron: infer Cron extends string }
+		? TaskEvent<T extends { readonly payload: infer P } ? Plain<P> : null, T extends { readonly name: infer N extends string } ? N : Cron, Date>
+	: T extends { readonly event: infer N extends string }
+		? TaskEvent<T extends { readonly fields: infer F } ? Picked<EventPayload<Events, N>, Names<F>> : EventPayload<Events, N>, N, Date>
+	: T extends ChangeTrigger ? TaskEvent<ChangeOf<T>, ChangeName<T>, Date>
+	: never;
+
+type ChangeName<T extends ChangeTrigger> =
+	`${T extends { readonly schema: infer S extends string } ? S : "public"}.${T["table"]}.${T["operation"]}`;
+type ChangeOf<T extends ChangeTrigger> = Change<
+	T extends { readonly columns: infer C } ? string extends Names<C> ? any : { readonly [Column in Names<C>]: any } : any, T["operation"]>;
+
+/** "id, email" as "id" | "email". */
+type Names<List> = List extends readonly (infer Name extends string)[] ? Name : List extends string ? Split<List> : string;
+type Split<List extends string> = string extends List ? string
+	: List extends `${infer First},${infer Rest}` ? Trimmed<First> | Split<Rest> : Trimmed<List>;
+type Trimmed<Text extends string> = Text extends ` ${infer Rest}` | `${infer Rest} ` ? Trimmed<Rest> : Text;
+/** The parts that dotted names stand for. */
+type Picked<P, Name extends string> = 0 extends 1 & P ? any : string extends Name ? any : P extends object ? {
+	readonly [K in keyof P & string as K extends Heads<Name> ? K : never]: K extends Name ? P[K] : Picked<P[K], Tails<Name, K>>
+} : P;
+type Heads<Name extends string> = Name extends `${infer Head}.${string}` ? Head | Name : Name;
+type Tails<Name extends string, Head extends string> = Name extends `${Head}.${infer Tail}` ? Tail : never;
+/** As the compiler would have it if it were not for `const`. */
+type Plain<T> = T extends string ? string : T extends number ? number : T extends boolean ? boolean
+	: T extends object ? { -readonly [K in keyof T]: Plain<T[K]> } : T;
+
+/** What invokes a task: an annotation of its event says so, or that there is such a trigger. */
+type InvokedPayload<E> = E extends { readonly name: infer Name; readonly payload: infer P }
+	? string extends Name ? P : Name extends "pgconductor.invoke" ? P : never : any;
+
+/* ---- Events */
+
+/** As Zod, Valibot, ArkType and others have them: https://standardschema.dev. */
+export interface StandardSchema<Input = any, Output = any> {
+	readonly "~standard": {
+		readonly version: 1;
+		readonly vendor: string;
+		readonly validate: (value: unknown) => SchemaResult<Output> | Promise<SchemaResult<Output>>;
+		readonly types?: { readonly input: Input; readonly output: Output } | undefined;
+		/** Some can say what they want as JSON Schema, which is what the server is told. */
+		readonly jsonSchema?: { readonly input: (options: { readonly target: "draft-2020-12" }) => Record<string, unknown> } | undefined;
+	};
+}
+
+export type SchemaResult<Output = any> =
+	| { readonly value: Output; readonly issues?: undefined }
+	| { readonly issues: readonly Issue[] };
+
+/** What is wrong with a value, and where. */
+export interface Issue {
+	readonly message: string;
+	readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined;
+}
+
+export interface EventDefinition<Name extends string = string, Schema extends StandardSchema = StandardSchema> {
+	readonly name: Name;
+	readonly payload: Schema;
+}
+
+/** An event and what its payload is to be. */
+export function defineEvent<const Name extends string, Schema extends StandardSchema>(
+	event: { readonly name: Name; readonly payload: Schema },
+): EventDefinition<Name, Schema>;
+
+/** An event for the compiler alone. */
+export type DefineEvent<T extends { name: string; payload: unknown }> = T;
+
+/**
+ * The events that a program emits, is started by and waits for. With schemas, payloads are checked before they are emitted, and
+ * when they are delivered, where they are what the schema makes of them: defaults and conversions apply there.
+ */
+export class EventSchemas<Events extends object = {}> {
+	static fromSchema<const D extends readonly EventDefinition[]>(
+		events: D,
+	): EventSchemas<{ [E in D[number] as E["name"]]: SchemaTypes<E["payload"]> }>;
+	static fromTypes<D extends readonly { name: string; payload: unknown }[]>(): EventSchemas<{
+		[E in D[number] as E["name"]]: { input: E["payload"]; output: E["payload"] };
+	}>;
+	protected constructor();
+	/** Of those with schemas. */
+	readonly names: string[];
+	readonly [types]?: Events;
+}
+
+type SchemaTypes<S extends StandardSchema> = NonNullable<S["~standard"]["types"]>;
+/** Those that were given to Conductor.create; any, if none were. */
+export type EventName<Events extends object> = [keyof Events] extends [never] ? string : keyof Events & string;
+/** What is delivered. */
+export type EventPayload<Events extends object, Name> =
+	Name extends keyof Events ? Events[Name] extends { readonly output: infer P } ? P : any : any;
+/** What is emitted. */
+export type EmittedPayload<Events extends object, Name> =
+	Name extends keyof Events ? Events[Name] extends { readonly input: infer P } ? P : unknown : unknown;
+/** null may be left out. */
+type Emitted<P> = unknown extends P ? [payload?: P] : null extends P ? [payload?: P | RawJSON] : [payload: P | RawJSON];
+
+/** An event to wait for. */
+export interface AwaitedEvent<Name extends string = string> extends WaitOptions {
+	readonly event: Name;
+	/** An SQL expression over `event` and `payload`, a jsonb, that is to hold. */
+	readonly when?: string | undefined;
+}
+
+/** The change of a table to wait for. */
+export interface AwaitedChange extends ChangeTrigger, WaitOptions {}
+
+export interface WaitOptions {
+	/** What its payload is saved as. */
+	readonly key?: string | undefined;
+	/** Waits so long at most: then `EventTimeout` is thrown. */
+	readonly timeout?: Duration | undefined;
+	/** "start": also what has happened since the execution was invoked, or behind the last one of that name that it got. "now" unless given. */
+	readonly since?: "start" | "now" | undefined;
+}
+
+export type Awaitable<Events extends object = {}> = AwaitedEvent<EventName<Events>> | AwaitedChange;
+/** There are no other options. W: what is waited for, or a list of that. */
+type ExactlyAwaited<W> = [ExtraAwaited<W>] extends [never] ? unknown : { "pgconductor: no such option": ExtraAwaited<W> };
+type ExtraAwaited<W> = W extends readonly (infer One)[] ? ExtraOfAwaited<One> : ExtraOfAwaited<W>;
+type ExtraOfAwaited<W> = Exclude<keyof W, W extends { readonly event: string } ? keyof AwaitedEvent : keyof AwaitedChange>;
+/** The payload of what is waited for. */
+export type PayloadAwaited<W, Events extends object = {}> =
+	W extends { readonly event: infer N } ? EventPayload<Events, N> : W extends ChangeTrigger ? ChangeOf<W> : any;
+
+/* ---- Executions */
 
 /** What a task's function is given beside its event: this, and the properties of the conductor's own `context`. */
-export type TaskContext<Own extends object = {}> = ExecutionContext & Readonly<Own>;
+export type TaskContext<Own extends object = {}, Events extends object = {}> = ExecutionContext<Events> & Readonly<Own>;
 
 /**
  * A function runs from its beginning each time: after a failure, after the end of its process, and when what it waited for
  * is over. What is saved under a key is there again, so that what was done is not done twice. A key names one step, sleep or
  * child of an execution; one used twice in a run fails it for good. One left out is `task#1`, `task#2`, … by its turn.
  *
- * `sleep`, `invoke` and `invokeAll` suspend: the function is dropped where it awaits them, its `finally` blocks do not
- * run, and it begins anew later. It does so once nothing else is to be done; several waits at a time are waited for together.
+ * `sleep`, `invoke`, `invokeAll`, `waitForEvent`, `waitForAll` and `waitForAny` suspend: the function is dropped where it awaits
+ * them, its `finally` blocks do not run, and it begins anew later. It does so once nothing else is to be done; several waits at a
+ * time are waited for together.
  */
-export interface ExecutionContext {
+export interface ExecutionContext<Events extends object = {}> {
 	/**
 	 * Does it, and saves the result; later runs get what was saved. Resolves once it is committed. What it throws is not saved.
 	 * The result is JSON: a Date comes back as text, undefined as null.
@@ -101,6 +294,43 @@ export interface ExecutionContext {
 	invokeAll<const T extends readonly TaskName[]>(
 		children: { readonly [I in keyof T]: Child<T[I]> }, options?: { returnErrors?: false },
 	): Promise<{ -readonly [I in keyof T]: ChildResult<T[I]> }>;
+	/** Waits for an event, or for the change of a table, and returns its payload. Throws `EventTimeout`. */
+	waitForEvent<const W extends Awaitable<Events>>(key: string, event: W & ExactlyAwaited<W>): Promise<PayloadAwaited<W, Events>>;
+	waitForEvent<const W extends Awaitable<Events>>(event: W & ExactlyAwaited<W>): Promise<PayloadAwaited<W, Events>>;
+	/**
+	 * Waits for all of these. Their payloads in this order, once all are over; throws the first error, or, with `returnErrors`, has
+	 * each error in its place. `timeout`: of those that do not say otherwise.
+	 */
+	waitForAll<const W extends readonly Awaitable<Events>[]>(
+		events: W & ExactlyAwaited<W>, options: { timeout?: Duration | undefined; returnErrors: true },
+	): Promise<{ -readonly [I in keyof W]: PayloadAwaited<W[I], Events> | WaitFailed }>;
+	waitForAll<const W extends readonly Awaitable<Events>[]>(
+		events: W & ExactlyAwaited<W>, options?: { timeout?: Duration | undefined; returnErrors?: false },
+	): Promise<{ -readonly [I in keyof W]: PayloadAwaited<W[I], Events> }>;
+	/**
+	 * Waits for the first of these, and says which it was: the one it went on with is saved under the key, so that it is the same in
+	 * later runs. One that takes longer than its `timeout` is over, too: then it throws `EventTimeout`.
+	 */
+	waitForAny<const W extends readonly Awaitable<Events>[]>(
+		events: W & ExactlyAwaited<W>, options?: { timeout?: Duration | undefined },
+	): Promise<FirstOf<W, Events>>;
+	waitForAny<const W extends readonly Awaitable<Events>[]>(
+		key: string, events: W & ExactlyAwaited<W>, options?: { timeout?: Duration | undefined },
+	): Promise<FirstOf<W, Events>>;
+	/**
+	 * Says that something has happened, which starts tasks and resumes those who wait for it; returns the event's id. It is not
+	 * saved: do it in a step, or each run does it. Throws `BadPayload` if the payload is not as the event's schema wants.
+	 */
+	emit<N extends EventName<Events>>(event: N, ...payload: Emitted<EmittedPayload<Events, N>>): Promise<string>;
+	/**
+	 * Has a task executed again and again; returns when for the first time, null if that is never. One of the same task and name is
+	 * replaced, so that it may be done in each run. It stays, whatever becomes of programs, until it is unscheduled.
+	 */
+	schedule<T extends TaskName>(
+		task: T, name: string, options: DynamicScheduleOptions, payload?: PayloadOf<T> | RawJSON,
+	): Promise<Date | null>;
+	/** Removes a schedule; false if there is none. */
+	unschedule(task: TaskName, name: string): Promise<boolean>;
 	/**
 	 * Invokes a task, and does not wait for what comes of it; returns its id. It is not saved: do it in a step, or each run
 	 * does it. Not in the caller's transaction.
@@ -151,6 +381,19 @@ export type Saved<T> =
 	: T extends object ? { [K in keyof T]: undefined extends T[K] ? Saved<Exclude<T[K], undefined>> | undefined : Saved<T[K]> }
 	: T;
 
+/** Which one came first, and its payload. */
+export type FirstOf<W extends readonly unknown[], Events extends object = {}> = {
+	[I in keyof W]: {
+		readonly index: I extends `${infer N extends number}` ? N : number;
+		readonly payload: PayloadAwaited<W[I], Events>;
+	}
+}[number];
+
+export interface DynamicScheduleOptions extends ScheduleOptions {
+	/** false: it is paused. */
+	readonly enabled?: boolean | undefined;
+}
+
 export interface ChildOptions {
 	/** What its outcome is saved as. */
 	readonly key?: string | undefined;
@@ -188,13 +431,15 @@ export class RawJSON {
 
 /* ---- Conductor */
 
-export interface ConductorOptions<Own extends object = {}> {
+export interface ConductorOptions<Own extends object = {}, Events extends object = {}> {
 	/** A URL; else DATABASE_URL, else PG*. Either this or `sql`. It is also where a program started by hand serves. */
 	connectionString?: string | undefined;
 	/** A postgres.js instance. */
 	sql?: Sql<any> | undefined;
 	/** Tasks that this program invokes and another one serves: declared before they are invoked. */
 	tasks?: readonly TaskRef[] | undefined;
+	/** Events that it knows: `EventSchemas.fromSchema([…])`. */
+	events?: EventSchemas<Events> | undefined;
 	/** Properties for every task's context. */
 	context?: Own | undefined;
 	/** In place of the server's log. A task's lines come with `execution`, `task`, `attempt` and `queue` among their fields. */
@@ -246,13 +491,24 @@ export interface Result<Return = any> {
 }
 
 /** What can be said to the database. All throw a `ClientError` when PostgreSQL refuses the call. */
-export interface Client<Options> {
+export interface Client<Options, Events extends object = {}> {
 	/** Creates executions, all or none; returns their ids in the order of the items. */
 	invoke<T extends TaskName>(
 		task: T, items: readonly BatchItem<PayloadOf<T>>[], options?: InvokeOptions & Options,
 	): Promise<string[]>;
 	/** Creates an execution, and returns its id. A payload that is an array is a batch of one: `[{ payload: [1, 2] }]`. */
 	invoke<T extends TaskName>(task: T, payload: PayloadOf<T> | RawJSON, options?: InvokeOptions & Options): Promise<string>;
+	/**
+	 * Says that something has happened: starts the tasks that this event triggers, and resumes those that wait for it. Returns the
+	 * event's id. Throws `BadPayload` if the payload is not as the event's schema wants.
+	 */
+	emit<N extends EventName<Events>>(event: N, ...payload: [...Emitted<EmittedPayload<Events, N>>, options?: Options]): Promise<string>;
+	/** Has a task executed again and again; returns when for the first time, null if that is never. */
+	schedule<T extends TaskName>(
+		task: T, name: string, schedule: DynamicScheduleOptions, payload?: PayloadOf<T> | RawJSON, options?: Options,
+	): Promise<Date | null>;
+	/** Removes a schedule; false if there is none. */
+	unschedule(task: TaskName, name: string, options?: Options): Promise<boolean>;
 	/** Cancels an unfinished execution, and stops it if it runs; false if there is no unfinished one. */
 	cancel(id: string, options?: { reason?: string | undefined } & Options): Promise<boolean>;
 	/** Runs a finished execution again; false if there is no finished one. */
@@ -261,13 +517,19 @@ export interface Client<Options> {
 	result<Return = any>(id: string, options?: Options): Promise<Result<Return> | null>;
 }
 
-export class Conductor<Own extends object = {}> implements Client<CallOptions> {
-	static create<Own extends object = {}>(options?: ConductorOptions<Own>): Conductor<Own>;
-	protected constructor(options?: ConductorOptions<Own>);
+export class Conductor<Own extends object = {}, Events extends object = {}> implements Client<CallOptions, Events> {
+	static create<Own extends object = {}, Events extends object = {}>(
+		options?: ConductorOptions<Own, Events>,
+	): Conductor<Own, Events>;
+	protected constructor(options?: ConductorOptions<Own, Events>);
 
-	/** A task and its function, to be served by an Orchestrator. */
-	createTask<Payload = any, Return = unknown>(
-		ref: TaskRef, triggers: Trigger | readonly Trigger[], handler: Handler<Payload, Return, Own>,
+	/** A task, what starts it, and its function, to be served by an Orchestrator. */
+	createTask<const T extends Trigger<Events> | readonly Trigger<Events>[], Return, Event = EventOf<T, Events>>(
+		ref: TaskRef, triggers: T & Fits<EventOf<T, Events>, Event> & Exactly<T>,
+		handler: (event: Event, ctx: TaskContext<Own, Events>) => Return | PromiseLike<Return>,
+	): Task<InvokedPayload<Event>, Awaited<Return>>;
+	createTask<Payload = unknown, Return = unknown>(
+		ref: TaskRef, triggers: Trigger<Events> | readonly Trigger<Events>[], handler: Handler<NoInfer<Payload>, Return, Own, Events>,
 	): Task<Payload, Awaited<Return>>;
 	/** A queue of its own for some tasks. */
 	createWorker(options: { queue: string; tasks: readonly Task<any, any>[]; config?: WorkerConfig }): Worker;
@@ -276,11 +538,18 @@ export class Conductor<Own extends object = {}> implements Client<CallOptions> {
 		task: T, items: readonly BatchItem<PayloadOf<T>>[], options?: InvokeOptions & CallOptions,
 	): Promise<string[]>;
 	invoke<T extends TaskName>(task: T, payload: PayloadOf<T> | RawJSON, options?: InvokeOptions & CallOptions): Promise<string>;
+	emit<N extends EventName<Events>>(
+		event: N, ...payload: [...Emitted<EmittedPayload<Events, N>>, options?: CallOptions]
+	): Promise<string>;
+	schedule<T extends TaskName>(
+		task: T, name: string, schedule: DynamicScheduleOptions, payload?: PayloadOf<T> | RawJSON, options?: CallOptions,
+	): Promise<Date | null>;
+	unschedule(task: TaskName, name: string, options?: CallOptions): Promise<boolean>;
 	cancel(id: string, options?: { reason?: string | undefined } & CallOptions): Promise<boolean>;
 	retry(id: string, options?: CallOptions): Promise<boolean>;
 	result<Return = any>(id: string, options?: CallOptions): Promise<Result<Return> | null>;
 	/** The client within a transaction: `sql.begin((tx) => conductor.with(tx).invoke(…))`. */
-	with(sql: Sql<any> | TransactionSql<any>): Client<{}>;
+	with(sql: Sql<any> | TransactionSql<any>): Client<{}, Events>;
 
 	/** Installs the schema if it is not there (with `pgconductor migrate`), and declares this conductor's tasks. */
 	ensureInstalled(): Promise<void>;
@@ -291,6 +560,16 @@ export class Conductor<Own extends object = {}> implements Client<CallOptions> {
 	/** Outside of tasks: the custom logger, else stderr. */
 	readonly logger: Logger;
 }
+
+/** There are no other options. T: what has options, or a list of those. */
+type Exactly<T> = [Extra<T>] extends [never] ? unknown : { "pgconductor: no such option": Extra<T> };
+type Extra<T> = T extends readonly (infer One)[] ? ExtraOf<One> : ExtraOf<T>;
+type ExtraOf<T> = T extends { readonly event: string } ? Exclude<keyof T, keyof EventTrigger>
+	: T extends { readonly cron: string } ? Exclude<keyof T, keyof CronTrigger>
+	: T extends { readonly table: string } ? Exclude<keyof T, keyof ChangeTrigger>
+	: T extends InvocableTrigger ? Exclude<keyof T, keyof InvocableTrigger> : never;
+/** What is annotated has to be what comes. */
+type Fits<Comes, Event> = [Comes] extends [Event] ? unknown : { "pgconductor: the function takes another event": Comes };
 
 /* ---- Orchestrator */
 
@@ -405,6 +684,19 @@ export class ChildFailed extends PgconductorError {
 /** The child was not finished within its `timeout`, and is cancelled. */
 export class ChildTimeout extends ChildFailed {}
 
+/** Thrown by `ctx.waitForEvent` and the like: it cannot be waited for. Uncaught it fails the execution for good. */
+export class WaitFailed extends PgconductorError {
+	constructor(message?: string, options?: { code?: string; key?: string; event?: string });
+	/** "bad_filter", "bad_event", "timeout", or another one. */
+	readonly code: string;
+	readonly key: string;
+	/** Its name. */
+	readonly event: string;
+}
+
+/** It has not come within its `timeout`. */
+export class EventTimeout extends WaitFailed {}
+
 /** PostgreSQL refused a call; the driver's error is the `cause`. */
 export class ClientError extends PgconductorError {
 	/** SQLSTATE. */
@@ -414,8 +706,10 @@ export class ClientError extends PgconductorError {
 
 /** PC001: no program and no configuration ever declared this task. */
 export class UndeclaredTask extends ClientError {}
-/** PC002: the payload is not JSON that PostgreSQL takes. */
-export class BadPayload extends ClientError {}
+/** PC002: the payload is not JSON that PostgreSQL takes; or it is not what the schema of its event wants, as `issues` say. */
+export class BadPayload extends ClientError {
+	readonly issues: readonly Issue[] | undefined;
+}
 /** PC003: the payload is longer than max_payload. */
 export class PayloadTooLarge extends ClientError {}
 /** PC004: not the name of a queue. */
@@ -428,5 +722,9 @@ export class NotAvailable extends ClientError {}
 export class BadTask extends ClientError {}
 /** PC009: another argument is not as it should be. */
 export class BadArgument extends ClientError {}
+/** PC012: the expression, the time zone or an option of a schedule is not as it should be; or the schedule is a program's own. */
+export class BadSchedule extends ClientError {}
+/** PC013: not the name of an event. */
+export class BadEvent extends ClientError {}
 /** The database has no schema pgconductor. */
 export class NotInstalled extends ClientError {}

@@ -15,7 +15,7 @@ from support.wait import wait_for
 from support.world import db, fixture, ledger, world  # noqa: F401
 
 # Those whose program is there: add yours.
-READY = ["c", "python"]
+READY = ["c", "node", "python"]
 
 served = fixture("triggers", LANGUAGES, READY, {"default/seen", "default/wait", "default/unplan"},
                  lambda db: db.execute(TABLES))

@@ -36,6 +36,11 @@ const orchestrator = Orchestrator.create({ conductor, tasks: [
 	task("conform.child", ({ payload: { key, task, payload, timeout_ms: timeout } }, ctx) => (
 		ctx.invoke(key, { name: task }, payload, { timeout }))),
 	task("conform.start", ({ payload: { task, payload } }, ctx) => ctx.start({ name: task }, payload)),
+	task("conform.event", ({ payload: { key, timeout_ms: timeout, ...event } }, ctx) => ctx.waitForEvent(key, { ...event, timeout })),
+	task("conform.emit", ({ payload: { event, payload } }, ctx) => ctx.emit(event, payload)),
+	task("conform.schedule", ({ payload: { task, name, cron, timezone, payload } }, ctx) => (
+		ctx.schedule({ name: task }, name, { cron, timezone }, payload))),
+	task("conform.unschedule", ({ payload: { task, name } }, ctx) => ctx.unschedule({ name: task }, name)),
 	task("conform.progress", ({ payload: { percent, note } }, ctx) => ctx.progress(percent, note)),
 	task("conform.checkpoint", async (event, ctx) => {
 		for (;;) {

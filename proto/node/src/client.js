@@ -112,6 +112,44 @@ export async function result(sql, id) {
 	return { state, result: parse(value), error: parse(error) };
 }
 
+/**
+ * @param {Sql} sql
+ * @param {string} event
+ * @param {string} payload  JSON
+ * @returns {Promise<string>}
+ */
+export async function emit(sql, event, payload) {
+	const [[id]] = await ask(sql, "select pgconductor.emit($1::text, $2::text)::text", [event, payload]);
+	return id;
+}
+
+/** When a schedule is due, as ISO 8601; null: never. */
+const DUE = `to_char(nullif(s, 'infinity') at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
+
+/**
+ * @param {Sql} sql
+ * @param {ReturnType<import("./triggers.js").scheduleOf>} schedule
+ * @param {unknown} payload
+ * @returns {Promise<Date | null>}
+ */
+export async function schedule(sql, { task, name, options }, payload) {
+	const named = Object.keys(options).map((option, i) => `, ${option} => $${i + 4}::text${option === "enabled" ? "::boolean" : ""}`);
+	const [[due]] = await ask(sql, `select ${DUE} from pgconductor.schedule(task => $1::text, name => $2::text, payload => $3::text${
+		named.join("")}) s`, [task, name, toJSON(payload), ...Object.values(options).map(String)]);
+	return dateOf(due);
+}
+
+/** @param {string | null} text  ISO 8601 */
+export function dateOf(text) {
+	return text === null ? null : new Date(text);
+}
+
+/** @param {Sql} sql @param {{ task: string, name: string }} schedule @returns {Promise<boolean>} */
+export async function unschedule(sql, { task, name }) {
+	const [[done]] = await ask(sql, "select pgconductor.unschedule($1::text, $2::text)::text", [task, name]);
+	return done === "true";
+}
+
 /** @param {Sql} sql @param {{ name: string, queue: string | undefined, options: string | undefined }} task */
 export async function declare(sql, task) {
 	await ask(sql, "select pgconductor.declare_task($1::text, $2::text, $3::text::json)::text",

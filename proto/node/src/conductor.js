@@ -7,16 +7,18 @@ import { extendContext } from "./context.js";
 import { NotInstalled } from "./errors.js";
 import { migrate } from "./launch.js";
 import { SinkLogger, toStderr } from "./logger.js";
-import { checkTriggers, taskOf, workerConfig } from "./options.js";
+import { taskOf, workerConfig } from "./options.js";
+import { EventSchemas, eventText } from "./schemas.js";
 import { entryOf, findEntry, namedQueue, publish } from "./tasks.js";
+import { scheduleOf, scheduled, triggersText, wholeEvents } from "./triggers.js";
 
 /**
  * @typedef {import("./client.js").Sql} Sql
  * @typedef {{ name: string, queue: string | undefined, options: string | undefined }} Declared
  */
 
-const CREATE_OPTIONS = ["connectionString", "sql", "tasks", "context", "logger"];
-const CREATE_PROMISED = ["events", "database"];
+const CREATE_OPTIONS = ["connectionString", "sql", "tasks", "events", "context", "logger"];
+const CREATE_PROMISED = ["database"];
 
 export class Conductor {
 	#connectionString;
@@ -47,6 +49,10 @@ export class Conductor {
 		if (options.connectionString !== undefined) {
 			checkURL(options.connectionString);
 		}
+		if (options.events !== undefined && !(options.events instanceof EventSchemas)) {
+			throw new TypeError("pgconductor: Conductor.create: events: what EventSchemas.fromSchema returned is needed");
+		}
+		this.events = options.events ?? new EventSchemas();
 		this.#connectionString = options.connectionString;
 		this.#given = options.sql;
 		this.customLogger = options.logger;
@@ -74,7 +80,7 @@ export class Conductor {
 	/** @param {any} ref @param {any} triggers @param {any} handler */
 	createTask(ref, triggers, handler) {
 		const declared = taskOf(ref);
-		checkTriggers(declared.name, triggers);
+		const text = triggersText(declared.name, triggers);
 		if (typeof handler !== "function") {
 			throw new TypeError(`pgconductor: task ${declared.name}: the handler is not a function`);
 		}
@@ -82,7 +88,10 @@ export class Conductor {
 		declared.queue ??= before?.queue;
 		declared.options ??= before?.options;
 		this.#know(declared);
-		return publish({ ...declared, queue: declared.queue ?? "default", named: declared.queue !== undefined, handler });
+		return publish({
+			...declared, queue: declared.queue ?? "default", named: declared.queue !== undefined, triggers: text,
+			events: wholeEvents(triggers), handler,
+		});
 	}
 
 	/** @param {{ queue: string, tasks: readonly any[], config?: any }} options */
@@ -139,6 +148,36 @@ export class Conductor {
 		return send(sql, ref.name, /** @type {any} */ (payload), { queue, ...options });
 	}
 
+	/** @param {string} event @param {any[]} given  a payload (or none), and options */
+	async emit(event, ...given) {
+		const [payload, { sql } = {}] = given;
+		if (typeof event !== "string") {
+			throw new TypeError("pgconductor: emit: the name of an event is needed");
+		}
+		const text = await eventText(this.events.byName, event, payload);
+		return client.emit(sql ?? await this.#sql(), event, text);
+	}
+
+	/**
+	 * @param {any} ref
+	 * @param {string} name
+	 * @param {any} options
+	 * @param {unknown} [payload]
+	 * @param {{ sql?: Sql | undefined }} [more]
+	 */
+	async schedule(ref, name, options, payload, { sql: transaction } = {}) {
+		const given = scheduleOf("schedule", ref, name, options);
+		const sql = transaction ?? await this.#sql();
+		await this.#declare(ref.name, transaction, sql);
+		return client.schedule(sql, given, payload);
+	}
+
+	/** @param {any} ref @param {string} name @param {{ sql?: Sql | undefined }} [options] */
+	async unschedule(ref, name, { sql } = {}) {
+		const given = scheduled("unschedule", ref, name);
+		return client.unschedule(sql ?? await this.#sql(), given);
+	}
+
 	/** @param {string} id @param {{ reason?: string | undefined, sql?: Sql | undefined }} [options] */
 	async cancel(id, { reason, sql } = {}) {
 		return client.cancel(sql ?? await this.#sql(), id, reason);
@@ -159,6 +198,12 @@ export class Conductor {
 		return {
 			/** @param {any} ref @param {unknown} payload @param {object} [options] */
 			invoke: (ref, payload, options) => this.invoke(ref, payload, { ...options, sql }),
+			/** @param {string} event @param {any[]} given */
+			emit: (event, ...given) => this.emit(event, given[0], { sql }),
+			/** @param {any} ref @param {string} name @param {any} options @param {unknown} [payload] */
+			schedule: (ref, name, options, payload) => this.schedule(ref, name, options, payload, { sql }),
+			/** @param {any} ref @param {string} name */
+			unschedule: (ref, name) => this.unschedule(ref, name, { sql }),
 			/** @param {string} id @param {object} [options] */
 			cancel: (id, options) => this.cancel(id, { ...options, sql }),
 			/** @param {string} id */

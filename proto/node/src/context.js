@@ -1,24 +1,19 @@
 /*
  * What a task's function is given beside its event: names and shapes for users, in front of a run.
  */
-import { callText } from "./client.js";
+import { callText, dateOf } from "./client.js";
+import { toJSON } from "./json.js";
+import { eventText } from "./schemas.js";
 import { namedQueue } from "./tasks.js";
+import { scheduleOf, scheduled } from "./triggers.js";
+import { checkOptions, eventOf, eventsOf } from "./waits.js";
 
 /** @typedef {import("./run.js").Run} Run */
 /** @typedef {import("../index.d.ts").Logger} Logger */
 
 /** Names that Conductor.create's `context` may not use, as they are promised. */
-const PROMISED = ["waitForEvent", "emit", "schedule", "unschedule", "event"];
+const PROMISED = ["event"];
 const CHILD_OPTIONS = ["key", "queue", "priority", "timeout"];
-
-/** @param {string} what @param {object} options @param {readonly string[]} known */
-function checkOptions(what, options, known) {
-	for (const [name, value] of Object.entries(options)) {
-		if (!known.includes(name) && value !== undefined) {
-			throw new TypeError(`pgconductor: ${what}: ${name}: no such option (there are ${known.join(", ")})`);
-		}
-	}
-}
 
 /**
  * A child as run.js has it.
@@ -100,6 +95,31 @@ export class Context {
 		}, options.returnErrors ? resultsAndErrors : results);
 	}
 
+	/** @param {any} key @param {any} [event] @returns {Promise<any>} */
+	waitForEvent(key, event) {
+		const what = "ctx.waitForEvent";
+		const given = () => typeof key === "string" ? { key, ...event } : key;
+		return this.#run.waitForAll(what, () => [eventOf(what, given())], (found) => results(found)[0]);
+	}
+
+	/** @param {readonly any[]} events @param {any} [options] @returns {Promise<any[]>} */
+	waitForAll(events, options = {}) {
+		return this.#run.waitForAll("ctx.waitForAll", () => {
+			checkOptions("ctx.waitForAll", options, ["timeout", "returnErrors"]);
+			return eventsOf("ctx.waitForAll", events, options);
+		}, options.returnErrors ? resultsAndErrors : results);
+	}
+
+	/** @param {any[]} given  a key (or none), what is waited for, and options @returns {Promise<any>} */
+	waitForAny(...given) {
+		const key = typeof given[0] === "string" ? given.shift() : undefined;
+		const [events, options = {}] = given;
+		return this.#run.waitForAny("ctx.waitForAny", key, () => {
+			checkOptions("ctx.waitForAny", options, ["timeout"]);
+			return eventsOf("ctx.waitForAny", events, options);
+		});
+	}
+
 	/** @param {string} key @param {any} sql @param {(tx: any) => unknown} fn @returns {Promise<any>} */
 	transaction(key, sql, fn) {
 		return this.#run.transaction(key, sql, fn);
@@ -120,6 +140,32 @@ export class Context {
 	/** @param {string} id @param {{ reason?: string }} [options] @returns {Promise<boolean>} */
 	cancel(id, { reason } = {}) {
 		return this.#run.call("ctx.cancel", "cancel", () => JSON.stringify({ id: String(id), reason }));
+	}
+
+	/** @param {string} event @param {unknown} [payload] @returns {Promise<string>} */
+	emit(event, payload) {
+		/** @param {string} text */
+		const args = (text) => `{"event":${toJSON(event)},"payload":${text}}`;
+		return this.#run.call("ctx.emit", "emit", () => {
+			if (typeof event !== "string") {
+				throw new TypeError("pgconductor: ctx.emit: the name of an event is needed");
+			}
+			const text = eventText(this.#run.schemas, event, payload);
+			return typeof text === "string" ? args(text) : text.then(args);
+		});
+	}
+
+	/** @param {any} ref @param {string} name @param {any} options @param {unknown} [payload] @returns {Promise<Date | null>} */
+	schedule(ref, name, options, payload) {
+		return this.#run.call("ctx.schedule", "schedule", () => {
+			const { options: given, ...task } = scheduleOf("ctx.schedule", ref, name, options);
+			return `${JSON.stringify({ ...task, ...given }).slice(0, -1)},"payload":${toJSON(payload)}}`;
+		}, dateOf);
+	}
+
+	/** @param {any} ref @param {string} name @returns {Promise<boolean>} */
+	unschedule(ref, name) {
+		return this.#run.call("ctx.unschedule", "unschedule", () => JSON.stringify(scheduled("ctx.unschedule", ref, name)));
 	}
 
 	/** @returns {Promise<void>} */

@@ -75,6 +75,27 @@ export class ChildFailed extends PgconductorError {
 /** A child was not finished in the time that was given to it: it was cancelled. */
 export class ChildTimeout extends ChildFailed {}
 
+/** An event cannot be waited for. */
+export class WaitFailed extends PgconductorError {
+	/** @param {string} [message] @param {{ code?: string, key?: string, event?: string }} [options] */
+	constructor(message = "failed", { code = "app", key = "", event = "" } = {}) {
+		super(message);
+		this.code = code;
+		this.key = key;
+		this.event = event;
+	}
+
+	/** @param {any} error  as it is saved @param {string} key @param {string} event */
+	static of(error, key, event) {
+		return error?.code === "timeout"
+			? new EventTimeout(`${event} has not come in time`, { ...error, key, event })
+			: new WaitFailed(error?.message, { ...error, key, event });
+	}
+}
+
+/** An event has not come in the time that was given to it. */
+export class EventTimeout extends WaitFailed {}
+
 /* ---- thrown by the client */
 
 /** PostgreSQL refused a call; its own error is the `cause`. */
@@ -91,8 +112,14 @@ export class ClientError extends PgconductorError {
 
 /** No program and no configuration ever declared this task: a slip of the pen, or nothing was deployed yet. */
 export class UndeclaredTask extends ClientError {}
-/** The payload is not JSON that PostgreSQL takes. */
-export class BadPayload extends ClientError {}
+/** The payload is not JSON that PostgreSQL takes; or it is not what its schema wants, as `issues` say. */
+export class BadPayload extends ClientError {
+	/** @param {string} [message] @param {{ cause?: any, issues?: readonly import("../index.d.ts").Issue[] }} [options] */
+	constructor(message, options) {
+		super(message, options);
+		this.issues = options?.issues;
+	}
+}
 /** The payload is longer than `max_payload` of the server's configuration. */
 export class PayloadTooLarge extends ClientError {}
 /** Not the name of a queue. */
@@ -105,6 +132,10 @@ export class NotAvailable extends ClientError {}
 export class BadTask extends ClientError {}
 /** Another argument is not as it should be. */
 export class BadArgument extends ClientError {}
+/** The expression, the time zone or an option of a schedule is not as it should be; or the schedule is a program's. */
+export class BadSchedule extends ClientError {}
+/** Not the name of an event. */
+export class BadEvent extends ClientError {}
 /** The database has no schema pgconductor, or not this version of it. */
 export class NotInstalled extends ClientError {}
 
@@ -118,6 +149,9 @@ const BY_SQLSTATE = {
 	PC006: NotAvailable,
 	PC008: BadTask,
 	PC009: BadArgument,
+	PC012: BadSchedule,
+	PC013: BadEvent,
+	bad_payload: BadPayload,
 	"3F000": NotInstalled,
 	"42P01": NotInstalled,
 	"42883": NotInstalled,

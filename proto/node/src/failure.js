@@ -2,7 +2,7 @@
  * What a task threw, as the fields of FAIL.
  */
 import { inspect } from "node:util";
-import { ChildFailed, NonRetryableError, RetryAfter } from "./errors.js";
+import { ChildFailed, WaitFailed, NonRetryableError, RetryAfter } from "./errors.js";
 import { toJSON } from "./json.js";
 
 /** Characters, so that a frame has room for a message, a stack and data, whatever max_payload is. */
@@ -79,6 +79,10 @@ export function failureOf(error) {
 		fields.message = clean(`Child execution failed: ${error.message}`);
 		fields.retry = false;
 		fields.data = dataOf({ code: error.code, message: error.message, type: error.type, data: error.data, task: error.task });
+	} else if (error instanceof WaitFailed) {
+		fields.code = clean(error.code);
+		fields.retry = false;
+		fields.data = dataOf({ code: error.code, key: error.key, event: error.event });
 	} else if (error instanceof RetryAfter) {
 		fields.after_ms = error.afterMs;
 		fields.data = dataOf(error.data);

@@ -1,7 +1,9 @@
 export { Conductor } from "./conductor.js";
 export { Orchestrator } from "./orchestrator.js";
 export { RawJSON } from "./json.js";
+export { EventSchemas, defineEvent } from "./schemas.js";
 export {
-	BadArgument, BadPayload, BadQueue, BadTask, BadTime, Cancelled, ChildFailed, ChildTimeout, ClientError, NonRetryableError,
-	NotAvailable, NotInstalled, PayloadTooLarge, PgconductorError, RetryAfter, UndeclaredTask,
+	BadArgument, BadEvent, BadPayload, BadQueue, BadSchedule, BadTask, BadTime, Cancelled, ChildFailed, ChildTimeout, ClientError,
+	WaitFailed, EventTimeout, NonRetryableError, NotAvailable, NotInstalled, PayloadTooLarge, PgconductorError, RetryAfter,
+	UndeclaredTask,
 } from "./errors.js";

@@ -9,7 +9,6 @@ const TASK_OPTIONS = ["maxAttempts", "backoff", "timeout", "totalTimeout", "remo
 /** Options that are promised. */
 const TASK_PROMISED = ["concurrency", "concurrencyKey", "limit", "rateLimit", "fifoKey", "window", "timezone", "priority",
 	"batch", "payload", "returns", "payloadSchema", "returnsSchema"];
-const TRIGGERS_PROMISED = ["cron", "event", "schema", "table", "operation", "columns", "when"];
 /** Options of a worker: those of the server's own machinery are accepted, and have no effect. */
 const WORKER_OPTIONS = ["concurrency", "fetchBatchSize", "pollIntervalMs", "flushIntervalMs"];
 
@@ -65,28 +64,6 @@ export function taskOf(ref) {
 		task.options = toJSON(options);
 	}
 	return task;
-}
-
-/**
- * Throws unless the task is to be invoked, and by nothing else.
- * @param {string} name
- * @param {any} triggers
- */
-export function checkTriggers(name, triggers) {
-	const all = Array.isArray(triggers) ? triggers : [triggers];
-	for (const trigger of all) {
-		const keys = Object.keys(trigger ?? {});
-		const promised = keys.find((key) => TRIGGERS_PROMISED.includes(key));
-		if (promised !== undefined) {
-			throw new TypeError(`pgconductor: task ${name}: trigger ${promised}: not available in this version`);
-		}
-		if (keys.length !== 1 || trigger.invocable !== true) {
-			throw new TypeError(`pgconductor: task ${name}: triggers: { invocable: true } is what there is`);
-		}
-	}
-	if (all.length === 0) {
-		throw new TypeError(`pgconductor: task ${name}: triggers: none; { invocable: true } is what there is`);
-	}
 }
 
 /**

@@ -156,6 +156,7 @@ export class Orchestrator {
 			...this.#configOf(queue ?? "default"),
 			heartbeat: this.#heartbeat,
 			Context: this.#conductor.Context,
+			events: this.#conductor.events,
 			logger: this.#conductor.customLogger,
 		});
 		this.#session.ended.then((status) => this.#over(status));

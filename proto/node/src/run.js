@@ -7,12 +7,16 @@
  */
 import { Buffer } from "node:buffer";
 import { milliseconds } from "./duration.js";
-import { Cancelled, ChildFailed, NonRetryableError, PgconductorError, refusal } from "./errors.js";
+import { Cancelled, ChildFailed, WaitFailed, NonRetryableError, PgconductorError, refusal } from "./errors.js";
 import { clean } from "./failure.js";
 import { toJSON } from "./json.js";
+import { delivered } from "./schemas.js";
+import { checkKey, childWait } from "./waits.js";
 
 /**
  * @typedef {import("./session.js").Session} Session
+ * @typedef {import("./waits.js").Wait} Wait
+ * @typedef {import("./waits.js").EventWait} EventWait
  *
  * @typedef {object} Saved                 what stands in the journal under a key
  * @property {string} [result]             JSON; null when error is left out too
@@ -20,25 +24,11 @@ import { toJSON } from "./json.js";
  * @property {boolean} [used]              its key was named in this run
  *
  * @typedef {{ resolve: (value: any) => void, reject: (error: unknown) => void }} Settle
- *
- * @typedef {object} Wait                  as in SUSPEND
- * @property {string} key
- * @property {number} [timer_ms]
- * @property {string} [task]
- * @property {string} [queue]
- * @property {string} [payload]
- * @property {number} [priority]
- * @property {number} [timeout_ms]
  */
 
-const KEY_BYTES = 1024;
 const NOTE_LENGTH = 250;
-const PLAIN = /^[ -~]{1,1024}$/;
-const UNSENDABLE = /\0|\p{Surrogate}/u;
 /** Milliseconds for which a step may keep a run from suspending before somebody is told. */
 const HELD_UP = 10_000;
-
-const PRIORITY = { min: -32768, max: 32767 };
 
 /** What whoever goes on in a run that is over gets. @returns {Promise<never>} */
 function never() {
@@ -58,19 +48,6 @@ function promised(fn) {
 		return Promise.resolve(fn());
 	} catch (error) {
 		return Promise.reject(error);
-	}
-}
-
-/** Text that is the same at the other end. @param {unknown} text */
-function isSendable(text) {
-	return typeof text === "string" && !UNSENDABLE.test(text);
-}
-
-/** @param {string} what @param {unknown} key */
-function checkKey(what, key) {
-	if (typeof key !== "string" || (!PLAIN.test(key) &&
-		(key === "" || Buffer.byteLength(key) > KEY_BYTES || !isSendable(key)))) {
-		throw new TypeError(`pgconductor: ${what}: key: not a string of 1 to ${KEY_BYTES} bytes`);
 	}
 }
 
@@ -102,6 +79,8 @@ export class Run {
 	#lastCall = 0;
 	/** What is missing before it can go on. @type {Wait[]} */
 	#waits = [];
+	/** One of them is enough for something. */
+	#any = false;
 	/** What those who wait for it get: it never settles but when the run is to stop. @type {Promise<never> | undefined} */
 	#halt;
 	/** @type {(error: unknown) => void} */
@@ -144,6 +123,11 @@ export class Run {
 
 	get logger() {
 		return this.#session.loggerOf(this);
+	}
+
+	/** Of the events that the program knows. */
+	get schemas() {
+		return this.#session.schemas;
 	}
 
 	/* ---- keys */
@@ -365,26 +349,97 @@ export class Run {
 	 */
 	invoke(what, items, pick) {
 		return promised(() => {
-			const waits = items().map((item) => this.#child(what, item));
+			const waits = items().map((item) => {
+				const wait = childWait(what, { ...item, key: item.key ?? this.turn() });
+				this.#checkLength(wait.payload ?? "", `${what}: the payload of ${wait.task}`);
+				return wait;
+			});
 			return this.#wait(what, waits, (found) => pick(found.map((saved, i) => saved.error === undefined
 				? { result: resultOf(saved) }
 				: { error: ChildFailed.of(JSON.parse(saved.error), waits[i].key, waits[i].task) })));
 		});
 	}
 
-	/** @param {string} what @param {any} item @returns {Wait} */
-	#child(what, { key = this.turn(), task, payload, queue, priority, timeout }) {
-		if (!isSendable(task) || task === "" || !(queue === undefined || isSendable(queue))) {
-			throw new TypeError(`pgconductor: ${what}: a task, or { name }, is needed`);
+	/** @param {EventWait[]} events @returns {{ waits: Wait[], names: string[] }} */
+	#events(events) {
+		return {
+			waits: events.map(({ name, key, ...rest }) => /** @type {Wait} */ ({ key: key ?? this.turn(), ...rest })),
+			names: events.map(({ name }) => name),
+		};
+	}
+
+	/** What came. @param {Saved} saved @param {Wait} wait @param {string} name @returns {Promise<{ result?: any, error?: Error }>} */
+	async #payload(saved, wait, name) {
+		if (saved.error !== undefined) {
+			return { error: WaitFailed.of(JSON.parse(saved.error), wait.key, name) };
 		}
-		if (priority !== undefined &&
-			!(Number.isInteger(priority) && priority >= PRIORITY.min && priority <= PRIORITY.max)) {
-			throw new TypeError(`pgconductor: ${what}: priority: not a whole number from ${PRIORITY.min} to ${PRIORITY.max}`);
+		const schema = wait.event === undefined ? undefined : this.schemas.get(wait.event);
+		return { result: await delivered(schema, name, resultOf(saved)) };
+	}
+
+	/**
+	 * What `pick` makes of their payloads, which are in their order, once all are over.
+	 * @param {string} what
+	 * @param {() => EventWait[]} events
+	 * @param {(found: { result?: any, error?: Error }[]) => any} pick
+	 * @returns {Promise<any>}
+	 */
+	waitForAll(what, events, pick) {
+		return promised(() => {
+			const { waits, names } = this.#events(events());
+			return this.#wait(what, waits, async (found) => (
+				pick(await Promise.all(found.map((saved, i) => this.#payload(saved, waits[i], names[i]))))));
+		});
+	}
+
+	/**
+	 * The first that comes. Which one that was is saved as a step: others may come later, and nothing may change by that.
+	 * @param {string} what
+	 * @param {string | undefined} key
+	 * @param {() => EventWait[]} events
+	 * @returns {Promise<{ index: number, payload: any }>}
+	 */
+	waitForAny(what, key, events) {
+		return promised(() => {
+			const choice = key ?? this.turn();
+			const { waits, names } = this.#events(events());
+			if (!this.#mayWait(what, [...waits.map((wait) => wait.key), choice])) {
+				return never();
+			}
+			const chosen = this.#use(choice);
+			const found = waits.map((wait) => this.#use(wait.key));
+			const index = chosen === undefined ? found.findIndex((saved) => saved !== undefined) : resultOf(chosen);
+			if (index === -1) {
+				this.#any = true;
+				return this.#suspendFor(waits);
+			}
+			const saved = found[index];
+			if (saved === undefined) {
+				throw this.fault ??= forGood(`${what}: what ${JSON.stringify(choice)} went on with is not waited for any more`,
+					"nondeterminism");
+			}
+			// The others may be waited for again.
+			waits.forEach((wait, i) => i !== index && this.#release(wait.key, found[i]));
+			return this.#busily(undefined, async () => {
+				if (chosen === undefined) {
+					await this.#save(choice, String(index));
+				}
+				const { result: payload, error } = await this.#payload(saved, waits[index], names[index]);
+				if (error !== undefined) {
+					throw error;
+				}
+				return { index, payload };
+			});
+		});
+	}
+
+	/** As if its key had not been named. @param {string} key @param {Saved | undefined} saved */
+	#release(key, saved) {
+		if (saved === undefined) {
+			this.#journal?.delete(key);
+		} else {
+			saved.used = false;
 		}
-		const text = toJSON(payload);
-		this.#checkLength(text, `${what}: the payload of ${task}`);
-		const timeout_ms = timeout === undefined || timeout === null ? undefined : milliseconds(timeout);
-		return /** @type {Wait} */ ({ key, task, queue, payload: text === "null" ? undefined : text, priority, timeout_ms });
 	}
 
 	/**
@@ -396,19 +451,33 @@ export class Run {
 	 * @returns {T | Promise<never>}
 	 */
 	#wait(what, waits, pick) {
-		if (!this.#mayGoOn(what, "suspend")) {
+		if (!this.#mayWait(what, waits.map(({ key }) => key))) {
 			return never();
+		}
+		const found = waits.map(({ key }) => this.#use(key));
+		const missing = waits.filter((_, i) => found[i] === undefined);
+		return missing.length === 0 ? pick(/** @type {Saved[]} */ (found)) : this.#suspendFor(missing);
+	}
+
+	/**
+	 * Whether it may wait under these keys. Throws when it is to stop.
+	 * @param {string} what
+	 * @param {string[]} keys
+	 */
+	#mayWait(what, keys) {
+		if (!this.#mayGoOn(what, "suspend")) {
+			return false;
 		}
 		if (this.#calling !== undefined) {
 			throw new PgconductorError(`${what} inside of step ${JSON.stringify(this.#calling)}: ` +
 				"a step is done in one go; wait before or after it");
 		}
-		waits.forEach(({ key }) => checkKey(what, key));
-		const found = waits.map(({ key }) => this.#use(key));
-		const missing = waits.filter((_, i) => found[i] === undefined);
-		if (missing.length === 0) {
-			return pick(/** @type {Saved[]} */ (found));
-		}
+		keys.forEach((key) => checkKey(what, key));
+		return true;
+	}
+
+	/** @param {Wait[]} missing */
+	#suspendFor(missing) {
 		for (const wait of missing) {
 			this.#waits.push(wait);
 		}
@@ -448,7 +517,7 @@ export class Run {
 		if (this.fault !== undefined) {
 			this.#session.fail(this, this.fault);
 		} else if (this.#waits.length > 0 || this.#leaving) {
-			this.#session.suspend(this, this.#waits);
+			this.#session.suspend(this, this.#waits, this.#any);
 		}
 	}
 
@@ -495,21 +564,36 @@ export class Run {
 	 * Has the server do something, and answer.
 	 * @param {string} what
 	 * @param {string} name
-	 * @param {() => string} args  JSON
+	 * @param {() => string | Promise<string>} args  JSON
+	 * @param {(result: any) => any} [pick]
 	 * @returns {Promise<any>}
 	 */
-	call(what, name, args) {
+	call(what, name, args, pick = (result) => result) {
 		return promised(() => {
 			if (!this.#mayGoOn(what, "call")) {
 				return never();
 			}
-			const text = args();
-			this.#checkLength(text, what);
-			return this.#busily(undefined, () => new Promise((resolve, reject) => {
-				const call = ++this.#lastCall;
-				this.#calls.set(call, { resolve, reject });
-				this.#session.send("CALL", this.exec, { call, name, args: text });
-			}));
+			const given = args();
+			return this.#busily(undefined, async () => {
+				const text = typeof given === "string" ? given : await given;
+				this.#checkLength(text, what);
+				return pick(await this.#send(name, text));
+			});
+		});
+	}
+
+	/** @param {string} name @param {string} args @returns {Promise<any>} */
+	#send(name, args) {
+		if (this.over) {
+			return never();
+		}
+		if (this.cancelled !== undefined) {
+			throw this.cancelled;
+		}
+		return new Promise((resolve, reject) => {
+			const call = ++this.#lastCall;
+			this.#calls.set(call, { resolve, reject });
+			this.#session.send("CALL", this.exec, { call, name, args });
 		});
 	}
 

@@ -11,6 +11,7 @@ import { toJSON } from "./json.js";
 import { SinkLogger, carrying, toStderr } from "./logger.js";
 import { MESSAGES, NAMES, TO_HANDLER } from "./messages.js";
 import { Run } from "./run.js";
+import { delivered } from "./schemas.js";
 import { VERSION } from "./version.js";
 
 const PROTOCOL = 1;
@@ -36,6 +37,8 @@ const BEATS = 4;
  * @property {string} queue
  * @property {boolean} named               the queue was named where the task was made
  * @property {string | undefined} options  JSON, for HELLO
+ * @property {string} triggers             JSON, for HELLO
+ * @property {readonly string[]} events    by which it is started with all that they carry
  * @property {(event: any, context: any) => unknown} handler
  *
  * @typedef {object} SessionOptions
@@ -45,6 +48,7 @@ const BEATS = 4;
  * @property {number} concurrency
  * @property {number} credit
  * @property {typeof import("./context.js").Context} Context
+ * @property {import("./schemas.js").EventSchemas} events  that the program knows
  * @property {import("../index.d.ts").Logger | undefined} logger  in place of LOG
  * @property {number | undefined} [heartbeat]  milliseconds of silence after which the process is to be ended
  *
@@ -92,6 +96,8 @@ export class Session {
 	#lostLines = 0;
 	#saidBye = false;
 
+	/** Of the events that the program knows. @type {import("./schemas.js").Schemas} */
+	schemas;
 	/** The queue that is served; empty when only the tasks are asked for. */
 	queue = "";
 	/** Bytes of a payload or result. */
@@ -107,13 +113,14 @@ export class Session {
 	#finish = () => {};
 
 	/** @param {SessionOptions} options */
-	constructor({ socket, queue, tasks, concurrency, credit, Context, logger, heartbeat }) {
+	constructor({ socket, queue, tasks, concurrency, credit, Context, events, logger, heartbeat }) {
 		this.#socket = socket;
 		this.#tasks = new Map(tasks.map((task) => [task.name, task]));
 		this.#concurrency = concurrency;
 		this.#Context = Context;
 		this.#customLogger = logger;
 		this.#heartbeat = heartbeat;
+		this.schemas = events.byName;
 		this.welcomed = new Promise((resolve, reject) => {
 			this.#welcome = (error) => error === undefined ? resolve() : reject(error);
 		});
@@ -127,7 +134,7 @@ export class Session {
 		this.send("HELLO", 0, {
 			protocols: [PROTOCOL], sdk: "node", version: VERSION, credit, concurrency, window: WINDOW,
 			capabilities: heartbeat === undefined ? CAPABILITIES : [...CAPABILITIES, "beat"], beat_ms: heartbeat,
-			tasks: tasks.filter((task) => queue === undefined || task.queue === queue),
+			tasks: tasks.filter((task) => queue === undefined || task.queue === queue), events: events.announced(),
 		});
 		this.#flush();
 	}
@@ -397,7 +404,10 @@ export class Session {
 			if (task === undefined) {
 				throw new Error(`this program has no task ${JSON.stringify(fields.task)}`);
 			}
-			const event = { name: fields.event.name, payload: JSON.parse(fields.event.payload) };
+			const { name, payload, at } = fields.event;
+			const schema = task.events.includes(name) ? this.schemas.get(name) : undefined;
+			const given = delivered(schema, name, JSON.parse(payload));
+			const event = { name, payload: given instanceof Promise ? await given : given, at: at === undefined ? null : new Date(at) };
 			result = await task.handler(event, new this.#Context(run));
 		} catch (error) {
 			const reason = run.fault === undefined ? run.cancelled?.reason : undefined;
@@ -453,9 +463,14 @@ export class Session {
 		}
 	}
 
-	/** Ends a run without an outcome. @param {Run} run @param {import("./run.js").Wait[]} waits */
-	suspend(run, waits) {
-		if (this.send("SUSPEND", run.exec, { waits })) {
+	/**
+	 * Ends a run without an outcome.
+	 * @param {Run} run
+	 * @param {import("./waits.js").Wait[]} waits
+	 * @param {boolean} [any]  one of them is enough
+	 */
+	suspend(run, waits, any = false) {
+		if (this.send("SUSPEND", run.exec, { waits, any: any || undefined })) {
 			run.suspended = true;
 			this.#end(run);
 		} else {

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { milliseconds } from "../src/duration.js";
 import { explain } from "../src/errors.js";
 import { Conductor, NotInstalled, Orchestrator, RetryAfter, UndeclaredTask } from "../src/index.js";
-import { checkTriggers, invokeOptions, taskOf, workerConfig } from "../src/options.js";
+import { invokeOptions, taskOf, workerConfig } from "../src/options.js";
 
 test("durations", () => {
 	for (const [text, ms] of [["250ms", 250], ["1.5s", 1500], ["5m", 300_000], ["2h", 7_200_000], ["7d", 604_800_000], ["0", 0], [0, 0], [12, 12]]) {
@@ -25,16 +25,6 @@ test("options of a task are those of HELLO", () => {
 	assert.throws(() => taskOf({ name: "t", concurrency: 1 }), /task t: concurrency: not available in this version/);
 	assert.throws(() => taskOf({ name: "t", retries: 1 }), /task t: retries: no such option \(there are maxAttempts/);
 	assert.throws(() => taskOf({}), /a task needs a name/);
-});
-
-test("triggers", () => {
-	checkTriggers("t", { invocable: true });
-	checkTriggers("t", [{ invocable: true }]);
-	assert.throws(() => checkTriggers("t", [{ invocable: true }, { cron: "* * * * *", name: "n" }]), /task t: trigger cron: not available in this version/);
-	assert.throws(() => checkTriggers("t", { event: "x" }), /trigger event: not available/);
-	for (const wrong of [{}, [], undefined, { invocable: false }, { invocable: true, x: 1 }]) {
-		assert.throws(() => checkTriggers("t", wrong), /triggers: /);
-	}
 });
 
 test("options of a worker", () => {
@@ -72,7 +62,8 @@ test("what cannot be is refused where it is written", () => {
 	assert.deepEqual([{ ...task }, { ...media }], [{ name: "t", queue: "default" }, { name: "m", queue: "media" }]);
 	assert.throws(() => Conductor.create({ sql: {}, connectionString: "x" }), /either sql or connectionString/);
 	assert.throws(() => Conductor.create({ connectionString: "host=/tmp dbname=x" }), /connectionString: not a URL like/);
-	assert.throws(() => Conductor.create({ events: {} }), /events: not available in this version/);
+	assert.throws(() => Conductor.create({ events: {} }), /events: what EventSchemas.fromSchema returned is needed/);
+	assert.throws(() => Conductor.create({ database: {} }), /database: not available in this version/);
 	assert.throws(() => Conductor.create({ url: "x" }), /url: no such option/);
 	assert.throws(() => Conductor.create({ context: { step: 1 } }), /context: step: /);
 	assert.throws(() => conductor.createTask({ name: "x" }, { invocable: true }, undefined), /task x: the handler is not a function/);

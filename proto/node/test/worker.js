@@ -8,7 +8,9 @@ import { after } from "node:test";
 import { FrameReader, FrameWriter } from "../src/codec.js";
 import { extendContext } from "../src/context.js";
 import { MESSAGES, NAMES } from "../src/messages.js";
+import { EventSchemas } from "../src/schemas.js";
 import { Session } from "../src/session.js";
+import { triggersText, wholeEvents } from "../src/triggers.js";
 
 const directory = mkdtempSync(join(tmpdir(), "pgc-"));
 const open = [];
@@ -71,7 +73,7 @@ export class Worker {
 export const WELCOME = { protocol: 1, queue: "default", max_frame: 2 << 20, max_payload: 1 << 20,
 	capabilities: ["beat", "call", "cancel", "credit", "drain", "log", "progress", "step", "suspend"] };
 
-export async function start(handlers, { welcome = WELCOME, concurrency = 10, context = {}, queue = "default", heartbeat = undefined, logger = undefined } = {}) {
+export async function start(handlers, { welcome = WELCOME, concurrency = 10, context = {}, queue = "default", heartbeat = undefined, logger = undefined, triggers = {}, events = new EventSchemas() } = {}) {
 	const [ours, theirs] = await pair();
 	const write = ours.write.bind(ours);
 	let writes = 0;
@@ -81,11 +83,13 @@ export async function start(handlers, { welcome = WELCOME, concurrency = 10, con
 	};
 	const worker = new Worker(theirs);
 	const tasks = Object.entries(handlers).map(([name, handler]) => {
-		return { name, queue: name.startsWith("other.") ? "other" : "default", named: false, options: undefined, handler };
+		const own = triggers[name] ?? { invocable: true };
+		return { name, queue: name.startsWith("other.") ? "other" : "default", named: false, options: undefined,
+			triggers: triggersText(name, own), events: wholeEvents(own), handler };
 	});
 	const session = new Session({
 		socket: ours, queue: queue ?? undefined, tasks, concurrency, credit: 2 * concurrency, Context: extendContext(context),
-		logger, heartbeat,
+		events, logger, heartbeat,
 	});
 	worker.hello = (await worker.next("HELLO")).fields;
 	if (welcome !== null) {

@@ -109,8 +109,6 @@ const wrong: api.Task<{ width: string }> = resize;
 conductor.createTask<{ name: string }, string>({ name: "x" }, { invocable: true }, async () => 1);
 // @ts-expect-error there is no such option
 conductor.createTask({ name: "x", retries: 1 }, { invocable: true }, async () => 1);
-// @ts-expect-error there is no such trigger yet
-conductor.createTask({ name: "x" }, { cron: "* * * * *", name: "x" }, async () => 1);
 void wrong;
 
 const sql = postgres();
