@@ -59,6 +59,33 @@ exception when insufficient_privilege then
 end
 $$;
 
+-- The role as which the triggers on other people's tables note changes may do nothing else.
+do $$
+begin
+    if not exists (select from pg_catalog.pg_roles where rolname = 'pgconductor_change') then
+        create role pgconductor_change nologin;
+    end if;
+exception
+when insufficient_privilege then
+    raise notice 'pgconductor: this role may not create roles: without the role pgconductor_change changes of tables start nothing'
+        using hint = 'Let an administrator run: create role pgconductor_change nologin; grant pgconductor_change to the owner of the schema; then migrate again.';
+when duplicate_object or unique_violation then
+    null;
+end
+$$;
+do $$
+begin
+    if exists (select from pg_catalog.pg_roles where rolname = 'pgconductor_change')
+        and not pg_catalog.pg_has_role(current_user, 'pgconductor_change', 'usage')
+    then
+        execute format('grant pgconductor_change to %I', current_user);
+    end if;
+exception when insufficient_privilege then
+    raise notice 'pgconductor: this role may not be pgconductor_change, so that changes of tables start nothing'
+        using hint = 'Let an administrator run: grant pgconductor_change to the owner of the schema; then migrate again.';
+end
+$$;
+
 -- Functions may be executed by everybody unless that is revoked.
 revoke all on schema pgconductor from public;
 revoke all on all functions in schema pgconductor from public;
@@ -83,5 +110,21 @@ begin
     loop
         execute format('grant execute on function %s to pgconductor_client', f);
     end loop;
+end
+$$;
+
+do $$
+begin
+    if not exists (select from pg_catalog.pg_roles where rolname = 'pgconductor_change') then
+        return;
+    end if;
+    grant usage on schema pgconductor to pgconductor_change;
+    grant usage on sequence pgconductor.events_seq to pgconductor_change;
+    grant insert (created_at, key, payload) on pgconductor.events to pgconductor_change;
+    grant select (node) on pgconductor.dispatcher to pgconductor_change;
+    grant execute on function pgconductor.now(), pgconductor.awake(int), pgconductor.notify_owner(int),
+        pgconductor.ensure_partition(timestamptz), pgconductor.fit_change(json, text, text),
+        pgconductor.select_fields(json, text[]), pgconductor.free_mark(text), pgconductor.hide_escapes(text, text),
+        pgconductor.show_escapes(text, text) to pgconductor_change;
 end
 $$;

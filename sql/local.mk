@@ -5,6 +5,7 @@ sql_files = \
 	sql/migrations/0002_logs.sql \
 	sql/migrations/0003_durable.sql \
 	sql/migrations/0004_triggers.sql \
+	sql/migrations/0005_changes.sql \
 	sql/functions/attach_node.sql \
 	sql/functions/awake.sql \
 	sql/functions/backoff.sql \
@@ -12,6 +13,8 @@ sql_files = \
 	sql/functions/balance.sql \
 	sql/functions/call_schedule.sql \
 	sql/functions/cancel.sql \
+	sql/functions/change_function.sql \
+	sql/functions/change_key.sql \
 	sql/functions/check_event.sql \
 	sql/functions/check_options.sql \
 	sql/functions/check_size.sql \
@@ -51,7 +54,9 @@ sql_files = \
 	sql/functions/find_home.sql \
 	sql/functions/fire.sql \
 	sql/functions/fire_schedules.sql \
+	sql/functions/fit_change.sql \
 	sql/functions/forget_running.sql \
+	sql/functions/fragment_fault.sql \
 	sql/functions/free_mark.sql \
 	sql/functions/gone.sql \
 	sql/functions/hide_escapes.sql \
@@ -62,8 +67,11 @@ sql_files = \
 	sql/functions/invoke_json.sql \
 	sql/functions/invoke_jsonb.sql \
 	sql/functions/is_on.sql \
+	sql/functions/is_wanted.sql \
+	sql/functions/is_watched.sql \
 	sql/functions/keep_declared.sql \
 	sql/functions/keep_interval.sql \
+	sql/functions/keep_watches.sql \
 	sql/functions/kept_steps.sql \
 	sql/functions/leave_dispatcher.sql \
 	sql/functions/live_nodes.sql \
@@ -71,9 +79,11 @@ sql_files = \
 	sql/functions/lock_dispatcher.sql \
 	sql/functions/lock_shards.sql \
 	sql/functions/make_call.sql \
+	sql/functions/make_watch.sql \
 	sql/functions/match_waits.sql \
 	sql/functions/missed_events.sql \
 	sql/functions/move_runs.sql \
+	sql/functions/need_watch.sql \
 	sql/functions/next_events.sql \
 	sql/functions/next_tick.sql \
 	sql/functions/note_running.sql \
@@ -91,6 +101,7 @@ sql_files = \
 	sql/functions/probe.sql \
 	sql/functions/promote.sql \
 	sql/functions/put_schedule.sql \
+	sql/functions/read_change.sql \
 	sql/functions/refresh_routes.sql \
 	sql/functions/refuse_json.sql \
 	sql/functions/rehome.sql \
@@ -132,6 +143,7 @@ sql_files = \
 	sql/functions/upkeep.sql \
 	sql/functions/use_lane.sql \
 	sql/functions/wake.sql \
+	sql/functions/watch.sql \
 	sql/functions/write_logs.sql \
 	sql/finish.sql
 

@@ -6,6 +6,8 @@ as $$
 declare
     wanted pgconductor.subscriptions[] := '{}';
     one pgconductor.subscriptions;
+    change pgconductor.watches;
+    changes pgconductor.watches[] := '{}';
     t record;
     why text;
 begin
@@ -13,8 +15,25 @@ begin
         select e.value, e.n - 1 as pos from json_array_elements(case json_typeof(declare_subscriptions.triggers) when 'array'
             then declare_subscriptions.triggers when 'object' then json_build_array(declare_subscriptions.triggers) end)
             with ordinality e(value, n)
-        where e.value -> 'event' is not null
+        where e.value -> 'event' is not null or e.value -> 'cron' is null and e.value -> 'table' is not null
     loop
+        if t.value -> 'event' is null then
+            change := pgconductor.read_change(t.value);
+            if change.problem is not null then
+                raise exception using errcode = 'PC012',
+                    message = format('task %s: triggers[%s]: %s', declare_subscriptions.task, t.pos, change.problem),
+                    hint = 'A change''s trigger is {"schema": "public", "table": "users", "operation": "insert", "columns": "id,email", "when": "new.email is not null"}.';
+            end if;
+            -- Its condition is the trigger's. Until its place is known, which takes a lock, it stands there by what it is.
+            changes := changes || change;
+            one.key := coalesce((select pgconductor.change_key(w) from pgconductor.watches w where w.what = change.what), change.what);
+            one."when" := null;
+            one.fields := null;
+            if not exists (select from unnest(wanted) w where w.key = one.key) then
+                wanted := wanted || one;
+            end if;
+            continue;
+        end if;
         one.key := t.value ->> 'event';
         one."when" := t.value ->> 'when';
         one.fields := case json_typeof(t.value -> 'fields')
@@ -52,6 +71,12 @@ begin
 
     -- Two nodes that say it at the same time.
     perform from pgconductor.tasks x where x.name = declare_subscriptions.task for update;
+    foreach change in array changes loop
+        one.key := pgconductor.change_key(pgconductor.need_watch(change));
+        one."when" := null;
+        one.fields := null;
+        wanted := array(select w from unnest(wanted) w where w.key not in (change.what, one.key)) || one;
+    end loop;
     with gone as (
         delete from pgconductor.subscriptions s
         where s.program = declare_subscriptions.program and s.task = declare_subscriptions.task and not exists (
@@ -74,4 +99,4 @@ end
 $$;
 
 comment on function pgconductor.declare_subscriptions(text, text, json) is
-'Engine. To which events a program subscribes a task: those triggers of a list that have an event. What it has said before and does not say now is gone. PC012: a bad trigger.';
+'Engine. To which events a program subscribes a task: those triggers of a list that have an event or a table. What it has said before and does not say now is gone. PC012: a bad trigger.';

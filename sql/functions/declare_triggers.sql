@@ -16,11 +16,12 @@ begin
     loop
         kind := case when json_typeof(t.value) <> 'object' then null when t.value -> 'cron' is not null then 'cron'
             when t.value -> 'event' is not null then 'event'
+            when t.value -> 'table' is not null then 'change'
             when t.value -> 'invocable' is not null then 'invocable' end;
         if kind is null then
             raise exception using errcode = 'PC012', message = format('%s: triggers[%s]: not a trigger', what, t.pos),
                 detail = format('It is: %s', left(t.value::text, 100)),
-                hint = 'A trigger is {"invocable": true}, {"cron": "0 9 * * *", "name": "daily"} or {"event": "order.paid"}.';
+                hint = 'A trigger is {"invocable": true}, {"cron": "0 9 * * *", "name": "daily"}, {"event": "order.paid"} or {"table": "users", "operation": "insert"}.';
         end if;
     end loop;
     perform pgconductor.declare_schedules(program, task, triggers);

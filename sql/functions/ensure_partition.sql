@@ -1,6 +1,7 @@
 create or replace function pgconductor.ensure_partition(at timestamptz)
 returns void
-language plpgsql volatile
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     day constant date := (at at time zone 'UTC')::date;

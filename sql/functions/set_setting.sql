@@ -15,7 +15,7 @@ begin
                 message = format('pgconductor.set_setting: poll_interval_ms: %s is not a number of milliseconds',
                     set_setting.value);
         end if;
-    elsif set_setting.name in ('keep_logs_ms', 'keep_events_ms') then
+    elsif set_setting.name in ('keep_logs_ms', 'keep_events_ms', 'keep_triggers_ms') then
         if set_setting.value !~ '^\d{1,12}$' then
             raise exception using errcode = 'PC009',
                 message = format('pgconductor.set_setting: %s: %s is not a number of milliseconds',
@@ -32,4 +32,4 @@ end
 $$;
 
 comment on function pgconductor.set_setting(text, text) is
-'Engine. Stores what SQL must know of the configuration: max_payload (bytes, 1024 at least), poll_interval_ms, keep_logs_ms or keep_events_ms (milliseconds). PC009: unknown name or bad value.';
+'Engine. Stores what SQL must know of the configuration: max_payload (bytes, 1024 at least), poll_interval_ms, keep_logs_ms, keep_events_ms or keep_triggers_ms (milliseconds). PC009: unknown name or bad value.';

@@ -1,6 +1,7 @@
 create or replace function pgconductor.suspend_runs(ids bigint[], xids xid8[], anys boolean[], timeouts_ms bigint[],
     runs int[], keys text[], timers_ms bigint[], tasks text[], queues text[], payloads json[], priorities int[],
-    wait_timeouts_ms bigint[], events text[] default null, filters text[] default null, sinces text[] default null)
+    wait_timeouts_ms bigint[], events text[] default null, filters text[] default null, sinces text[] default null,
+    changes json[] default null)
 returns table (pos int, used text)
 language plpgsql volatile
 as $$
@@ -21,6 +22,14 @@ declare
     refused_keys text[];
     bad_filters text[];
     faults text[];
+    c text;
+    change pgconductor.watches;
+    watch pgconductor.watches;
+    change_texts text[] := '{}';
+    change_keys text[] := '{}';
+    change_faults text[] := '{}';
+    unwatched text[] := '{}';
+    again int[] := '{}';
 begin
     -- A queue may be used before a node serves it.
     for name in
@@ -37,6 +46,26 @@ begin
         from (select distinct u.filter from unnest(suspend_runs.filters) as u(filter)) x
     ) f
     where f.fault is not null;
+
+    -- They have their triggers, see watch(). Should one have been dropped since then, its run is made ready again, and waits anew.
+    for c in select distinct u.change::text from unnest(suspend_runs.changes) as u(change) where u.change is not null loop
+        change := pgconductor.read_change(c::json);
+        watch := null;
+        if change.problem is null then
+            select w.* into watch from pgconductor.watches w where w.what = change.what for key share;
+            change.problem := watch.problem;
+            if change.problem is null and (watch.id is null or not pgconductor.is_watched(watch)) then
+                unwatched := unwatched || c;
+            end if;
+        end if;
+        change_texts := change_texts || c;
+        change_keys := change_keys || coalesce(pgconductor.change_key(watch), 'none');
+        change_faults := change_faults || change.problem;
+    end loop;
+    if unwatched <> '{}' then
+        again := array(
+            select distinct u.run from unnest(suspend_runs.runs, suspend_runs.changes) as u(run, change) where u.change::text = any (unwatched));
+    end if;
 
     select array_agg(l.id is not null order by r.pos),
         array_agg(r.pos::int order by r.pos) filter (where l.id is null and e.id is not null),
@@ -72,12 +101,13 @@ begin
             case when s.execution is not null then
                     case when s.due_at is not null then least(s.due_at, present + g.limit_ms * interval '1 ms') end
                 when g.timer_ms is not null then present + least(g.timer_ms, g.limit_ms) * interval '1 ms'
-                when g.event is not null then case when bad.event or bad.fault is not null then null
+                when g.event is not null then case when bad.event or num_nonnulls(bad.fault, bad.change) > 0 then null
                     else coalesce(present + g.limit_ms * interval '1 ms', 'infinity') end
                 when q.name is null then null
                 else coalesce(present + g.limit_ms * interval '1 ms', 'infinity') end as due_at,
             p.seen, p.after_id, p.since,
-            case when g.event is not null and bad.event then json_build_object('code', 'bad_event',
+            case when bad.change is not null then json_build_object('code', 'bad_change', 'message', bad.change)
+                when g.event is not null and bad.event then json_build_object('code', 'bad_event',
                     'message', quote_literal(g.event) || ' is not an event''s name')
                 when g.event is not null and bad.fault is not null then json_build_object('code', 'bad_filter',
                     'message', 'the condition cannot be used: ' || bad.fault)
@@ -91,16 +121,18 @@ begin
         from (
             -- A century at most, so that the time can be written.
             select u.run, u.key, u.task, u.queue, u.payload, u.priority, u.pos,
-                case when u.timer_ms is null and u.task is null then u.event end as event, u.filter, u.since,
+                case when u.timer_ms is null and u.task is null
+                    then coalesce(change_keys[array_position(change_texts, u.change::text)], u.event) end as event,
+                u.change::text as change, case when u.change is null then u.filter end as filter, u.since,
                 row_number() over (partition by u.run, u.key order by u.pos) as nth,
                 case when u.timer_ms is not null then greatest(least(u.timer_ms, 3155760000000), 0) end as timer_ms,
                 case when num_nonnulls(u.timeout_ms, timeouts_ms[u.run]) > 0
                     then greatest(least(u.timeout_ms, timeouts_ms[u.run], 3155760000000), 0) end as limit_ms
             from unnest(suspend_runs.runs, suspend_runs.keys, suspend_runs.timers_ms, suspend_runs.tasks,
                 suspend_runs.queues, suspend_runs.payloads, suspend_runs.priorities, suspend_runs.wait_timeouts_ms,
-                suspend_runs.events, suspend_runs.filters, suspend_runs.sinces)
-                with ordinality as u(run, key, timer_ms, task, queue, payload, priority, timeout_ms, event, filter, since, pos)
-            where free[u.run]
+                suspend_runs.events, suspend_runs.filters, suspend_runs.sinces, suspend_runs.changes)
+                with ordinality as u(run, key, timer_ms, task, queue, payload, priority, timeout_ms, event, filter, since, change, pos)
+            where free[u.run] and not u.run = any (again)
         ) g
         -- See take_wakes.
         left join pgconductor.steps s on s.execution = any (array[ids[g.run]]) and s.key = any (array[g.key])
@@ -108,7 +140,8 @@ begin
         left join pgconductor.queues q on q.name = coalesce(g.queue, t.queue) and t.name is not null
         -- From where on events count: from now on; or from when it began, or from behind the event that it has waited for last.
         left join lateral (
-            select b.event, b.fault from (select g.event !~ '^[^[:cntrl:]]{1,200}$' as event, faults[array_position(bad_filters, g.filter)] as fault) b
+            select g.change is null and g.event !~ '^[^[:cntrl:]]{1,200}$' as event, faults[array_position(bad_filters, g.filter)] as fault,
+                case when g.event is not null then change_faults[array_position(change_texts, g.change)] end as change
         ) bad on true
         left join lateral (
             select coalesce(b.seen, pg_current_snapshot()) as seen, b.after_id,
@@ -206,5 +239,5 @@ begin
 end
 $$;
 
-comment on function pgconductor.suspend_runs(bigint[], xid8[], boolean[], bigint[], int[], text[], bigint[], text[], text[], json[], int[], bigint[], text[], text[], text[]) is
-'Engine, on the writer. Ends runs without an outcome, until what they wait for: everything, or with anys one of it; timeouts_ms: for all of it (null: no limit). The first four arrays go by run, the others by wait: runs is the position (from 1) of its run; a timer; an event of that name, for which filters (null: none) hold, sinces start: also one since the execution began, or since the one it has waited for last; or else a child of tasks, in queues (null: its own), with payloads and priorities (null: 0), for wait_timeouts_ms at most. A wait under a key that its execution knows goes on, or has ended. A run without waits is ready again at once. Returns the positions (from 1) of runs that were not done: others have them locked; or, with used, it uses that key twice, or would wait for what had ended before it was handed out.';
+comment on function pgconductor.suspend_runs(bigint[], xid8[], boolean[], bigint[], int[], text[], bigint[], text[], text[], json[], int[], bigint[], text[], text[], text[], json[]) is
+'Engine, on the writer. Ends runs without an outcome, until what they wait for: everything, or with anys one of it; timeouts_ms: for all of it (null: no limit). The first four arrays go by run, the others by wait: runs is the position (from 1) of its run; a timer; an event of that name, for which filters (null: none) hold, sinces start: also one since the execution began, or since the one it has waited for last; a change, as declare_triggers takes them; or else a child of tasks, in queues (null: its own), with payloads and priorities (null: 0), for wait_timeouts_ms at most. A wait under a key that its execution knows goes on, or has ended. A run without waits is ready again at once. Returns the positions (from 1) of runs that were not done: others have them locked; or, with used, it uses that key twice, or would wait for what had ended before it was handed out.';

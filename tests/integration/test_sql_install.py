@@ -106,7 +106,7 @@ def test_every_function_says_what_it_does(db):
 
 def test_security_definers_pin_their_search_path(db):
     rows = db.execute("select proname, proconfig from pg_proc where pronamespace = 'pgconductor'::regnamespace and prosecdef").fetchall()
-    assert {name for name, _ in rows} == CLIENT | {"evaluate_filter"}
+    assert {name for name, _ in rows} == CLIENT | {"evaluate_filter", "ensure_partition", "fit_change"}
     for name, config in rows:
         assert config == ["search_path=pg_catalog, pg_temp"], name
 
@@ -174,8 +174,9 @@ def test_without_the_right_to_make_roles(own_cluster):
             app.execute(trigger)
     admin.execute("create role pgconductor_client nologin")
     admin.execute("create role pgconductor_filter nologin")
+    admin.execute("create role pgconductor_change nologin")
     assert "may not be pgconductor_filter" in psql(dsn, read("finish.sql"))
-    admin.execute("grant pgconductor_filter to app")
+    admin.execute("grant pgconductor_filter, pgconductor_change to app")
     admin.execute("create role user1 login in role pgconductor_client")
     assert psql(dsn, read("finish.sql")) == ""
     with psycopg.connect(dsn, autocommit=True) as app:
@@ -205,7 +206,7 @@ def test_in_a_schema_that_an_administrator_made(own_cluster):
 
 def test_settings(db):
     assert dict(db.execute("select name, value from pgconductor.settings where name not like '%digest%'").fetchall()) == {
-        "keep_events_ms": "604800000", "keep_logs_ms": "604800000", "max_payload": "16777216", "poll_interval_ms": "5000", "schema_version": str(len(sql_files("migrations")))}
+        "keep_events_ms": "604800000", "keep_logs_ms": "604800000", "keep_triggers_ms": "600000", "max_payload": "16777216", "poll_interval_ms": "5000", "schema_version": str(len(sql_files("migrations")))}
     with pytest.raises(psycopg.errors.UniqueViolation):
         db.execute("insert into pgconductor.settings values ('max_payload', '1')")
 

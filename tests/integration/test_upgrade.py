@@ -75,7 +75,7 @@ def test_upgrading_keeps_every_row(empty_dsn, connect, version):
     install(empty_dsn)
     after = contents(db)
     assert {table: after[table] for table in before} == before
-    new = {"event_waits", "events", "logs", "schedules", "steps", "subscriptions", "wakes"} - set(before)
+    new = {"event_waits", "events", "logs", "schedules", "steps", "subscriptions", "wakes", "watches"} - set(before)
     assert {table: rows for table, rows in after.items() if table not in before} == dict.fromkeys(new)
     assert not is_version(db, version) and db.execute("select pgconductor.retry(%s)", (first,)).fetchone()[0]
     # Its node ended before it was upgraded; the next one goes on with what is there.
