@@ -17,9 +17,9 @@
 #include "common/xmalloc.h"
 #include "master/master.h"
 
-/* Events, and executions made of them, in one transaction. */
+/* Events, and executions made of them for each, in one transaction. */
 #define EVENTS_MAX	1000
-#define MADE_MAX	5000
+#define MADE_EACH	5
 /*
  * While nobody would tell; and otherwise: what is committed by then lets the sleep lock be granted, and the last look
  * follows.
@@ -266,21 +266,22 @@ static void
 failed(struct master *m, const struct db_answer *a)
 {
 	struct dispatch *d = m->dispatch;
+	bool slow = strcmp(a->sqlstate, "57014") == 0, one = d->max == 1;
 
 	if (strcmp(a->sqlstate, "55P03") == 0 || strcmp(a->sqlstate, "40P01") == 0) {
 		wait_ms(m, BUSY_MS);
 		return;
 	}
-	/* What a condition raises, or that it takes too long, is found by asking each by itself. */
-	if (d->careful) {
-		log_warnx("dispatching events: %s", a->message);
-		wait_ms(m, RETRY_MS);
-	}
-	if (d->careful || strcmp(a->sqlstate, "57014") == 0)
+	/* What a condition raises, or that it takes too long, is found by asking each by itself; in time only if they are few. */
+	if (d->careful || slow)
 		d->max = d->max > 1 ? d->max / 2 : 1;
 	d->careful_until_ms = clock_ms() + CAREFUL_MS;
-	if (!d->careful)
+	if (!d->careful || (slow && !one)) {
 		run(m);
+		return;
+	}
+	log_warnx("dispatching events: %s", a->message);
+	wait_ms(m, RETRY_MS);
 }
 
 static void
@@ -336,7 +337,7 @@ run(struct master *m)
 	limit(m, d->max == 1 ? m->takeover_ms / 2 : m->takeover_ms / 4);
 	params_init(&p);
 	param_int4(&p, d->max);
-	param_int4(&p, MADE_MAX);
+	param_int4(&p, d->max * MADE_EACH);
 	param_bool(&p, d->careful);
 	db_call(m->writer, &stmt_dispatch, &p, dispatched, m);
 	params_free(&p);

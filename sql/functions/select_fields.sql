@@ -13,15 +13,18 @@ begin
         return pgconductor.show_escapes(pgconductor.select_fields(pgconductor.hide_escapes(payload::text, mark)::json, fields)::text,
             mark)::json;
     end if;
+    -- What is left out, which may be most of it, costs next to nothing.
     return (
-        select '{' || coalesce(string_agg(to_json(m.key)::text || ':'
-            || case when m.key = any (fields) then m.value else pgconductor.select_fields(m.value, i.inside) end::text, ',' order by m.n), '')
-            || '}'
-        from (select e.key, e.value, row_number() over () as n from json_each(payload) e) m
-        cross join lateral (
-            select array(select substr(f, length(m.key) + 2) from unnest(fields) f where starts_with(f, m.key || '.')) as inside
-        ) i
-        where m.key = any (fields) or i.inside <> '{}' and json_typeof(m.value) = 'object');
+        select '{' || coalesce(string_agg(to_json(m.key)::text || ':' || case when m.whole then m.value
+            else pgconductor.select_fields(m.value,
+                array(select substr(f, length(m.key) + 2) from unnest(fields) f where starts_with(f, m.key || '.'))) end::text,
+            ',' order by m.n), '') || '}'
+        from (
+            select e.key, e.value, e.n, e.key = any (fields) as whole
+            from json_each(payload) with ordinality e(key, value, n)
+        ) m
+        where m.whole or json_typeof(m.value) = 'object'
+            and exists (select from unnest(fields) f where starts_with(f, m.key || '.')));
 end
 $$;
 
