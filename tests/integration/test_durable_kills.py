@@ -3,119 +3,25 @@ random, and masters at every named point. No step that a handler was told of as 
 their results are right, and each child counts once.
 """
 
-import collections
-import os
-import random
-import signal
 import time
 
 import psycopg
 
-from support import faults, processes
+from support import faults
 from support.durable import POINTS, assert_no_acknowledged_step_again, config, has_crash_points
 from support.engine import batch, value
+from support.fleet import KINDS, Fleet
 from support.wait import wait_for
 
 RESULT = sum(range(20)) + sum(1000 * i for i in range(1, 6))
 # Kills cost attempts, and there are many.
 OPTIONS = '{"backoff": "1ms", "max_attempts": 1000}'
-# What is killed in a round, in any order.
-KINDS = ["handler"] * 5 + ["worker"] * 3 + ["master"] * 2 + ["backend", "postmaster"]
-
-
-class Fleet:
-    """Two nodes on a PostgreSQL of their own, of which one thing at a time is killed."""
-
-    def __init__(self, cluster, server, ledger, seed):
-        self.cluster, self.server, self.dsn = cluster, server, cluster.dsn("test")
-        self.config = config(ledger, processes=4, options=OPTIONS, queues=("default", "other"), credit=3,
-                             top='takeover_timeout = "2s"')
-        self.dice = random.Random(seed)
-        self.deck = []
-        self.planned, self.hit, self.kills = collections.Counter(), collections.Counter(), collections.Counter()
-        self.nodes = [self.start(), self.start()]
-        self.db = None
-
-    def ask(self, query, *args):
-        """The only column of the only row; None while PostgreSQL does not answer."""
-        try:
-            if self.db is None or self.db.closed:
-                self.db = psycopg.connect(self.dsn, autocommit=True)
-            return value(self.db, query, *args)
-        except psycopg.OperationalError:
-            self.db = None
-            return None
-
-    def start(self):
-        """A master that dies at some point, sooner or later: points are taken in turn."""
-        point = min(POINTS, key=lambda p: (self.planned[p], self.dice.random()))
-        self.planned[point] += 1
-        env = {"PGCONDUCTOR_CRASH": f"{point}:{self.dice.choice((1, 3, 20))}"}
-        node = self.server(config=self.config, dsn=self.dsn, env=env, wait=False)
-        node.point = point
-        return node
-
-    def raise_the_dead(self):
-        for i, node in enumerate(self.nodes):
-            if not node.running():
-                assert node.process.returncode == -signal.SIGKILL, node.log
-                self.hit[node.point] += 1
-                self.nodes[i] = self.start()
-
-    def kill_next(self):
-        if not self.deck:
-            self.deck = self.dice.sample(KINDS, len(KINDS))
-        kind = self.deck.pop()
-        if getattr(self, kind)():
-            self.kills[kind] += 1
-
-    def kill(self, pids):
-        """One of these."""
-        if pids:
-            try:
-                os.kill(self.dice.choice(pids), signal.SIGKILL)
-            except ProcessLookupError:
-                return False
-        return bool(pids)
-
-    def workers(self):
-        return [pid for node in self.nodes for pid in sorted(node.workers().values())]
-
-    def worker(self):
-        return self.kill(self.workers())
-
-    def handler(self):
-        return self.kill([pid for worker in self.workers() for pid in sorted(processes.children_of(worker))])
-
-    def master(self):
-        i = self.dice.randrange(2)
-        if not self.nodes[i].running():
-            return False
-        self.nodes[i].kill9()
-        self.nodes[i] = self.start()
-        return True
-
-    def backend(self):
-        """PostgreSQL ends all sessions and recovers, under the same postmaster."""
-        pids = self.ask("select array_agg(pid order by application_name) from pg_stat_activity"
-                        " where datname = 'test' and application_name like 'pgconductor %%'")
-        return self.kill(pids)
-
-    def postmaster(self):
-        self.cluster.kill9()
-        self.cluster.start()
-        return True
-
-    def peace(self):
-        """Two nodes that nobody kills."""
-        for node in self.nodes:
-            node.kill9()
-        self.nodes = [self.server(config=self.config, dsn=self.dsn) for _ in range(2)]
 
 
 def test_workflows_survive_kills(own_cluster, server, ledger, seed, scale, capsys):
     n, began = scale(40, 1000), time.monotonic()
-    fleet = Fleet(own_cluster(), server, ledger, seed)
+    served = config(ledger, processes=4, options=OPTIONS, queues=("default", "other"), credit=3, top='takeover_timeout = "2s"')
+    fleet = Fleet(own_cluster(), server, served, seed, POINTS)
     wait_for(lambda: fleet.ask("select count(*) from pgconductor.tasks where name in ('flow', 'leaf', 'far')") == 3, 30,
              "the tasks are declared")
     with psycopg.connect(fleet.dsn, autocommit=True) as conn:
