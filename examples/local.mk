@@ -1,5 +1,5 @@
 # Examples: built by make and used by tests and the quick start, not installed.
-EXTRA_DIST += examples/durable.sh examples/durable.py examples/handler.pl examples/handler.rb examples/tasks.py
+EXTRA_DIST += examples/durable.sh examples/cron.py examples/durable.py examples/events.py examples/handler.pl examples/handler.rb examples/schedules.py examples/tasks.py
 if HAVE_JANSSON
 noinst_PROGRAMS += examples/greet
 endif

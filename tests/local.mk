@@ -51,6 +51,7 @@ integration_tests = \
 	tests/integration/test_python_durable.py \
 	tests/integration/test_python_handlers.py \
 	tests/integration/test_python_package.py \
+	tests/integration/test_python_triggers.py \
 	tests/integration/test_node_client.py \
 	tests/integration/test_node_durable.py \
 	tests/integration/test_node_handlers.py \
@@ -110,7 +111,7 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/durable_python.py tests/support/engine.py tests/support/fakemaster.py \
 	tests/support/fault_handler.py tests/support/faults.py tests/support/fleet.py tests/support/handler.py tests/support/ledger.py \
 	tests/support/node.py tests/support/paths.py tests/support/processes.py tests/support/proxy.py \
-	tests/support/python_lasting.py tests/support/python_tasks.py tests/support/server.py \
+	tests/support/played.py tests/support/python_events.py tests/support/python_lasting.py tests/support/python_tasks.py tests/support/server.py \
 	tests/support/sqlnode.py tests/support/step_handler.py tests/support/terminal.py \
 	tests/support/transaction_handler.py tests/support/triggers.py tests/support/triggers_python.py tests/support/triggers_node.mjs tests/support/wait.py tests/support/world.py \
 	scripts/build scripts/deps scripts/quickstart scripts/test .ci/run

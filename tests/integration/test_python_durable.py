@@ -7,84 +7,38 @@ import pytest
 
 from support import faults, paths
 from support.engine import batch, invoke, value, wait_finished
-from support.fakemaster import FakeMaster
+from support.played import ENVIRONMENT, Played, saved
 from support.wait import wait_for
 
-PROGRAM = f"{paths.SRC}/tests/support/python_lasting.py"
-ENVIRONMENT = {"PYTHONPATH": f"{paths.SRC}/proto/python", "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-class Played(FakeMaster):
-    """A worker with this program, whose master is the test: it says what is saved, and when."""
-
-    def __init__(self, *words, credit=10, **options):
-        super().__init__(**options)
-        self.setup(self.program("app", argv=[sys.executable, PROGRAM, *words], env=ENVIRONMENT, credit=credit))
-        self.ready(credit)
-
-    def next(self, name, execution, timeout=20):
-        """The fields of the next such frame."""
-        return self.expect(lambda n, x, f: (n, x) == (name, execution), timeout, name)[2]
-
-    def save(self, execution, key=None):
-        """Acknowledge the next step; its key and its result."""
-        fields = self.next("STEP", execution)
-        assert key in (None, fields["key"])
-        self.send("STEP_OK", execution, {"key": fields["key"]})
-        return fields["key"], json.loads(fields["result"])
-
-    def said(self, execution):
-        """The next line for the log."""
-        fields = self.next("LOG", execution)
-        return fields["message"], json.loads(fields.get("fields") or "{}")
-
-    def suspended(self, execution):
-        """What it waits for, by its keys."""
-        waits = self.next("SUSPEND", execution)["waits"]
-        return {wait.pop("key"): wait for wait in waits}
+PROGRAM = "tests/support/python_lasting.py"
 
 
 @pytest.fixture(scope="module")
 def shared():
-    with Played(max_payload=4096) as m:
+    with Played(PROGRAM, max_payload=4096) as m:
         yield m
 
 
 @pytest.fixture
 def m(shared):
     yield shared
-    rest, shared.frames = shared.frames, []
-    # What a test has not taken was one frame too many.
-    assert not [frame for frame in rest if frame[0] not in ("SLOTS", "STARTED")], rest
-
-
-numbers = iter(range(1, 10**6))
-
-
-def run(m, task, payload=None, **fields):
-    x = next(numbers)
-    m.run(x, task, json.dumps(payload), **fields)
-    return x
-
-
-def saved(**results):
-    return [{"key": key, "result": json.dumps(value)} for key, value in results.items()]
+    shared.nothing_left()
 
 
 # ---- steps
 
 
 def test_results_are_what_later_runs_see(m):
-    x = run(m, "results")
+    x = m.start("results")
     wanted = [("tuple", [1, [2, 3]]), ("keys", {"1": "one"}), ("none", None), ("raw", 100.0), ("called", [3, 1]),
               ("results#1", ["b", "a"]), ("results#2", "")]
     assert [m.save(x) for _ in wanted] == wanted
     assert json.loads(m.done(x)) == [value for _, value in wanted]
     # Nothing of it is done again, and what others have saved is taken as it is.
     steps = [{"key": key, "result": json.dumps(value)} for key, value in wanted[:6]] + [{"key": "results#2"}]
-    x = run(m, "results", steps=steps)
+    x = m.start("results", steps=steps)
     assert json.loads(m.done(x)) == [value for _, value in wanted[:6]] + [None]
-    x = run(m, "results_async")
+    x = m.start("results_async")
     assert [m.save(x) for _ in range(3)] == [("tuple", [1, [2, 3]]), ("later", 5), ("results_async#1", 6)]
     assert json.loads(m.done(x)) == [[1, [2, 3]], 5, 6]
 
@@ -97,22 +51,22 @@ def test_results_are_what_later_runs_see(m):
     ("async", "app", "is async: its task has to be"), ("nothing", "app", "a key and a function"), ("waits", "app", "between steps"),
 ], ids=["set", "nan", "raw", "long", "empty", "too long", "nul", "number", "surrogate", "async", "nothing", "waits"])
 def test_a_step_that_cannot_be_saved(m, payload, code, message):
-    fields = m.failed(run(m, "bad_step", payload), code)
+    fields = m.failed(m.start("bad_step", payload), code)
     assert message in fields["message"]
     assert fields.get("retry") is (None if payload in ("async", "nothing", "waits") else False)
 
 
 def test_a_step_that_failed_may_be_tried_again_in_the_same_run(m):
-    x = run(m, "again")
+    x = m.start("again")
     assert m.save(x, "again") == ("again", 10)
     assert m.done(x) == "10"
-    x = run(m, "bad_step", "caught")
+    x = m.start("bad_step", "caught")
     assert m.save(x, "set") == ("set", "better")
     assert json.loads(m.done(x))[1] == "better"
 
 
 def test_steps_of_several_threads(m):
-    x = run(m, "pooled")
+    x = m.start("pooled")
     keys = [m.next("STEP", x)["key"] for _ in range(4)]
     for key in reversed(keys):
         m.send("STEP_OK", x, {"key": key})
@@ -120,7 +74,7 @@ def test_steps_of_several_threads(m):
 
 
 def test_a_key_used_twice_fails_whatever_is_made_of_it(m):
-    x = run(m, "twice")
+    x = m.start("twice")
     m.save(x, "same")
     fields = m.failed(x, "nondeterminism")
     assert '"same"' in fields["message"] and fields["retry"] is False
@@ -130,7 +84,7 @@ def test_a_key_used_twice_fails_whatever_is_made_of_it(m):
 
 
 def test_branches_wait_together_once_none_has_a_step_under_way(m):
-    x = run(m, "branches", steps=saved(second="saved"))
+    x = m.start("branches", steps=saved(second="saved"))
     # The last branch is not cut off: it would be missing in what is waited for.
     m.save(x, "first")
     assert m.suspended(x) == {"branches#1": {"task": "a", "payload": "1"}, "nap": {"timer_ms": 3600000},
@@ -140,34 +94,34 @@ def test_branches_wait_together_once_none_has_a_step_under_way(m):
     # Some of it is over.
     steps = saved(second="saved", first=1, nap=None, after="x") + [
         {"key": "b", "error": '{"code": "app", "message": "broken"}'}, {"key": "branches#2"}]
-    x = run(m, "branches", steps=steps)
+    x = m.start("branches", steps=steps)
     assert m.suspended(x) == {"branches#1": {"task": "a", "payload": "1"}}
     m.said(x)
-    x = run(m, "branches", steps=steps + [{"key": "branches#1", "error": '{"code": "crash", "message": "gone"}'}])
+    x = m.start("branches", steps=steps + [{"key": "branches#1", "error": '{"code": "crash", "message": "gone"}'}])
     fields = m.failed(x)
     assert (fields["message"], fields["type"], fields["retry"]) == ("Child execution failed: gone", "ChildFailed", False)
     m.said(x)
 
 
 def test_a_task_group(m):
-    x = run(m, "group")
+    x = m.start("group")
     assert m.suspended(x) == {"a": {"task": "a"}, "b": {"task": "b"}}
-    x = run(m, "group", steps=saved(a=1, b=[2]))
+    x = m.start("group", steps=saved(a=1, b=[2]))
     assert json.loads(m.done(x)) == [1, [2]]
-    x = run(m, "group", steps=saved(a=1) + [{"key": "b", "error": '{"code": "app", "message": "broken", "data": {"n": 7}}'}])
+    x = m.start("group", steps=saved(a=1) + [{"key": "b", "error": '{"code": "app", "message": "broken", "data": {"n": 7}}'}])
     fields = m.failed(x)
     assert (fields["message"], fields["type"], fields["retry"]) == ("Child execution failed: broken", "ChildFailed", False)
     assert json.loads(fields["data"]) == {"n": 7}
 
 
 def test_a_branch_that_was_given_up_is_not_waited_for(m):
-    x = run(m, "given_up")
+    x = m.start("given_up")
     m.save(x, "gate")
     assert m.suspended(x) == {"nap": {"timer_ms": 1000}}
 
 
 def test_a_function_that_waits_for_its_own_branch_is_ended(m):
-    x = run(m, "stuck")
+    x = m.start("stuck")
     assert m.said(x) == ("unwound", {"branch": True})
     assert m.suspended(x) == {"a": {"task": "a"}}
 
@@ -176,13 +130,13 @@ def test_a_function_that_waits_for_its_own_branch_is_ended(m):
 @pytest.mark.parametrize("payload", ["raise", "return"])
 def test_a_suspension_that_was_swallowed(m, task, payload):
     """It stays suspended, waits for what came first, and does nothing more."""
-    x = run(m, task, payload)
+    x = m.start(task, payload)
     assert [m.said(x) for _ in range(3)] == [("caught", {"kind": "Suspended"})] * 3
     assert m.suspended(x) == {"nap": {"timer_ms": 1000}}
 
 
 def test_who_sleeps_holds_no_thread():
-    with Played("threads=1", credit=4) as m:
+    with Played(PROGRAM, "threads=1", credit=4) as m:
         m.run(1, "naps")
         assert m.suspended(1) == {"nap": {"timer_ms": 3600000}}
         m.run(2, "number", "2")
@@ -197,16 +151,16 @@ def test_who_sleeps_holds_no_thread():
 def test_children(m):
     waits = {"a": {"task": "a", "queue": "other", "priority": 7, "timeout_ms": 60000},
              "family#1": {"task": "b", "payload": '{"x": 1}'}, "family#2": {"task": "number", "payload": "3"}}
-    x = run(m, "family")
+    x = m.start("family")
     assert m.suspended(x) == waits
     steps = {"a": '{"code": "app", "type": "ValueError", "message": "bad", "data": [1]}', "family#1": '{"code": "timeout"}'}
     errors = [{"key": key, "error": error} for key, error in steps.items()]
     done = [{"key": "family#2", "result": "3"}]
-    x = run(m, "family", steps=errors + done)
+    x = m.start("family", steps=errors + done)
     assert json.loads(m.done(x)) == ["bad", "ValueError", "app", "a", [1]]
-    x = run(m, "family", steps=saved(a=1) + errors[1:] + done)
+    x = m.start("family", steps=saved(a=1) + errors[1:] + done)
     assert json.loads(m.done(x)) == ["timeout", "family#1", "Child execution failed: (no message)"]
-    x = run(m, "family", "uncaught", steps=errors + done)
+    x = m.start("family", "uncaught", steps=errors + done)
     fields = m.failed(x, "app")
     assert (fields["message"], fields["retry"]) == ("Child execution failed: bad", False)
 
@@ -216,7 +170,7 @@ def test_children(m):
     ("payload", 'the payload of child "bad_wait#1" is not JSON'), ("long", "does not fit in a message")],
     ids=["nan", "soon", "queue", "payload", "long"])
 def test_what_cannot_be_waited_for(m, payload, message):
-    assert message in m.failed(run(m, "bad_wait", payload))["message"]
+    assert message in m.failed(m.start("bad_wait", payload))["message"]
 
 
 # ---- cancelling, draining
@@ -224,7 +178,7 @@ def test_what_cannot_be_waited_for(m, payload, message):
 
 @pytest.mark.parametrize("task, kinds", [("long_loop", {"Cancelled"}), ("long_loop_async", {"Cancelled", "CancelledError"})])
 def test_a_checkpoint_stops_a_cancelled_one(m, task, kinds):
-    x = run(m, task)
+    x = m.start(task)
     m.said(x)
     m.cancel(x, "no longer wanted")
     message, fields = m.said(x)
@@ -234,7 +188,7 @@ def test_a_checkpoint_stops_a_cancelled_one(m, task, kinds):
 
 @pytest.mark.parametrize("task", ["long_loop", "long_loop_async"])
 def test_a_checkpoint_lets_go_when_the_server_stops(task):
-    with Played() as m:
+    with Played(PROGRAM) as m:
         m.run(1, task)
         m.said(1)
         m.drain()
@@ -246,7 +200,7 @@ def test_a_checkpoint_lets_go_when_the_server_stops(task):
 @pytest.mark.parametrize("task, kind", [("unanswered", "Cancelled"), ("unanswered_async", "CancelledError")])
 def test_a_step_that_is_never_acknowledged(m, task, kind):
     """Its run is no more: it is told to stop, there where it waits."""
-    x = run(m, task)
+    x = m.start(task)
     m.next("STEP", x)
     m.cancel(x, "lost")
     assert m.said(x) == ("raised", {"kind": kind})
@@ -255,13 +209,13 @@ def test_a_step_that_is_never_acknowledged(m, task, kind):
 
 def test_cancelled_before_all_of_its_steps_are_there(m):
     """It was not started, and what still comes is nobody's."""
-    x = run(m, "results", steps=saved(tuple=1), more_steps=True)
+    x = m.start("results", steps=saved(tuple=1), more_steps=True)
     assert m.next("JOURNAL", x) == {"after": 1}
     m.cancel(x)
     m.failed(x, "cancelled")
     m.send("STEPS", x, {"steps": saved(keys=1)})
     # Others go on.
-    x = run(m, "given_up", steps=saved(gate=1), more_steps=True)
+    x = m.start("given_up", steps=saved(gate=1), more_steps=True)
     assert m.next("JOURNAL", x) == {"after": 1}
     m.send("STEPS", x, {"steps": saved(a=1), "more_steps": True})
     assert m.next("JOURNAL", x) == {"after": 2}
@@ -273,7 +227,7 @@ def test_cancelled_before_all_of_its_steps_are_there(m):
 
 
 def test_calls(m):
-    x = run(m, "calls")
+    x = m.start("calls")
     answers = [({"result": '"77"'}, "invoke", {"task": "report", "payload": {"n": 1}, "queue": "other", "priority": 3,
                                               "delay": "5.0 seconds", "metadata": [7]}),
                ({"error": '{"code": "PC001", "message": "no task number"}'}, "invoke", {"task": "number", "payload": 3}),
@@ -288,18 +242,18 @@ def test_calls(m):
 
 
 def test_several_calls_at_once(m):
-    x = run(m, "calls_async")
+    x = m.start("calls_async")
     first, second = m.next("CALL", x), m.next("CALL", x)
     m.save(x, "one")
     m.send("RETURN", x, {"call": second["call"], "result": "true"})
     m.send("RETURN", x, {"call": first["call"], "result": '"5"'})
     assert json.loads(m.done(x)) == ["5", True, 1]
-    fields = m.failed(run(m, "calls_async", "long"))
+    fields = m.failed(m.start("calls_async", "long"))
     assert fields["type"] == "PayloadTooLarge" and "does not fit" in fields["message"]
 
 
 def test_progress(m):
-    x = run(m, "progress")
+    x = m.start("progress")
     said = [m.next("PROGRESS", x) for _ in range(3)]
     assert said == [{"percent": 12}, {"percent": 100, "note": "ü" * 500}, {"note": "\\ud800\\0"}]
     assert m.failed(x)["type"] == "ValueError"
@@ -307,7 +261,7 @@ def test_progress(m):
 
 def test_signs_of_life():
     """Given by a program whose function takes its time, and not by one that holds the loop."""
-    with Played("heartbeat=400", credit=2) as m:
+    with Played(PROGRAM, "heartbeat=400", credit=2) as m:
         m.run(1, "takes_its_time", "1.2")
         assert m.done(1) == '"still here"'
         m.run(2, "blocks_the_loop", "60")
@@ -348,7 +302,7 @@ def business(db, server, cluster):
     def start(processes):
         env = ENVIRONMENT | {"LASTING_DSN": cluster.dsn(db.info.dbname, user="shop")}
         words = ", ".join(f'"{name}={text}"' for name, text in env.items())
-        return server(config=f'handler "shop" {{ command = {{ "{sys.executable}", "{PROGRAM}" }} env = {{ {words} }} }}\n'
+        return server(config=f'handler "shop" {{ command = {{ "{sys.executable}", "{paths.SRC}/{PROGRAM}" }} env = {{ {words} }} }}\n'
                              f'queue "default" {{ handler = "shop" processes = {processes} credit = 1 }}\n')
     yield start
     db.execute("revoke all on business from shop")

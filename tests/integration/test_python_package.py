@@ -135,7 +135,8 @@ import asyncio
 from datetime import timedelta
 from typing import Any, TypedDict
 import psycopg
-from pgconductor import AsyncClient, AsyncContext, Child, ChildFailed, Client, Context, task
+from pgconductor import (INVOCABLE, AsyncClient, AsyncContext, Child, ChildFailed, Client, Context, EventWait, WaitFailed,
+                         change, cron, define_event, event, invocable, task)
 
 class Name(TypedDict):
     name: str
@@ -220,6 +221,58 @@ async def paying_async(payload: None, ctx: AsyncContext) -> int:
     async with await psycopg.AsyncConnection.connect() as connection:
         await ctx.transaction("pay", connection, write)  # wrong
         return await ctx.transaction("pay", connection, write_async)
+
+named = define_event("named", Name, schema={"type": "object"})
+anything = define_event("anything")
+
+@task(triggers=[INVOCABLE, invocable(), cron("@daily", catchup=3), event(named, fields=["name"]), {"event": "x", "when": "true"},
+                change("users", "insert", columns="id,email"), {"table": "users", "operation": "delete"}])
+def triggered(payload: Name, ctx: Context) -> int:
+    got: Name = ctx.wait_for_event("key", event=named, since="start", timeout="1h")
+    row: str = ctx.wait_for_event(change=("users", "insert"))["new"]["email"]
+    some: int = ctx.wait_for_event(event="by.name", when="true")
+    every: list[int] = ctx.wait_for_all([named, "by.name", EventWait("x", timeout=3), change("users", "insert")])
+    errors: list[int | WaitFailed] = ctx.wait_for_all(["a"], return_errors=True)
+    which, what = ctx.wait_for_any(["a", "b"], timeout="1h")
+    id: str = ctx.step("emit", ctx.emit, "by.name", {"anything": 1}) + ctx.emit(named, {"name": "x"}) + ctx.emit(anything, 3)
+    ctx.schedule(greet, "daily", "@daily", {"name": "x"}, timezone="UTC", overlap="skip", catchup="all")
+    ctx.schedule(nothing, "daily", "@daily")
+    ctx.schedule("by.name", "daily", "@daily", 3)
+    gone: bool = ctx.unschedule(greet, "daily")
+    number: int = ctx.wait_for_event(event=named)  # wrong
+    ctx.wait_for_event(event=named, change=("users", "insert"))  # wrong
+    ctx.wait_for_event(change=("users", "inserted"))  # wrong
+    ctx.wait_for_event(event="a", since="now")  # wrong
+    ctx.wait_for_event(event=7)  # wrong
+    ctx.emit(named, {"nam": "x"})  # wrong
+    ctx.emit(named)  # wrong
+    ctx.schedule(greet, "daily", "@daily", {"nam": "x"})  # wrong
+    ctx.schedule(greet, "daily", "@daily")  # wrong
+    ctx.schedule(nothing, "daily", "@daily", catchup="never")  # wrong
+    return which
+
+@task(triggers=cron("@daily"))
+async def triggered_async(payload: Name, ctx: AsyncContext) -> None:
+    got: Name = await ctx.wait_for_event(event=named)
+    which, what = await ctx.wait_for_any(["a", "b"])
+    id: str = await ctx.step("emit", ctx.emit, named, {"name": "x"})
+    when = await ctx.schedule(greet, "daily", "@daily", {"name": "x"})
+    number: int = await ctx.wait_for_event(event=named)  # wrong
+    id = ctx.emit(named, {"name": "x"})  # wrong
+    await ctx.emit(named, 3)  # wrong
+
+def produce(client: Client) -> str:
+    client.schedule(greet, "daily", "@daily", {"name": "x"}, enabled=False)
+    client.emit(named, 3)  # wrong
+    client.schedule(greet, "daily", "@daily", 3)  # wrong
+    client.unschedule(3, "daily")  # wrong
+    return client.emit(named, {"name": "x"}) + client.emit("by.name") + client.emit(anything)
+
+@task(triggers={"cron": "@daily", "zone": "UTC"})  # wrong
+def bad_member() -> None: ...
+
+@task(triggers=cron("@daily", overlap="never"))  # wrong
+def bad_overlap() -> None: ...
 
 @task
 async def mixed_up(payload: None, ctx: Context) -> None:  # a coroutine gets an AsyncContext

@@ -16,7 +16,7 @@ from ._durable import Context, current
 from ._durable_async import AsyncContext
 from ._duration import Duration
 from ._json import RawJSON
-from ._lasting import Child, EventWait
+from ._lasting import Awaited, Child, EventWait
 from ._logging import LogHandler
 from ._serve import serve, stop
 from ._task import Backoff, Exponential, Task, task
@@ -28,8 +28,8 @@ from .errors import (BadArgument, BadEvent, BadPayload, BadQueue, BadSchedule, B
                      WaitFailed)
 
 __all__ = [
-    "AsyncClient", "AsyncContext", "Backoff", "BadArgument", "BadEvent", "BadPayload", "BadQueue", "BadSchedule", "BadSchema",
-    "BadTask", "BadTime", "Cancelled", "Child", "ChildFailed", "ChildTimeout", "Client", "ClientError", "Context", "Duration",
+    "AsyncClient", "AsyncContext", "Awaited", "Backoff", "BadArgument", "BadEvent", "BadPayload", "BadQueue", "BadSchedule",
+    "BadSchema", "BadTask", "BadTime", "Cancelled", "Child", "ChildFailed", "ChildTimeout", "Client", "ClientError", "Context", "Duration",
     "Error", "EventTimeout", "EventType", "EventWait", "ExecutionFailed", "Exponential", "INVOCABLE", "Item", "LogHandler",
     "Logger", "NonRetryableError", "NotAvailable", "NotInstalled", "PayloadTooLarge", "RawJSON", "Result", "RetryAfter",
     "Suspended", "Task", "Trigger", "UndeclaredTask", "UnknownExecution", "WaitFailed", "__version__", "change", "cron",

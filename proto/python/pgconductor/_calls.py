@@ -69,12 +69,16 @@ def invoke(task: Task[Any, Any] | str, payload: Any, options: Mapping[str, Any])
     given = {key: value for key, value in options.items() if value is not None}
     named = "".join(f", {key} => %s::{_CASTS[key]}" for key in given)
     return Call(f"select pgconductor.invoke(%s::text, %s::text{named})",
-                (name_of(task), dumps(payload), *(_option(key, value) for key, value in given.items())),
+                (name_of(task), _payload("invoke", task, payload), *(_option(key, value) for key, value in given.items())),
                 lambda row: str(_only(row)))
 
 
 def invoke_batch(task: Task[Any, Any] | str, items: Iterable[Mapping[str, Any]]) -> Call[list[str]]:
-    text = ", ".join(map(item, items))
+    given = list(items)
+    if isinstance(task, Task) and task.payload_schema is not None:
+        for one in given:
+            _payload("invoke_batch", task, one.get("payload"))
+    text = ", ".join(map(item, given))
     return Call("select pgconductor.invoke_batch(%s::text, %s::json)", (name_of(task), f"[{text}]"),
                 lambda row: [str(made) for made in _only(row)])
 
@@ -109,7 +113,7 @@ def schedule(task: Task[Any, Any] | str, name: str, cron: str, payload: Any,
     named = "".join(f", {key} => %s::{_SCHEDULE[key]}" for key in given)
     # What never comes is infinity, which is no datetime.
     return Call(f"select nullif(pgconductor.schedule(%s::text, %s::text, %s::text, %s::text{named}), 'infinity')",
-                (name_of(task), name, cron, dumps(payload), *given.values()), _only)
+                (name_of(task), name, cron, _payload("schedule", task, payload) if payload is not None else "null", *given.values()), _only)
 
 
 def unschedule(task: Task[Any, Any] | str, name: str) -> Call[bool]:
@@ -132,6 +136,14 @@ def value_of(id: Id, found: Result | None) -> Any:
 
 def name_of(task: Task[Any, Any] | str) -> str:
     return task.name if isinstance(task, Task) else task
+
+
+def _payload(what: str, task: Task[Any, Any] | str, payload: Any) -> str:
+    """As JSON. BadPayload if the task says that it is not to be so."""
+    text = dumps(payload)
+    if isinstance(task, Task):
+        hold(f"{what}: {task.name}", text, task.payload_schema)
+    return text
 
 
 def _only(row: tuple[Any, ...] | None) -> Any:

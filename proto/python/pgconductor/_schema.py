@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from ._json import loads
+from ._triggers import Schema
 from .errors import BadPayload, BadSchema
 
-Schema = Mapping[str, Any] | bool
 # By their text: making a validator takes longer than using it.
 _made: dict[str, Any] = {}
 

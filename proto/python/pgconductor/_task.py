@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypedDict, Ty
 
 from ._duration import Duration, milliseconds
 from ._json import dumps
-from ._triggers import Trigger, announcement, checked
+from ._triggers import Schema, Trigger, announcement, checked
 
 if TYPE_CHECKING:
     from ._durable import Context
@@ -46,7 +46,8 @@ class Task(Generic[P, R]):
     """What ``@task`` makes of a function that takes a payload P and returns R. It can still be called as a function."""
 
     def __init__(self, fn: Callable[..., Any], name: str | None, queue: str | None, options: dict[str, Any],
-                 triggers: Trigger | Iterable[Trigger] | None = None) -> None:
+                 triggers: Trigger | Iterable[Trigger] | None = None, payload_schema: Schema | None = None,
+                 returns_schema: Schema | None = None) -> None:
         functools.update_wrapper(self, fn)
         self.fn = fn
         self.name: str = name if name is not None else getattr(fn, "__name__", "")
@@ -55,6 +56,8 @@ class Task(Generic[P, R]):
         self.queue = queue_name(self.name, queue)
         self.options = options
         self.triggers = checked(self.name, triggers)
+        self.payload_schema = payload_schema
+        self.returns_schema = returns_schema
         self.parameters = _count_parameters(self.name, fn)
         self.is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))
 
@@ -78,6 +81,9 @@ class Task(Generic[P, R]):
             said["options"] = dumps(self.options)
         if self.triggers is not None:
             said["triggers"] = announcement(self.triggers)
+        for key, schema in (("payload_schema", self.payload_schema), ("returns_schema", self.returns_schema)):
+            if schema is not None:
+                said[key] = dumps(schema)
         return said
 
 
@@ -155,8 +161,9 @@ class _Decorator:
     """``@task(...)`` before it is given its function."""
 
     def __init__(self, name: str | None, queue: str | None, options: dict[str, Any],
-                 triggers: Trigger | Iterable[Trigger] | None) -> None:
-        self._given = (name, queue, options, triggers)
+                 triggers: Trigger | Iterable[Trigger] | None, payload_schema: Schema | None,
+                 returns_schema: Schema | None) -> None:
+        self._given = (name, queue, options, triggers, payload_schema, returns_schema)
 
     @overload
     def __call__(self, fn: Callable[[], Coroutine[Any, Any, R]], /) -> Task[None, R]: ...
@@ -190,11 +197,13 @@ def task(fn: Callable[[P, Context], R], /) -> Task[P, R]: ...
 def task(name: str | None = None, *, queue: str | None = None, max_attempts: int | None = None,
          backoff: Backoff | None = None, timeout: Duration | None = None, total_timeout: Duration | None = None,
          remove_on_complete: Keep | None = None, remove_on_fail: Keep | None = None,
-         triggers: Trigger | Iterable[Trigger] | None = None) -> _Decorator: ...
+         triggers: Trigger | Iterable[Trigger] | None = None, payload_schema: Schema | None = None,
+         returns_schema: Schema | None = None) -> _Decorator: ...
 def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None = None,
          backoff: Backoff | None = None, timeout: Duration | None = None, total_timeout: Duration | None = None,
          remove_on_complete: Keep | None = None, remove_on_fail: Keep | None = None,
-         triggers: Trigger | Iterable[Trigger] | None = None) -> Any:
+         triggers: Trigger | Iterable[Trigger] | None = None, payload_schema: Schema | None = None,
+         returns_schema: Schema | None = None) -> Any:
     """Make a task of a function: ``@task``, or ``@task("name", queue="media", max_attempts=5)``.
 
     The function takes nothing, the payload, or the payload and a Context. It may be async, and is given an AsyncContext
@@ -210,6 +219,8 @@ def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None
     remove_on_fail      the same for failed and cancelled ones
     triggers            what starts it besides: cron(…), event(…), change(…), invocable(), or a list of them; without any it
                         is invocable, and with some only if that is one of them
+    payload_schema      a JSON Schema (2020-12) of what it is invoked with: what is not so fails with bad_payload
+    returns_schema      the same of what it returns: bad_result
 
     A duration is a number of seconds, a timedelta, or text such as "250ms", "10s", "5m", "2h", "7d".
     """
@@ -218,7 +229,7 @@ def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None
     if name is not None and not isinstance(name, str):
         raise TypeError(f"task: a function or a name is expected, not {name!r}")
     options = _options(max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail)
-    return _Decorator(name, queue, options, triggers)
+    return _Decorator(name, queue, options, triggers, payload_schema, returns_schema)
 
 
 # ---- all tasks of this program

@@ -17,6 +17,8 @@ Overlap = Literal["allow", "skip"]
 CatchUp = Union[Literal["skip", "last", "all"], int]
 Operation = Literal["insert", "update", "delete"]
 Names = Union[str, Sequence[str]]
+# A JSON Schema.
+Schema = Union[Mapping[str, Any], bool]
 
 _EVENT_NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,200}")
 
@@ -149,7 +151,7 @@ class EventType(Generic[P]):
 
     __slots__ = ("name", "schema")
 
-    def __init__(self, name: str, schema: Mapping[str, Any] | bool | None) -> None:
+    def __init__(self, name: str, schema: Schema | None) -> None:
         self.name = _good(event_name(name))
         self.schema = schema
 
@@ -162,10 +164,10 @@ class EventType(Generic[P]):
 
 
 @overload
-def define_event(name: str, payload: type[P], *, schema: Mapping[str, Any] | bool | None = None) -> EventType[P]: ...
+def define_event(name: str, payload: type[P], *, schema: Schema | None = None) -> EventType[P]: ...
 @overload
-def define_event(name: str, *, schema: Mapping[str, Any] | bool | None = None) -> EventType[Any]: ...
-def define_event(name: str, payload: Any = None, *, schema: Mapping[str, Any] | bool | None = None) -> EventType[Any]:
+def define_event(name: str, *, schema: Schema | None = None) -> EventType[Any]: ...
+def define_event(name: str, payload: Any = None, *, schema: Schema | None = None) -> EventType[Any]:
     """An event that this program, or what it shares with others, emits or waits for.
 
         order_paid = define_event("order.paid", Order, schema={"type": "object", "required": ["total"]})
@@ -206,7 +208,7 @@ def _good(name: str) -> str:
     return name
 
 
-def schema_of(event: str | EventType[Any]) -> Mapping[str, Any] | bool | None:
+def schema_of(event: str | EventType[Any]) -> Schema | None:
     """The schema of an event, if this program has given it one."""
     known = event if isinstance(event, EventType) else _defined.get(event)
     return None if known is None else known.schema

@@ -1,0 +1,56 @@
+"""Tasks that know of each other's events, and not of each other.
+
+    python3 examples/events.py           (or: pgconductor run -- python3 examples/events.py)
+    pgconductor invoke listen            as often as you like: they wait for up to a minute
+    pgconductor invoke announce '"Hello World"'
+    pgconductor emit announcement '{"text": "from anywhere"}'
+
+And with a table, `create table users (id bigint generated always as identity, email text)`:
+
+    pgconductor invoke welcome --wait    then: insert into users (email) values ('ann@example.org')
+"""
+
+from typing import Any, TypedDict
+
+from pgconductor import AsyncContext, Context, EventTimeout, define_event, event, serve, task
+
+
+class Announcement(TypedDict):
+    text: str
+
+
+announcement = define_event("announcement", Announcement, schema={
+    "type": "object", "required": ["text"], "properties": {"text": {"type": "string", "minLength": 1}}})
+
+
+@task
+async def listen(payload: None, ctx: AsyncContext) -> str:
+    """Meanwhile it is a row in the database: any number may listen, for as long as you like."""
+    try:
+        heard = await ctx.wait_for_event("announcement", event=announcement, timeout="60s")
+    except EventTimeout:
+        return "heard nothing"
+    return f"heard: {heard['text']}"
+
+
+@task
+def announce(text: str, ctx: Context) -> str:
+    """In a step, so that it is said once."""
+    return ctx.step("say", ctx.emit, announcement, {"text": text})
+
+
+@task(triggers=event(announcement, when="length(payload->>'text') > 3", fields="text"))
+def applaud(heard: Announcement) -> str:
+    """Started by each announcement that is worth it."""
+    return f"clap for {heard['text']}"
+
+
+@task
+def welcome(payload: None, ctx: Context) -> Any:
+    """Waits for the next row of a table."""
+    row = ctx.wait_for_event("user", change=("users", "insert"), timeout="1h")["new"]
+    return f"welcome, {row['email']}"
+
+
+if __name__ == "__main__":
+    serve()
