@@ -89,8 +89,9 @@ def test_triggers_and_events_are_announced():
 @pytest.mark.parametrize("bad, message", [
     ({"every": "day"}, r"t: triggers\[0\]: one of cron, event, table and invocable"), ([{"invocable": True}, "cron"], r"triggers\[1\]: not a"),
     ({"cron": "@daily", "event": "x"}, "one of cron, event"), ({"cron": "@daily", "zone": "UTC"}, "zone: there are cron, name, timezone"),
-    ({"table": "t", "operation": "insert", "fields": "id"}, "fields: there are table"),
-], ids=["unknown", "text", "two", "member", "change"])
+    ({"table": "t", "operation": "insert", "fields": "id"}, "fields: there are table, schema, operation, columns, when"),
+    (cron("@daily", payload={1}), r"t: triggers\[0\]: not JSON"),
+], ids=["unknown", "text", "two", "member", "change", "payload"])
 def test_what_is_no_trigger(bad, message):
     with pytest.raises((TypeError, ValueError), match=message):
         task("t", triggers=bad)(lambda: None)
@@ -108,6 +109,8 @@ def test_definitions_of_events():
                 name(bad)
     with pytest.raises(TypeError):
         event(3)
+    with pytest.raises(ValueError, match="event d: schema: not JSON"):
+        define_event("d", schema={"enum": {1}})
     made = task("t", triggers=[cron("@hourly"), change("t", "insert")])(lambda: None)
     assert isinstance(made, Task) and json.loads(made.announcement()["triggers"])[1] == {"table": "t", "operation": "insert"}
     assert json.loads(task("none", triggers=())(lambda: None).announcement()["triggers"]) == []

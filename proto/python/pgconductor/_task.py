@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypedDict, Ty
 
 from ._duration import Duration, milliseconds
 from ._json import dumps
-from ._triggers import Schema, Trigger, announcement, checked
+from ._triggers import Schema, Trigger, announcement, checked, json_of
 
 if TYPE_CHECKING:
     from ._durable import Context
@@ -83,7 +83,7 @@ class Task(Generic[P, R]):
             said["triggers"] = announcement(self.triggers)
         for key, schema in (("payload_schema", self.payload_schema), ("returns_schema", self.returns_schema)):
             if schema is not None:
-                said[key] = dumps(schema)
+                said[key] = json_of(f"{self.name}: {key}", schema)
         return said
 
 

@@ -54,7 +54,7 @@ Trigger = Union[CronTrigger, EventTrigger, ChangeTrigger, InvocableTrigger]
 
 # What each kind of trigger may have; the first of them makes it one of that kind.
 _MEMBERS = [tuple(kind.__annotations__) for kind in (CronTrigger, EventTrigger, InvocableTrigger)]
-_MEMBERS.append(("table", *(set(ChangeTrigger.__annotations__) - {"table"})))
+_MEMBERS.append(("table", *(member for member in ChangeTrigger.__annotations__ if member != "table")))
 
 INVOCABLE: Final[InvocableTrigger] = {"invocable": True}
 
@@ -135,6 +135,7 @@ def checked(task: str, given: Trigger | Iterable[Trigger] | None) -> list[Trigge
             raise ValueError(f"{task}: triggers[{at}]: one of cron, event, table and invocable says what it is: {dict(trigger)!r}")
         for member in trigger.keys() - set(kinds[0]):
             raise ValueError(f"{task}: triggers[{at}]: {member}: there are {', '.join(kinds[0])}")
+        json_of(f"{task}: triggers[{at}]", trigger)
     return triggers
 
 
@@ -143,24 +144,33 @@ def announcement(triggers: Iterable[Trigger]) -> str:
     return f"[{', '.join(map(dumps_object, triggers))}]"
 
 
+def json_of(what: str, value: Any) -> str:
+    """As JSON; ValueError that says what it is if it cannot be."""
+    try:
+        return dumps_object(value) if isinstance(value, Mapping) else dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{what}: not JSON: {error}") from error
+
+
 # ---- events that are defined
 
 
 class EventType(Generic[P]):
     """What ``define_event`` makes: an event with a payload P."""
 
-    __slots__ = ("name", "schema")
+    __slots__ = ("name", "schema", "_text")
 
     def __init__(self, name: str, schema: Schema | None) -> None:
         self.name = _good(event_name(name))
         self.schema = schema
+        self._text = json_of(f"event {self.name}: schema", schema) if schema is not None else None
 
     def __repr__(self) -> str:
         return f"<EventType {self.name}>"
 
     def announcement(self) -> dict[str, str]:
         """As it stands in HELLO."""
-        return {"name": self.name} if self.schema is None else {"name": self.name, "schema": dumps(self.schema)}
+        return {"name": self.name} if self._text is None else {"name": self.name, "schema": self._text}
 
 
 @overload
