@@ -21,7 +21,7 @@ from support.wait import wait_for
 sys.path.insert(0, f"{paths.SRC}/proto/python")
 import pgconductor  # noqa: E402
 from pgconductor import (AsyncClient, BadEvent, BadPayload, BadSchedule, BadSchema, Client, RawJSON, Task, _triggers, _wire,  # noqa: E402
-                         change, cron, define_event, event, task)
+                         change, cron, define_event, event, literal, task)
 from pgconductor._task import _defined  # noqa: E402
 
 PROGRAM = "tests/support/python_events.py"
@@ -330,6 +330,15 @@ def test_the_async_client(dsn, db):
             await conn.rollback()
         assert value(db, "select count(*) from pgconductor.events") == 1
     asyncio.run(use())
+
+
+def test_values_in_conditions(db):
+    for one in ("ann", "o'clock", "'; --", "back\\slash'", "\\", "", "ü\n%s", 7, -1.5):
+        for standard in ("on", "off"):
+            db.execute(f"set standard_conforming_strings = {standard}; set escape_string_warning = off")
+            assert value(db, f"select {literal(one)}") == str(one)
+    with pytest.raises(ValueError):
+        literal("a\0b")
 
 
 # ---- schemas, in the client

@@ -20,7 +20,7 @@ from ._lasting import Awaited, Child, EventWait
 from ._logging import LogHandler
 from ._serve import serve, stop
 from ._task import Backoff, Exponential, Task, task
-from ._triggers import INVOCABLE, EventType, Trigger, change, cron, define_event, event, invocable
+from ._triggers import INVOCABLE, EventType, Trigger, change, cron, define_event, event, invocable, literal
 from ._version import __version__
 from .errors import (BadArgument, BadEvent, BadPayload, BadQueue, BadSchedule, BadSchema, BadTask, BadTime, Cancelled,
                      ChildFailed, ChildTimeout, ClientError, Error, EventTimeout, ExecutionFailed, NonRetryableError,
@@ -29,9 +29,9 @@ from .errors import (BadArgument, BadEvent, BadPayload, BadQueue, BadSchedule, B
 
 __all__ = [
     "AsyncClient", "AsyncContext", "Awaited", "Backoff", "BadArgument", "BadEvent", "BadPayload", "BadQueue", "BadSchedule",
-    "BadSchema", "BadTask", "BadTime", "Cancelled", "Child", "ChildFailed", "ChildTimeout", "Client", "ClientError", "Context", "Duration",
-    "Error", "EventTimeout", "EventType", "EventWait", "ExecutionFailed", "Exponential", "INVOCABLE", "Item", "LogHandler",
-    "Logger", "NonRetryableError", "NotAvailable", "NotInstalled", "PayloadTooLarge", "RawJSON", "Result", "RetryAfter",
-    "Suspended", "Task", "Trigger", "UndeclaredTask", "UnknownExecution", "WaitFailed", "__version__", "change", "cron",
-    "current", "define_event", "event", "invocable", "serve", "stop", "task",
+    "BadSchema", "BadTask", "BadTime", "Cancelled", "Child", "ChildFailed", "ChildTimeout", "Client", "ClientError",
+    "Context", "Duration", "Error", "EventTimeout", "EventType", "EventWait", "ExecutionFailed", "Exponential", "INVOCABLE",
+    "Item", "LogHandler", "Logger", "NonRetryableError", "NotAvailable", "NotInstalled", "PayloadTooLarge", "RawJSON",
+    "Result", "RetryAfter", "Suspended", "Task", "Trigger", "UndeclaredTask", "UnknownExecution", "WaitFailed",
+    "__version__", "change", "cron", "current", "define_event", "event", "invocable", "literal", "serve", "stop", "task",
 ]

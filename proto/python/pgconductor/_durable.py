@@ -224,13 +224,14 @@ class Context(BaseContext):
         """Wait for something to happen: the payload of the first event of that name from now on, or of the first change of
         a table; meanwhile nothing is held.
 
-            paid = ctx.wait_for_event("paid", event="order.paid", when=f"payload->>'id' = '{ctx.id}'", timeout="2d")
+            paid = ctx.wait_for_event("paid", event="order.paid", when=f"payload->>'id' = {literal(id)}", timeout="2d")
             user = ctx.wait_for_event("user", change=("users", "insert"), timeout="1h")["new"]
 
         key      names it in this execution; by its turn when left out
         event    its name, or what define_event has made of it
         change   change(…), or a table and an operation
-        when     an SQL expression for which it has to hold: over event and payload, a jsonb; of a change over new and old
+        when     an SQL expression for which it has to hold: over event and payload, a jsonb; of a change over new and old.
+                 What is to stand in it as a value goes through literal()
         since    "start": also one since this execution was invoked, or behind the last one of that name that it got. So
                  what was emitted before it waits is not missed
         timeout  how long to wait: then EventTimeout is raised

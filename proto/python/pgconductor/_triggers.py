@@ -122,6 +122,15 @@ def change(table: str, operation: Operation, *, schema: str | None = None, colum
     return made
 
 
+def literal(value: str | int | float) -> str:
+    """A value as it has to stand in an SQL expression, whatever is in it: ``when=f"payload->>'id' = {literal(id)}"``."""
+    text = str(value)
+    if "\0" in text:
+        raise ValueError(f"a text of PostgreSQL holds no NUL: {text!r}")
+    quoted = text.replace("'", "''")
+    return f"'{quoted}'" if "\\" not in quoted else "E'" + quoted.replace("\\", "\\\\") + "'"
+
+
 def checked(task: str, given: Trigger | Iterable[Trigger] | None) -> list[Trigger] | None:
     """As a list; ValueError or TypeError if something in it is no trigger."""
     if given is None:
