@@ -82,6 +82,7 @@ integration_tests = \
 	tests/integration/test_worker_handlers.py \
 	tests/integration/test_worker_oneshot.py \
 	tests/integration/test_worker_pools.py \
+	tests/integration/test_worker_schemas.py \
 	tests/integration/test_worker_soak.py \
 	tests/integration/test_worker_steps.py
 

@@ -86,16 +86,10 @@ on_fail(struct caller *c, struct msg_fail *m, size_t len)
 static void
 on_call(struct caller *c, struct msg_call *m)
 {
-	const char *why = durable_bad_call(c->w, m);
-
-	if (m->call >> CALL_BITS != 0)
-		why = "the number of the call is too high";
-	if (why != NULL) {
-		durable_refuse_call(c->peer, c->o->x->exec, m->call, why);
-	} else if (!is_over(c)) {
-		m->call |= c->number << CALL_BITS;
-		link_call(c->w, c->o->x->exec, m);
-	}
+	if (!durable_call_ok(c->peer, c->o->x, m) || is_over(c))
+		return;
+	m->call |= c->number << CALL_BITS;
+	link_call(c->w, c->o->x->exec, m);
 }
 
 /* More of what is saved under its keys. */

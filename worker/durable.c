@@ -141,31 +141,40 @@ durable_suspend(struct handler *h, struct msg *frame, const uint8_t *body, size_
 	handler_answered(h, x);
 }
 
-const char *
-durable_bad_call(const struct worker *w, const struct msg_call *m)
-{
-	const char *why;
-	size_t at;
-
-	if (m->args.len > w->max_payload)
-		return "the arguments are too long";
-	return is_json(m->args, &why, &at) ? NULL : "the arguments are not JSON";
-}
-
-void
-durable_refuse_call(struct peer *peer, uint64_t exec, uint64_t call, const char *why)
+static void
+refuse_call(struct peer *peer, uint64_t exec, uint64_t call, const char *code, const char *why)
 {
 	struct msg_return m = { .call = call };
 	struct buf error;
 
 	buf_init(&error);
-	buf_addstr(&error, "{\"code\":\"bad_args\",\"message\":");
+	buf_addf(&error, "{\"code\":\"%s\",\"message\":", code);
 	json_quote(&error, why, strlen(why));
 	buf_addstr(&error, "}");
 	m.error = (struct pstr){ (const char *)buf_ptr(&error), error.len };
 	msg_return_encode(peer_out(peer), exec, &m);
 	peer_flush(peer);
 	buf_free(&error);
+}
+
+bool
+durable_call_ok(struct peer *peer, struct execution *x, const struct msg_call *m)
+{
+	char fault[SCHEMAS_WHY];
+	const char *why;
+	size_t at;
+
+	if (m->args.len > x->w->max_payload)
+		refuse_call(peer, x->exec, m->call, "bad_args", "the arguments are too long");
+	else if (!is_json(m->args, &why, &at))
+		refuse_call(peer, x->exec, m->call, "bad_args", "the arguments are not JSON");
+	else if (m->call >> CALL_BITS != 0 && x->oneshot != NULL)
+		refuse_call(peer, x->exec, m->call, "bad_args", "the number of the call is too high");
+	else if (!schemas_take_emit(x->pool->schemas, m, fault))
+		refuse_call(peer, x->exec, m->call, "bad_payload", fault);
+	else
+		return true;
+	return false;
 }
 
 void
@@ -181,12 +190,10 @@ durable_call(struct handler *h, struct msg *frame, const uint8_t *body, size_t l
 		handler_fault(h, "protocol error: %s", why);
 		return;
 	}
-	if ((why = durable_bad_call(h->w, &m)) != NULL) {
-		durable_refuse_call(h->peer, x->exec, m.call, why);
-	} else {
-		handler_tell_started(h);
-		link_forward(h->w, body, len);
-	}
+	if (!durable_call_ok(h->peer, x, &m))
+		return;
+	handler_tell_started(h);
+	link_forward(h->w, body, len);
 }
 
 void

@@ -46,6 +46,7 @@ struct handler;
 struct keys;
 struct oneshot;
 struct pool;
+struct schemas;
 struct worker;
 
 /* ---- table.c: from a number that is not 0 to a pointer ---- */
@@ -361,9 +362,8 @@ struct execution *session_execution(struct handler *, const struct msg *);
 bool	durable_step_ok(struct execution *, const struct msg_step *);
 /* Otherwise with a code and a text, of SUSPEND_TEXT bytes. */
 bool	durable_suspend_ok(const struct worker *, const struct msg_suspend *, const char **code, char *text);
-/* NULL: nothing is wrong. */
-const char *durable_bad_call(const struct worker *, const struct msg_call *);
-void	durable_refuse_call(struct peer *, uint64_t exec, uint64_t call, const char *why);
+/* False: it is not to be done, and that has been answered. */
+bool	durable_call_ok(struct peer *, struct execution *, const struct msg_call *);
 
 #define SUSPEND_TEXT	512
 
@@ -374,6 +374,31 @@ void	durable_progress(struct handler *, struct msg *, const uint8_t *body, size_
 void	durable_journal(struct handler *, struct msg *, const uint8_t *body, size_t len);
 /* STEP_OK, RETURN and STEPS from the master. */
 void	durable_answer(struct worker *, struct msg *, const uint8_t *body, size_t len);
+
+/* ---- schemas.c: what payloads, results and events have to be like ---- */
+
+#define SCHEMAS_WHY	1024
+
+/*
+ * Of a pool's tasks and its program's events, NULL if there are none. False, with the reason, when one of them cannot be used.
+ */
+bool	schemas_make(struct schemas **, const struct worker *, const struct msg_task *, size_t tasks_n, const struct msg_event_type *,
+	    size_t events_n, char why[SCHEMAS_WHY]);
+void	schemas_free(struct schemas *);
+/* Whether they comply; otherwise with the reason. The schemas may be NULL. */
+bool	schemas_take_run(const struct schemas *, const struct msg_run *, char why[SCHEMAS_WHY]);
+bool	schemas_take_result(const struct schemas *, const char *task, struct pstr result, char why[SCHEMAS_WHY]);
+bool	schemas_take_emit(const struct schemas *, const struct msg_call *, char why[SCHEMAS_WHY]);
+
+struct configured {			/* what the configuration says of a task; JSON texts, or NULL */
+	char	*task;
+	char	*payload_schema, *returns_schema;
+	char	*triggers;
+};
+
+void	configured_set(struct worker *, const struct msg_task *, size_t n);
+void	configured_free(struct worker *);
+const struct configured *configured_find(const struct worker *, struct pstr task);
 
 /* ---- oneshot.c; result.c: what its streams and status mean ---- */
 
@@ -520,6 +545,7 @@ struct pool {
 	unsigned		 number;	/* index in SETUP */
 	struct program		*program;
 	struct buf		 announced;	/* the last ANNOUNCE, encoded */
+	struct schemas		*schemas;	/* of what it announced; NULL: none */
 	char			**tasks;	/* those of it that are this pool's */
 	size_t			 tasks_n;
 	char			**former;	/* those that were: the master may not know yet */
@@ -552,8 +578,8 @@ void	pool_free(struct pool *);
 void	pool_start(struct pool *);
 /* A reload: the same pool with another program; its processes are replaced, the new ones first. */
 void	pool_replace(struct pool *, unsigned number, struct program *);
-/* Whether that differs from what was announced before. */
-bool	pool_announce(struct pool *, struct pstr sdk, struct msg_task *, size_t n);
+/* Whether that differs from what was announced before. The schemas are its own from here on. */
+bool	pool_announce(struct pool *, const struct msg_hello *, struct schemas *);
 void	pool_run(struct pool *, uint64_t exec, const struct msg_run *, const uint8_t *body, size_t len);
 void	pool_drain(struct pool *, uint64_t deadline_ms);
 void	pool_kill(struct pool *);
@@ -614,6 +640,8 @@ struct worker {
 	uint64_t		 max_payload;
 	uint64_t		 max_frame;
 	uint64_t		 kill_grace_ms;
+	struct configured	*configured;	/* by task */
+	size_t			 configured_n;
 	struct pool_list	 pools;
 	struct pool_list	 leaving;	/* dropped by a reload, still at work */
 	struct routes		 routes;

@@ -17,6 +17,7 @@ libworker_la_SOURCES = \
 	worker/restart.c \
 	worker/result.c \
 	worker/route.c \
+	worker/schemas.c \
 	worker/session.c \
 	worker/stream.c \
 	worker/sweep.c \

@@ -73,6 +73,7 @@ pool_free(struct pool *p)
 	restart_clear(p);
 	forget_former(p);
 	buf_free(&p->announced);
+	schemas_free(p->schemas);
 	program_unref(p->program);
 	free(p);
 }
@@ -160,10 +161,19 @@ take_tasks(struct pool *p, const struct msg_task *tasks, size_t n)
 	routes_make(p->w);
 }
 
-/* Again, after a reload. */
+static void
+take_schemas(struct pool *p, struct schemas *schemas)
+{
+	schemas_free(p->schemas);
+	p->schemas = schemas;
+}
+
+/* Again, after a reload. The configuration may say something else of them now. */
 static void
 send_announced(struct pool *p)
 {
+	char fault[SCHEMAS_WHY];
+	struct schemas *schemas;
 	struct msg_announce m;
 	struct msg frame;
 	const char *why;
@@ -174,19 +184,25 @@ send_announced(struct pool *p)
 	    msg_announce_decode(&frame, &m, &why) == -1)
 		fatalx("pool %u: %s", p->number, why);
 	m.pool = p->number;
+	if (schemas_make(&schemas, p->w, m.tasks, m.tasks_n, m.events, m.events_n, fault))
+		take_schemas(p, schemas);
+	else
+		log_error("program %s: %s", p->program->name, fault);
 	take_tasks(p, m.tasks, m.tasks_n);
 	link_announce(p->w, &m);
 	msg_free(&frame);
 }
 
 bool
-pool_announce(struct pool *p, struct pstr sdk, struct msg_task *tasks, size_t n)
+pool_announce(struct pool *p, const struct msg_hello *hello, struct schemas *schemas)
 {
 	struct msg_announce m = {
-		.pool = p->number, .program = pstr(p->program->name), .sdk = sdk, .tasks = tasks, .tasks_n = n,
+		.pool = p->number, .program = pstr(p->program->name), .sdk = hello->sdk, .tasks = hello->tasks,
+		.tasks_n = hello->tasks_n, .events = hello->events, .events_n = hello->events_n,
 	};
 	struct buf encoded;
 
+	take_schemas(p, schemas);
 	if (p->leaving)
 		return false;
 	buf_init(&encoded);
@@ -199,7 +215,7 @@ pool_announce(struct pool *p, struct pstr sdk, struct msg_task *tasks, size_t n)
 	}
 	buf_free(&p->announced);
 	p->announced = encoded;
-	take_tasks(p, tasks, n);
+	take_tasks(p, m.tasks, m.tasks_n);
 	link_announce(p->w, &m);
 	return true;
 }
@@ -312,8 +328,13 @@ pool_run(struct pool *p, uint64_t exec, const struct msg_run *run, const uint8_t
 {
 	struct execution *x;
 	struct handler *h = NULL;
+	char why[SCHEMAS_WHY];
 
 	spend(p);
+	if (!schemas_take_run(p->schemas, run, why)) {
+		link_fail(p->w, exec, "bad_payload", false, "%s", why);
+		return;
+	}
 	if (p->program->command_task != NULL) {
 		run_command(p, exec, run, len);
 		return;
@@ -339,8 +360,15 @@ static void
 announce_command(struct pool *p)
 {
 	struct msg_task task = { .name = pstr(p->program->command_task) };
+	struct msg_hello hello = { .tasks = &task, .tasks_n = 1 };
+	struct schemas *schemas;
+	char why[SCHEMAS_WHY];
 
-	pool_announce(p, (struct pstr){ NULL, 0 }, &task, 1);
+	if (!schemas_make(&schemas, p->w, &task, 1, NULL, 0, why)) {
+		link_broken(p->w, p, why);
+		return;
+	}
+	pool_announce(p, &hello, schemas);
 	pool_touch(p);
 }
 

@@ -24,6 +24,17 @@ fail_oversize(struct worker *w, const struct execution *x)
 	link_fail(w, x->exec, "oversize", false, "the result is longer than %" PRIu64 " bytes", w->max_payload);
 }
 
+static void
+send_json(struct worker *w, const struct execution *x, struct pstr result)
+{
+	char why[SCHEMAS_WHY];
+
+	if (schemas_take_result(x->pool->schemas, x->task, result, why))
+		link_done(w, x->exec, result);
+	else
+		link_fail(w, x->exec, "bad_result", true, "%s", why);
+}
+
 /* JSON if it parses, else a JSON string. */
 static void
 send_text(struct worker *w, const struct execution *x, const char *text, size_t len)
@@ -31,7 +42,7 @@ send_text(struct worker *w, const struct execution *x, const char *text, size_t 
 	struct buf quoted;
 
 	if (json_check(text, len, NULL, NULL) == 0) {
-		link_done(w, x->exec, (struct pstr){ text, len });
+		send_json(w, x, (struct pstr){ text, len });
 		return;
 	}
 	buf_init(&quoted);
@@ -39,7 +50,7 @@ send_text(struct worker *w, const struct execution *x, const char *text, size_t 
 	if (quoted.len > w->max_payload)
 		fail_oversize(w, x);
 	else
-		link_done(w, x->exec, (struct pstr){ (const char *)buf_ptr(&quoted), quoted.len });
+		send_json(w, x, (struct pstr){ (const char *)buf_ptr(&quoted), quoted.len });
 	buf_free(&quoted);
 }
 
@@ -58,7 +69,7 @@ send_result(struct worker *w, const struct execution *x, const struct buf *out)
 	if (len > 0 && text[len - 1] == '\n')
 		len--;
 	if (len == 0)
-		link_done(w, x->exec, (struct pstr){ NULL, 0 });
+		send_json(w, x, (struct pstr){ NULL, 0 });
 	else if (len > w->max_payload)
 		fail_oversize(w, x);
 	else if (!utf8_valid(text, len))

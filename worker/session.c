@@ -193,6 +193,8 @@ send_welcome(struct handler *h, const struct msg_hello *m)
 static void
 on_hello(struct handler *h, struct msg *frame)
 {
+	char fault[SCHEMAS_WHY];
+	struct schemas *schemas;
 	struct msg_hello m;
 	const char *why;
 	bool announced;
@@ -211,10 +213,14 @@ on_hello(struct handler *h, struct msg *frame)
 	}
 	if (!tasks_ok(h, &m))
 		return;
+	if (!schemas_make(&schemas, h->w, m.tasks, m.tasks_n, m.events, m.events_n, fault)) {
+		handler_fault(h, "HELLO: %s", fault);
+		return;
+	}
 	take_hello(h, &m);
 	send_welcome(h, &m);
 	handler_watch_beat(h);
-	announced = pool_announce(h->pool, m.sdk, m.tasks, m.tasks_n);
+	announced = pool_announce(h->pool, &m, schemas);
 	pool_handler_ready(h->pool, h, announced);
 }
 
@@ -247,6 +253,7 @@ on_done(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
 {
 	struct execution *x = session_execution(h, frame);
 	struct worker *w = h->w;
+	char fault[SCHEMAS_WHY];
 	struct msg_done m;
 	const char *why;
 	size_t at;
@@ -265,6 +272,8 @@ on_done(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
 		    m.result.len, w->max_payload);
 	else if (m.result.p != NULL && json_check(m.result.p, m.result.len, &at, &why) == -1)
 		link_fail(w, x->exec, "bad_result", true, "the result is not JSON: %s at byte %zu", why, at);
+	else if (!schemas_take_result(x->pool->schemas, x->task, m.result, fault))
+		link_fail(w, x->exec, "bad_result", true, "%s", fault);
 	else
 		link_forward(w, body, len);
 	handler_answered(h, x);

@@ -269,6 +269,7 @@ worker_set_up(struct worker *w, const struct msg_setup *m)
 	w->kill_grace_ms = m->kill_grace_ms;
 	w->terminal = m->terminal;
 	w->set_up = true;
+	configured_set(w, m->tasks, m->tasks_n);
 	set_pools(w, m);
 	set_tick(w);
 	worker_check_done(w);
@@ -483,6 +484,7 @@ clean_up(struct worker *w)
 	w->master = NULL;
 	free_pools(&w->pools);
 	free_pools(&w->leaving);
+	configured_free(w);
 	listen_close(w);
 	oneshot_free_spare(w);
 	exec_free_all(w);

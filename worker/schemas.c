@@ -1,0 +1,370 @@
+/*
+ * The schemas of a pool's tasks and of its program's events. Worker.
+ *
+ * They are compiled when the program says HELLO, which is refused if one cannot be used. A payload is looked at before a handler
+ * sees it, a result before the master does, an event before it is emitted. A pool without schemas has none of this, and its
+ * payloads are not looked at.
+ *
+ * RUN names what has started an execution and does not say whether that is an event or a schedule: it is an event if the task has a
+ * trigger for it.
+ */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/schema/schema.h"
+#include "common/schema/value.h"
+#include "common/xmalloc.h"
+#include "worker/internal.h"
+
+#define INVOKED		"pgconductor.invoke"
+#define EVENTS_MAX	4096
+#define EVENT_BYTES	800		/* of its name: 200 characters */
+
+struct event_schema {
+	char		*name;
+	struct schema	*schema;	/* NULL: anything */
+};
+
+struct subscribed {
+	char	*event;
+	bool	 whole;			/* gets the payload as it was emitted */
+};
+
+struct task_schemas {
+	char			*name;
+	struct schema		*payload, *returns;	/* NULL: anything */
+	struct subscribed	*events;
+	size_t			 events_n;
+};
+
+struct schemas {
+	struct task_schemas	*tasks;		/* by name */
+	size_t			 tasks_n;
+	struct event_schema	*events;	/* likewise */
+	size_t			 events_n;
+	bool			 any;		/* there is a schema */
+};
+
+static int
+by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* In a list whose elements begin with their name. */
+static void *
+find(const void *list, size_t n, size_t size, struct pstr name)
+{
+	char text[EVENT_BYTES + 1], *key = text;
+
+	if (n == 0 || name.len > EVENT_BYTES)
+		return NULL;
+	memcpy(text, name.p, name.len);
+	text[name.len] = '\0';
+	return bsearch(&key, list, n, size, by_name);
+}
+
+static struct task_schemas *
+find_task(const struct schemas *s, struct pstr name)
+{
+	return s != NULL ? find(s->tasks, s->tasks_n, sizeof(*s->tasks), name) : NULL;
+}
+
+static struct event_schema *
+find_event(const struct schemas *s, struct pstr name)
+{
+	return s != NULL ? find(s->events, s->events_n, sizeof(*s->events), name) : NULL;
+}
+
+/* ---- making them ---- */
+
+static bool
+compile(struct schemas *s, struct schema **out, struct pstr text, const char *what, struct pstr name, char *why)
+{
+	char fault[SCHEMA_WHY];
+
+	if (text.p == NULL)
+		return true;
+	*out = schema_compile(text.p, text.len, NULL, fault);
+	if (*out != NULL) {
+		s->any = true;
+		return true;
+	}
+	snprintf(why, SCHEMAS_WHY, "%s %.*s: %s", what, (int)(name.len < 200 ? name.len : 200), name.p, fault);
+	return false;
+}
+
+static void
+add_subscribed(struct task_schemas *t, char *event, bool whole)
+{
+	t->events = xreallocarray(t->events, t->events_n + 1, sizeof(*t->events));
+	t->events[t->events_n++] = (struct subscribed){ event, whole };
+}
+
+static char *
+text_of(const struct value *v)
+{
+	return v != NULL && v->type == VALUE_STRING ? xstrndup(v->text, v->n) : NULL;
+}
+
+/* Whether they are right SQL says; here they only tell events from schedules. */
+static void
+read_trigger(struct task_schemas *t, const struct value *v)
+{
+	char *event = text_of(value_member(v, "event")), *table = text_of(value_member(v, "table"));
+	char *schema = text_of(value_member(v, "schema")), *operation = text_of(value_member(v, "operation"));
+
+	if (event != NULL) {
+		add_subscribed(t, event, value_member(v, "fields") == NULL);
+	} else if (table != NULL && operation != NULL) {
+		for (char *p = operation; *p != '\0'; p++)
+			if (*p >= 'A' && *p <= 'Z')
+				*p |= 0x20;
+		add_subscribed(t, xasprintf("%s.%s.%s", schema != NULL ? schema : "public", table, operation), false);
+	}
+	free(table);
+	free(schema);
+	free(operation);
+}
+
+static void
+read_triggers(struct task_schemas *t, struct pstr json)
+{
+	struct values *vs;
+	struct value *v;
+	char why[SCHEMA_WHY];
+
+	if (json.p == NULL)
+		return;
+	vs = values_new();
+	v = values_parse(vs, json.p, json.len, why, sizeof(why));
+	if (v != NULL && v->type == VALUE_OBJECT)
+		read_trigger(t, v);
+	for (uint32_t i = 0; v != NULL && v->type == VALUE_ARRAY && i < v->n; i++)
+		read_trigger(t, &v->items[i]);
+	values_free(vs);
+}
+
+/* What the configuration says of a task comes before what its program does. */
+static bool
+read_task(struct schemas *s, const struct configured *c, const struct msg_task *said, char *why)
+{
+	struct task_schemas *t = &s->tasks[s->tasks_n++];
+
+	t->name = xstrndup(said->name.p, said->name.len);
+	read_triggers(t, said->triggers);
+	if (c != NULL && c->triggers != NULL)
+		read_triggers(t, pstr(c->triggers));
+	return compile(s, &t->payload, c != NULL && c->payload_schema != NULL ? pstr(c->payload_schema) : said->payload_schema,
+	    "payload_schema of task", said->name, why) &&
+	    compile(s, &t->returns, c != NULL && c->returns_schema != NULL ? pstr(c->returns_schema) : said->returns_schema,
+	    "returns_schema of task", said->name, why);
+}
+
+static bool
+read_event(struct schemas *s, const struct msg_event_type *said, char *why)
+{
+	struct event_schema *e = &s->events[s->events_n++];
+
+	e->name = xstrndup(said->name.p, said->name.len);
+	if (said->name.len > 0 && said->name.len <= EVENT_BYTES)
+		return compile(s, &e->schema, said->schema, "schema of event", said->name, why);
+	snprintf(why, SCHEMAS_WHY, "events: the name of one is empty or too long");
+	return false;
+}
+
+static bool
+is_twice(const struct schemas *s, char *why)
+{
+	for (size_t i = 1; i < s->events_n; i++)
+		if (strcmp(s->events[i - 1].name, s->events[i].name) == 0) {
+			snprintf(why, SCHEMAS_WHY, "event %.200s stands in it twice", s->events[i].name);
+			return true;
+		}
+	return false;
+}
+
+static bool
+read_all(struct schemas *s, const struct worker *w, const struct msg_task *tasks, size_t tasks_n, const struct msg_event_type *events,
+    size_t events_n, char *why)
+{
+	s->tasks = xcalloc(tasks_n + 1, sizeof(*s->tasks));
+	s->events = xcalloc(events_n + 1, sizeof(*s->events));
+	for (size_t i = 0; i < tasks_n; i++)
+		if (!read_task(s, configured_find(w, tasks[i].name), &tasks[i], why))
+			return false;
+	for (size_t i = 0; i < events_n; i++)
+		if (!read_event(s, &events[i], why))
+			return false;
+	qsort(s->tasks, s->tasks_n, sizeof(*s->tasks), by_name);
+	qsort(s->events, s->events_n, sizeof(*s->events), by_name);
+	return !is_twice(s, why);
+}
+
+bool
+schemas_make(struct schemas **out, const struct worker *w, const struct msg_task *tasks, size_t tasks_n,
+    const struct msg_event_type *events, size_t events_n, char why[SCHEMAS_WHY])
+{
+	struct schemas *s = xcalloc(1, sizeof(*s));
+	bool made;
+
+	*out = NULL;
+	if (events_n > EVENTS_MAX) {
+		snprintf(why, SCHEMAS_WHY, "%zu events; at most %d", events_n, EVENTS_MAX);
+		made = false;
+	} else {
+		made = read_all(s, w, tasks, tasks_n, events, events_n, why);
+	}
+	if (made && s->any)
+		*out = s;
+	else
+		schemas_free(s);
+	return made;
+}
+
+void
+schemas_free(struct schemas *s)
+{
+	if (s == NULL)
+		return;
+	for (size_t i = 0; i < s->tasks_n; i++) {
+		struct task_schemas *t = &s->tasks[i];
+
+		for (size_t k = 0; k < t->events_n; k++)
+			free(t->events[k].event);
+		free(t->events);
+		free(t->name);
+		schema_free(t->payload);
+		schema_free(t->returns);
+	}
+	for (size_t i = 0; i < s->events_n; i++) {
+		free(s->events[i].name);
+		schema_free(s->events[i].schema);
+	}
+	free(s->tasks);
+	free(s->events);
+	free(s);
+}
+
+/* ---- holding against them ---- */
+
+static bool
+is_text(struct pstr s, const char *text)
+{
+	return s.len == strlen(text) && memcmp(s.p, text, s.len) == 0;
+}
+
+static bool
+complies(struct schema *schema, struct pstr json, const char *what, struct pstr name, char *why)
+{
+	char fault[SCHEMA_WHY];
+
+	if (schema == NULL)
+		return true;
+	if (json.p == NULL)
+		json = pstr("null");
+	if (schema_check(schema, json.p, json.len, fault))
+		return true;
+	snprintf(why, SCHEMAS_WHY, "%s %.*s: %s", what, (int)(name.len < 200 ? name.len : 200), name.p, fault);
+	return false;
+}
+
+bool
+schemas_take_run(const struct schemas *s, const struct msg_run *run, char why[SCHEMAS_WHY])
+{
+	struct task_schemas *t = find_task(s, run->task);
+	const struct event_schema *e;
+
+	if (t == NULL)
+		return true;
+	if (is_text(run->event.name, INVOKED))
+		return complies(t->payload, run->event.payload, "payload of task", run->task, why);
+	for (size_t i = 0; i < t->events_n; i++)
+		if (is_text(run->event.name, t->events[i].event)) {
+			/* Of parts of a payload its schema does not tell anything. */
+			e = t->events[i].whole ? find_event(s, run->event.name) : NULL;
+			return e == NULL || complies(e->schema, run->event.payload, "payload of event", run->event.name, why);
+		}
+	return is_text(run->event.payload, "null") ||
+	    complies(t->payload, run->event.payload, "payload of task", run->task, why);
+}
+
+bool
+schemas_take_result(const struct schemas *s, const char *task, struct pstr result, char why[SCHEMAS_WHY])
+{
+	struct task_schemas *t = find_task(s, pstr(task));
+
+	return t == NULL || complies(t->returns, result, "result of task", pstr(task), why);
+}
+
+bool
+schemas_take_emit(const struct schemas *s, const struct msg_call *call, char why[SCHEMAS_WHY])
+{
+	const struct value *args, *event, *payload;
+	const struct value null = { .type = VALUE_NULL };
+	struct event_schema *e = NULL;
+	struct values *vs;
+	char fault[SCHEMA_WHY];
+	bool taken = true;
+
+	if (s == NULL || s->events_n == 0 || !is_text(call->name, "emit"))
+		return true;
+	vs = values_new();
+	args = values_parse(vs, call->args.p, call->args.len, why, SCHEMAS_WHY);
+	event = args != NULL ? value_member(args, "event") : NULL;
+	if (args == NULL)
+		taken = false;
+	else if (event != NULL && event->type == VALUE_STRING)
+		e = find_event(s, (struct pstr){ event->text, event->n });
+	if (e != NULL && e->schema != NULL) {
+		payload = value_member(args, "payload");
+		taken = schema_check_value(e->schema, payload != NULL ? payload : &null, fault);
+		if (!taken)
+			snprintf(why, SCHEMAS_WHY, "payload of event %.200s: %s", e->name, fault);
+	}
+	values_free(vs);
+	return taken;
+}
+
+/* ---- what the configuration says ---- */
+
+static char *
+copy(struct pstr s)
+{
+	return s.p != NULL ? xstrndup(s.p, s.len) : NULL;
+}
+
+void
+configured_free(struct worker *w)
+{
+	for (size_t i = 0; i < w->configured_n; i++) {
+		free(w->configured[i].task);
+		free(w->configured[i].payload_schema);
+		free(w->configured[i].returns_schema);
+		free(w->configured[i].triggers);
+	}
+	free(w->configured);
+	w->configured = NULL;
+	w->configured_n = 0;
+}
+
+void
+configured_set(struct worker *w, const struct msg_task *tasks, size_t n)
+{
+	configured_free(w);
+	w->configured = xcalloc(n + 1, sizeof(*w->configured));
+	for (size_t i = 0; i < n; i++)
+		w->configured[w->configured_n++] = (struct configured){
+			copy(tasks[i].name), copy(tasks[i].payload_schema), copy(tasks[i].returns_schema), copy(tasks[i].triggers)
+		};
+	qsort(w->configured, w->configured_n, sizeof(*w->configured), by_name);
+}
+
+const struct configured *
+configured_find(const struct worker *w, struct pstr task)
+{
+	return find(w->configured, w->configured_n, sizeof(*w->configured), task);
+}
