@@ -154,12 +154,12 @@ struct conf *cli_load_conf(const char *path, bool defaults);
 
 /* ---- register.c ---- */
 
-/* Declares the tasks of the configuration; returns how many. */
-size_t	register_configured(PGconn *, const struct conf *);
+/* Declares the tasks of the configuration; what is wrong with them is told. */
+void	register_configured(PGconn *, const struct conf *);
 
 /* ---- the commands ---- */
 
-extern const struct cli_command cmd_dev, cmd_run, cmd_check, cmd_migrate, cmd_register, cmd_invoke, cmd_emit, cmd_cancel,
+extern const struct cli_command cmd_dev, cmd_run, cmd_check, cmd_migrate, cmd_register, cmd_retire, cmd_invoke, cmd_emit, cmd_cancel,
     cmd_retry,
     cmd_schedule, cmd_unschedule, cmd_schedules, cmd_pause, cmd_resume, cmd_show, cmd_logs, cmd_list, cmd_ps, cmd_top, cmd_queues, cmd_tasks, cmd_nodes, cmd_ready, cmd_conform,
     cmd_ctx, cmd_completion;

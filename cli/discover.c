@@ -104,7 +104,7 @@ on_announce(struct discovery *d, struct msg *m)
 {
 	struct msg_announce a;
 	const char *why;
-	char *name, *queue, *options;
+	char *name, *queue, *options, *triggers;
 
 	if (msg_announce_decode(m, &a, &why) == -1)
 		cli_fail(EX_PROTOCOL, "%s: %s", d->handler->name, why);
@@ -112,10 +112,12 @@ on_announce(struct discovery *d, struct msg *m)
 		name = copy(a.tasks[i].name);
 		queue = copy(a.tasks[i].queue);
 		options = copy(a.tasks[i].options);
-		d->found(name, queue, options, d->arg);
+		triggers = copy(a.tasks[i].triggers);
+		d->found(&(struct discovered){ name, queue, options, triggers }, d->arg);
 		free(name);
 		free(queue);
 		free(options);
+		free(triggers);
 	}
 	d->announced = true;
 }

@@ -9,11 +9,16 @@
 struct conf;
 struct conf_handler;
 
-typedef void (*discover_task)(const char *name, const char *queue, const char *options, void *arg);
+/* A task as its program announced it. All but the name may be NULL; borrowed for the call. */
+struct discovered {
+	const char	*name, *queue, *options, *triggers;
+};
+
+typedef void (*discover_task)(const struct discovered *, void *arg);
 
 /*
- * Starts a worker for discovery with this program, and calls back for each task it announces; queue and options may
- * be NULL. Exits with a message when it does not start or breaks the protocol.
+ * Starts a worker for discovery with this program, and calls back for each task it announces. Exits with a message when
+ * it does not start or breaks the protocol.
  */
 void	discover_tasks(const struct conf *, const struct conf_handler *, discover_task, void *arg);
 

@@ -47,13 +47,18 @@ static const char queues_sql[] =
 	" filter (where o.option = '" name "') as " name
 
 static const char tasks_sql[] =
-    "select o.task, " OPTION("queue") ", " OPTION("max_attempts") ", " OPTION("timeout") ", " OPTION("total_timeout") ", "
+    "select o.task, max(s.state) as state, " OPTION("queue") ", array_to_string(max(s.programs), ', ') as programs,"
+    " array_to_string(max(s.triggers), ', ') as triggers, "
+    OPTION("max_attempts") ", " OPTION("timeout") ", " OPTION("total_timeout") ", "
     OPTION("remove_on_complete") ", " OPTION("remove_on_fail") ", " OPTION("backoff")
-    " from pgconductor.task_options() o where $1::text is null or o.task = $1 group by o.task order by o.task";
+    " from pgconductor.task_options() o join pgconductor.task_states() s on s.task = o.task"
+    " where $1::text is null or o.task = $1 group by o.task order by o.task";
 
 static const char tasks_json_sql[] =
-    "select o.task, json_object_agg(o.option, json_build_object('value', o.value, 'source', o.source) order by o.option)"
-    " as options from pgconductor.task_options() o where $1::text is null or o.task = $1 group by o.task order by o.task";
+    "select s.task, s.state, s.programs, s.nodes, s.invocable, s.triggers, s.retired_at,"
+    " (select json_object_agg(o.option, json_build_object('value', o.value, 'source', o.source) order by o.option)"
+    "   from pgconductor.task_options() o where o.task = s.task) as options"
+    " from pgconductor.task_states() s where $1::text is null or s.task = $1 order by s.task";
 
 #define RUNS_THERE "(select count(*) from pgconductor.running r where r.node = n.id)"
 
@@ -159,7 +164,9 @@ const struct cli_command cmd_tasks = {
 	.arguments = "[TASK] [--json]",
 	.operand = "TASK",
 	.summary = "list tasks with their settings and where these come from",
-	.details = "(config), (set) or (code:PROGRAM) says who set a value; the others are defaults.\n",
+	.details = "state: served by a running node; unserved: what is invoked waits for one; retired: no program and no configuration\n"
+	    "declares it any more. programs: those that declare it. triggers: what starts it. (config), (set) or (code:PROGRAM) says\n"
+	    "who set a value, (retired) whoever did before that; the others are defaults.\n",
 	.options = options,
 	.run = run_tasks,
 };

@@ -27,16 +27,18 @@ static const struct cli_option schedules_options[] = {
 };
 
 #define CATCHUP "case s.catchup when 0 then 'skip' when 1 then 'last' when 2147483647 then 'all' else s.catchup::text end"
-#define ORDER " from pgconductor.schedules s where $1::text is null or s.task = $1 order by s.task, s.name"
+#define ORDER " from pgconductor.schedules s join pgconductor.task_states() t on t.task = s.task where $1::text is null or s.task = $1 order by s.task, s.name"
 
 static const char schedules_sql[] =
     "select s.task, s.name, s.cron, s.timezone, " TIME("nullif(s.next_at, 'infinity')") " as next, " TIME("s.last_at") " as last,"
     " s.overlap, " CATCHUP " as catchup, coalesce(s.program, 'run time') as source,"
-    " case when not s.enabled then 'paused' else coalesce('stopped: ' || s.problem, 'on') end as state" ORDER;
+    " case when not s.enabled then 'paused' else coalesce('stopped: ' || s.problem, 'on') end"
+    " || case when t.state = 'served' then '' else ', task ' || t.state end as state" ORDER;
 
 static const char schedules_json_sql[] =
     "select s.task, s.name, s.cron, s.timezone, s.payload, s.enabled, s.overlap, " CATCHUP " as catchup, s.program as source,"
-    " nullif(s.next_at, 'infinity') as next_at, s.last_at, s.last_execution::text as last_execution, s.problem" ORDER;
+    " nullif(s.next_at, 'infinity') as next_at, s.last_at, s.last_execution::text as last_execution, s.problem,"
+    " t.state as task_state" ORDER;
 
 static int
 run_schedule(int argc, char **argv)
@@ -166,7 +168,8 @@ const struct cli_command cmd_schedules = {
 	.arguments = "[TASK] [--json]",
 	.operand = "TASK",
 	.summary = "list schedules, and when they are due",
-	.details = "source: code:PROGRAM or config if it was declared with its task, run time if somebody has made it since.\n",
+	.details = "source: code:PROGRAM or config if it was declared with its task, run time if somebody has made it since.\n"
+	    "state: of the schedule; and of the task, unless it is served: what is started waits until it is.\n",
 	.options = schedules_options,
 	.run = run_schedules,
 };

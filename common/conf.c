@@ -62,6 +62,9 @@ struct parse {
 	cfg_t			*root;
 	struct gathered		 top;
 	struct gathered		 section;
+	struct gathered		 inner;		/* a section within it */
+	struct conf_trigger	**triggers;	/* of the task that is being read */
+	size_t			 triggers_n;
 	struct include		*includes;
 	size_t			 includes_n;
 };
@@ -162,16 +165,25 @@ gathered_add(struct gathered *g, const struct conf_option *option, int line)
 	return s;
 }
 
+/* Where what is assigned in this section is gathered. */
+static struct gathered *
+gathered_of(cfg_t *cfg)
+{
+	if (cfg == current->root)
+		return &current->top;
+	return section_find(cfg_name(cfg))->within != NULL ? &current->inner : &current->section;
+}
+
 /* A value was read. libconfuse has counted it already, from 1 again if it was assigned anew. */
 static int
 on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 {
-	struct gathered *g = cfg == current->root ? &current->top : &current->section;
+	struct gathered *g = gathered_of(cfg);
 	const struct conf_section *section = section_find(cfg == current->root ? "" : cfg_name(cfg));
 	struct seen *s = gathered_find(g, cfg_opt_name(opt));
 
 	if (g->line == 0)
-		g->line = current->root->line;
+		g->line = g == &current->inner ? cfg->line : current->root->line;
 	if (s == NULL) {
 		s = gathered_add(g, option_find(section, cfg_opt_name(opt)), cfg->line);
 	} else if (cfg_opt_size(opt) == 1 && !s->twice) {
@@ -189,7 +201,7 @@ on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 static int
 on_checked(cfg_t *cfg, cfg_opt_t *opt)
 {
-	struct seen *s = gathered_find(cfg == current->root ? &current->top : &current->section, cfg_opt_name(opt));
+	struct seen *s = gathered_find(gathered_of(cfg), cfg_opt_name(opt));
 
 	if (s != NULL)
 		s->checks++;
@@ -271,6 +283,39 @@ add_task(const char *title, const struct conf_place *place)
 	return t;
 }
 
+static void
+drop_triggers(void)
+{
+	for (size_t i = 0; i < current->triggers_n; i++)
+		conf_trigger_free(current->triggers[i]);
+	free(current->triggers);
+	current->triggers = NULL;
+	current->triggers_n = 0;
+}
+
+/* A trigger was read to its end; its task is not known before that ends too. */
+static int
+on_trigger(cfg_t *cfg, cfg_opt_t *opt)
+{
+	struct conf_place place = { current->file, current->inner.line != 0 ? current->inner.line : cfg->line };
+	struct conf_trigger *t = conf_trigger_new(&place);
+
+	gathered_apply(&current->inner, &conf_sections[CONF_SECTION_TRIGGER], t);
+	current->triggers = xreallocarray(current->triggers, current->triggers_n + 1, sizeof(*current->triggers));
+	current->triggers[current->triggers_n++] = t;
+	cfg_opt_rmnsec(opt, 0);
+	return 0;
+}
+
+static void
+keep_triggers(struct conf_task *t)
+{
+	t->triggers = current->triggers;
+	t->triggers_n = current->triggers_n;
+	current->triggers = NULL;
+	current->triggers_n = 0;
+}
+
 /* A section was read to its end. It is removed, so that the next one, whatever its title, is again the only one. */
 static int
 on_section(cfg_t *cfg, cfg_opt_t *opt)
@@ -287,6 +332,9 @@ on_section(cfg_t *cfg, cfg_opt_t *opt)
 		target = add_handler(title, &place);
 	else
 		target = add_task(title, &place);
+	if (target != NULL && strcmp(cfg_opt_name(opt), "task") == 0)
+		keep_triggers(target);
+	drop_triggers();
 	if (target != NULL)
 		gathered_apply(&current->section, section_find(cfg_opt_name(opt)), target);
 	gathered_clear(&current->section);
@@ -327,7 +375,20 @@ on_error(cfg_t *cfg, const char *fmt, va_list ap)
 	    cfg == current->root ? "" : " in a section ", cfg == current->root ? "" : cfg_name(cfg));
 }
 
-/* The options of a section in libconfuse's form, with room for the sections and include of the top. */
+/* Room for the sections and include of the top. */
+#define SECTIONS_MAX	8
+
+static size_t
+options_n(const cfg_opt_t *opts)
+{
+	size_t n = 0;
+
+	while (opts[n].name != NULL)
+		n++;
+	return n;
+}
+
+/* The options of a section in libconfuse's form, with room for more. */
 static cfg_opt_t *
 make_options(const struct conf_section *section)
 {
@@ -338,7 +399,7 @@ make_options(const struct conf_section *section)
 
 	while (section->options[n].name != NULL)
 		n++;
-	opts = xcalloc(n + 8, sizeof(*opts));
+	opts = xcalloc(n + SECTIONS_MAX, sizeof(*opts));
 	for (size_t i = 0; i < n; i++) {
 		opts[i] = conf_type_is_list(section->options[i].type) ? list : text;
 		opts[i].name = section->options[i].name;
@@ -349,32 +410,47 @@ make_options(const struct conf_section *section)
 	return opts;
 }
 
+/* Adds the sections that stand within this one (NULL: at the top) to its options; subs are to be freed afterwards. */
+static void
+add_sections(cfg_opt_t *opts, const char *within, cfg_opt_t **subs)
+{
+	static const cfg_opt_t titled = CFG_SEC(0, 0, CFGF_MULTI | CFGF_TITLE), plain = CFG_SEC(0, 0, CFGF_MULTI);
+	static const cfg_opt_t end = CFG_END();
+	size_t n = options_n(opts);
+
+	for (size_t i = 1; conf_sections[i].name != NULL; i++) {
+		const struct conf_section *s = &conf_sections[i];
+
+		if (within == NULL ? s->within != NULL : s->within == NULL || strcmp(s->within, within) != 0)
+			continue;
+		subs[i] = make_options(s);
+		if (within == NULL)
+			add_sections(subs[i], s->name, subs);
+		opts[n] = within == NULL ? titled : plain;
+		opts[n].name = s->name;
+		opts[n].subopts = subs[i];
+		opts[n++].validcb = within == NULL ? on_section : on_trigger;
+	}
+	opts[n] = end;
+}
+
 static cfg_t *
 make_parser(void)
 {
 	static const cfg_opt_t include = CFG_FUNC("include", on_include), end = CFG_END();
-	cfg_opt_t *top = make_options(&conf_sections[0]), *subs[8] = { NULL };
-	cfg_opt_t section = CFG_SEC(0, 0, CFGF_MULTI | CFGF_TITLE);
-	size_t n = 0, i;
+	cfg_opt_t *top = make_options(&conf_sections[0]), *subs[SECTIONS_MAX] = { NULL };
+	size_t n = options_n(top);
 	cfg_t *cfg;
 
-	while (top[n].name != NULL)
-		n++;
 	top[n++] = include;
-	for (i = 1; conf_sections[i].name != NULL; i++) {
-		subs[i] = make_options(&conf_sections[i]);
-		section.name = conf_sections[i].name;
-		section.subopts = subs[i];
-		section.validcb = on_section;
-		top[n++] = section;
-	}
 	top[n] = end;
+	add_sections(top, NULL, subs);
 	cfg = cfg_init(top, CFGF_NONE);
 	if (cfg == NULL)
 		fatal("conf");
 	cfg_set_error_function(cfg, on_error);
 	free(top);
-	for (i = 1; conf_sections[i].name != NULL; i++)
+	for (size_t i = 0; i < SECTIONS_MAX; i++)
 		free(subs[i]);
 	return cfg;
 }
@@ -408,6 +484,8 @@ run_parser(struct parse *p, char *clean)
 		conf_error(p->errors, p->file, p->root->line, "syntax error");
 	gathered_apply(&p->top, &conf_sections[0], p->conf);
 	gathered_clear(&p->section);
+	gathered_clear(&p->inner);
+	drop_triggers();
 	cfg_free(p->root);
 	fclose(f);
 	current = NULL;

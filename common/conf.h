@@ -89,6 +89,25 @@ struct conf_queue {
 	struct conf_pairs	  rlimits;	/* "nofile" -> "1024" or "1024:4096", numbers or "unlimited" */
 };
 
+/* What starts a task besides invoke: one of cron, event, table and invocable. */
+struct conf_trigger {
+	struct conf_place	 place;
+	char			*cron;
+	char			*name;
+	char			*timezone;
+	char			*payload;
+	char			*overlap;
+	char			*catchup;
+	char			*event;
+	char			*table;
+	char			*schema;
+	char			*operation;
+	char			*when;
+	struct conf_strs	 fields;	/* of an event's payload */
+	struct conf_strs	 columns;
+	int64_t			 invocable;	/* -1: not set */
+};
+
 /* What a task section leaves out stays with the task's program, or the database's default. */
 struct conf_task {
 	char			*name;
@@ -102,6 +121,8 @@ struct conf_task {
 	struct conf_backoff	 backoff;
 	struct conf_keep	 remove_on_complete;
 	struct conf_keep	 remove_on_fail;
+	struct conf_trigger	**triggers;
+	size_t			 triggers_n;
 };
 
 struct conf {
@@ -168,6 +189,12 @@ const char *conf_program_directory(const struct conf_queue *, const struct conf_
 
 /* Appends the task's options as the JSON object that pgconductor.declare_task takes. */
 void	conf_task_options(const struct conf_task *, struct buf *);
+/*
+ * Its triggers as the list that pgconductor.declare_triggers takes, NULL if this file leaves it to the program; freed by the
+ * caller. And where one of them stands, the task itself if there is none.
+ */
+char	*conf_task_triggers(const struct conf_task *);
+struct conf_place conf_trigger_place(const struct conf_task *, size_t n);
 /* Adds a warning to errors for each option that differs and takes effect only when the server is started anew. */
 void	conf_compare(const struct conf *old, const struct conf *new, struct conf_errors *);
 

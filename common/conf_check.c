@@ -161,6 +161,7 @@ check_task(struct conf *conf, struct conf_task *t, struct conf_errors *errors)
 {
 	struct conf_handler *h;
 
+	conf_triggers_check(t, errors);
 	if (t->exec.v != NULL && t->handler != NULL)
 		conf_error(errors, t->place.file, t->place.line, "task \"%s\" has both exec and handler", t->name);
 	if ((t->exec.v != NULL || t->handler != NULL) && t->queue == NULL)
@@ -376,6 +377,9 @@ conf_free(struct conf *conf)
 	}
 	for (size_t i = 0; i < conf->tasks_n; i++) {
 		conf_section_free(&conf_sections[CONF_SECTION_TASK], conf->tasks[i]);
+		for (size_t j = 0; j < conf->tasks[i]->triggers_n; j++)
+			conf_trigger_free(conf->tasks[i]->triggers[j]);
+		free(conf->tasks[i]->triggers);
 		free(conf->tasks[i]->name);
 		free(conf->tasks[i]);
 	}

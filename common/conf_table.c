@@ -25,6 +25,7 @@
 #define QUEUE(field)	#field, offsetof(struct conf_queue, field)
 #define HANDLER(field)	#field, offsetof(struct conf_handler, field)
 #define TASK(field)	#field, offsetof(struct conf_task, field)
+#define TRIGGER(field)	#field, offsetof(struct conf_trigger, field)
 
 #define OPTION(where, type, def, applied, reload, min, max) OPTION_(where, type, def, applied, reload, min, max)
 #define OPTION_(name, offset, type, def, applied, reload, min, max) \
@@ -84,11 +85,30 @@ static const struct conf_option task_options[] = {
 	{ .name = NULL }
 };
 
+static const struct conf_option trigger_options[] = {
+	OPTION(TRIGGER(cron), STRING, NULL, LEFT, RELOAD, 0, 0),
+	OPTION(TRIGGER(name), STRING, NULL, LEFT, RELOAD, 0, 0),
+	OPTION(TRIGGER(timezone), STRING, "UTC", LEFT, RELOAD, 0, 0),
+	OPTION(TRIGGER(payload), JSON, "null", LEFT, RELOAD, 0, 0),
+	OPTION(TRIGGER(overlap), STRING, "allow", LEFT, RELOAD, 0, 0),
+	OPTION(TRIGGER(catchup), STRING, "skip", LEFT, RELOAD, 0, 0),
+	OPTION(TRIGGER(event), STRING, NULL, LEFT, RELOAD, 0, 0),
+	OPTION(TRIGGER(fields), STRINGS, NULL, LEFT, RELOAD, 0, 0),
+	OPTION(TRIGGER(table), STRING, NULL, LEFT, RELOAD, 0, 0),
+	OPTION(TRIGGER(schema), STRING, "public", LEFT, RELOAD, 0, 0),
+	OPTION(TRIGGER(operation), STRING, NULL, LEFT, RELOAD, 0, 0),
+	OPTION(TRIGGER(columns), STRINGS, NULL, LEFT, RELOAD, 0, 0),
+	OPTION(TRIGGER(when), STRING, NULL, LEFT, RELOAD, 0, 0),
+	OPTION(TRIGGER(invocable), BOOL, NULL, LEFT, RELOAD, 0, 0),
+	{ .name = NULL }
+};
+
 const struct conf_section conf_sections[] = {
-	[CONF_SECTION_TOP] = { "", top_options },
-	[CONF_SECTION_QUEUE] = { "queue", queue_options },
-	[CONF_SECTION_HANDLER] = { "handler", handler_options },
-	[CONF_SECTION_TASK] = { "task", task_options },
+	[CONF_SECTION_TOP] = { "", NULL, top_options },
+	[CONF_SECTION_QUEUE] = { "queue", NULL, queue_options },
+	[CONF_SECTION_HANDLER] = { "handler", NULL, handler_options },
+	[CONF_SECTION_TASK] = { "task", NULL, task_options },
+	[CONF_SECTION_TRIGGER] = { "trigger", "task", trigger_options },
 	{ .name = NULL }
 };
 
@@ -110,6 +130,8 @@ static const struct {
 	{ CONF_ENV, "list of NAME=value", true },
 	{ CONF_RLIMITS, "list of name=limit", true },
 	{ CONF_BACKOFF, "backoff", true },
+	{ CONF_BOOL, "true or false", false },
+	{ CONF_JSON, "JSON", false },
 };
 
 static size_t

@@ -20,7 +20,9 @@ enum conf_type {
 	CONF_COMMAND,		/* a list, or a string by the rules for commands */
 	CONF_ENV,		/* "NAME=value" */
 	CONF_RLIMITS,		/* "nofile=1024:4096" */
-	CONF_BACKOFF
+	CONF_BACKOFF,
+	CONF_BOOL,
+	CONF_JSON
 };
 
 struct conf_option {
@@ -35,11 +37,12 @@ struct conf_option {
 
 struct conf_section {
 	const char			*name;		/* "" for the top */
+	const char			*within;	/* the section it stands in, without a title; NULL: at the top */
 	const struct conf_option	*options;	/* ends with name NULL */
 };
 
 /* Where each section stands in conf_sections. */
-enum { CONF_SECTION_TOP, CONF_SECTION_QUEUE, CONF_SECTION_HANDLER, CONF_SECTION_TASK };
+enum { CONF_SECTION_TOP, CONF_SECTION_QUEUE, CONF_SECTION_HANDLER, CONF_SECTION_TASK, CONF_SECTION_TRIGGER };
 
 /* Ends with name NULL. */
 extern const struct conf_section conf_sections[];
@@ -66,6 +69,11 @@ char	*conf_command_argv(const struct conf_value *, struct conf_strs *argv);
 /* conf_scan.c: checks the text before libconfuse sees it; see there. */
 typedef void (*conf_scan_error)(void *arg, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 char	*conf_scan(const char *text, size_t len, conf_scan_error, void *arg);
+
+/* conf_trigger.c: what is started by what. */
+struct conf_trigger *conf_trigger_new(const struct conf_place *);
+void	conf_trigger_free(struct conf_trigger *);
+void	conf_triggers_check(const struct conf_task *, struct conf_errors *);
 
 /* conf_check.c: what concerns more than one section; adds queues that only tasks name. */
 void	conf_finish(struct conf *, struct conf_errors *);

@@ -12,6 +12,7 @@
 
 #include "common/conf_table.h"
 #include "common/duration.h"
+#include "common/json.h"
 #include "common/xmalloc.h"
 
 #define FIELD(type, target, option) ((type *)(void *)((char *)(target) + (option)->offset))
@@ -310,6 +311,26 @@ set_queue_name(char **target, const char *s)
 	return set_string(target, s);
 }
 
+static char *
+set_bool(int64_t *target, const char *s)
+{
+	if (strcmp(s, "true") != 0 && strcmp(s, "false") != 0)
+		return xasprintf("\"%s\" is neither true nor false", s);
+	*target = strcmp(s, "true") == 0;
+	return NULL;
+}
+
+static char *
+set_json(char **target, const char *s)
+{
+	const char *why;
+	size_t at;
+
+	if (json_check(s, strlen(s), &at, &why) == -1)
+		return xasprintf("not JSON: %s, at character %zu", why, at + 1);
+	return set_string(target, s);
+}
+
 char *
 conf_option_set(const struct conf_option *o, void *target, const struct conf_value *value)
 {
@@ -339,6 +360,10 @@ conf_option_set(const struct conf_option *o, void *target, const struct conf_val
 		return set_pairs(o, FIELD(struct conf_pairs, target, o), value);
 	case CONF_BACKOFF:
 		return set_backoff(FIELD(struct conf_backoff, target, o), value);
+	case CONF_BOOL:
+		return set_bool(FIELD(int64_t, target, o), s);
+	case CONF_JSON:
+		return set_json(FIELD(char *, target, o), s);
 	}
 	return NULL;
 }
@@ -369,6 +394,7 @@ option_free(const struct conf_option *o, void *target)
 	switch (o->type) {
 	case CONF_STRING:
 	case CONF_QUEUE_NAME:
+	case CONF_JSON:
 		free(*FIELD(char *, target, o));
 		break;
 	case CONF_STRINGS:
@@ -388,6 +414,7 @@ option_free(const struct conf_option *o, void *target)
 	case CONF_KEEP:
 	case CONF_LEVEL:
 	case CONF_FORMAT:
+	case CONF_BOOL:
 		break;
 	}
 }

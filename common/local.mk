@@ -4,8 +4,9 @@ libcommon_la_SOURCES = \
 	common/buf.c common/buf.h \
 	common/children.c common/children.h \
 	common/conf.c common/conf.h common/conf_check.c common/conf_command.c common/conf_scan.c \
-	common/conf_table.c common/conf_table.h common/conf_values.c \
+	common/conf_table.c common/conf_table.h common/conf_trigger.c common/conf_values.c \
 	common/crash.c common/crash.h \
+	common/cron.c common/cron.h \
 	common/duration.c common/duration.h \
 	common/json.c common/json.h \
 	common/log.c common/log.h \

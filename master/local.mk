@@ -18,6 +18,7 @@ libmaster_la_SOURCES = \
 	master/param.c master/param.h \
 	master/queue.c \
 	master/reader.c \
+	master/register.c \
 	master/report.c \
 	master/resolve.c master/resolve.h \
 	master/resume.c \

@@ -15,7 +15,7 @@
  *	steps.c		saving steps;  calls.c  what handlers ask for on the way
  *	resume.c	wakes: telling executions what they waited for;  dispatch.c  events
  *	wake.c		when to poll, and going to sleep
- *	task.c		what the tasks table says; declaring and serving
+ *	task.c		what the tasks table says; serving;  register.c  what is declared here
  *	clock.c		limits of time, and a clock that was moved;  cron.c  schedules
  *	worker.c	worker processes;  link.c  their messages
  *	upkeep.c	partitions, retention
@@ -354,10 +354,15 @@ void	task_announced(struct master *, struct queue *, const struct msg_announce *
 /* A pool announced, or turned out not to start. */
 void	task_pools_changed(struct master *, struct queue *);
 bool	task_pools_known(const struct queue *);
-void	task_declare_all(struct master *);
 void	task_serve(struct master *);
 void	task_forget_pool(struct pool *);
 void	task_free_all(struct master *);
+
+/* register.c */
+/* Tells all that is declared here, as soon as that is possible; every now and then; at the end. */
+void	register_all(struct master *);
+void	register_tick(struct master *);
+void	register_leave(struct master *);
 
 /* ---- reading ---- */
 
@@ -699,6 +704,8 @@ struct master {
 	bool			 stopping;
 	int64_t			 stop_deadline_ms;
 	struct event		*stop_timer, *signals[5];
+	bool			 discovered;	/* the program of -- CMD has told all of its tasks */
+	bool			 registered;	/* what is declared here is known to the database */
 	uint64_t		 completed;	/* by this node */
 	uint64_t		 failed;	/* for good, of tasks that keep no history of it; once drained, of all */
 	bool			 judging;	/* nothing is left to do here; what others do, and what has failed, is being asked */

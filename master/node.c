@@ -121,6 +121,7 @@ attached(const struct db_answer *a, void *arg)
 {
 	struct master *m = arg;
 	struct node *n = m->nodes;
+	bool first;
 
 	n->attaching = false;
 	if (a->outcome == DB_LOST)
@@ -129,6 +130,7 @@ attached(const struct db_answer *a, void *arg)
 		db_drop(m->writer, a->outcome == DB_ERROR ? a->message : "the node could not be registered");
 		return;
 	}
+	first = m->node == 0;
 	m->node = db_int4(a, 0, 0);
 	m->backend_pid = db_int4(a, 0, 1);
 	free(m->backend_start);
@@ -147,6 +149,9 @@ attached(const struct db_answer *a, void *arg)
 	check_reader(m);
 	shard_writer_up(m);
 	dispatch_want(m);
+	/* Else what is declared here is told when the control connection is there, or is there again. */
+	if (first)
+		register_all(m);
 	task_serve(m);
 	n->balance_ms = 0;
 	steps_flush(m);
@@ -254,7 +259,9 @@ control_up(struct db *db, void *arg)
 
 	(void)db;
 	m->nodes->upkeep_ms = 0;
-	task_declare_all(m);
+	register_all(m);
+	/* Nobody hears of a change before LISTEN stands. */
+	task_load(m);
 	task_serve(m);
 	cron_look(m);
 }
@@ -447,8 +454,10 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 			shard_store_floors(m);
 		if (due(&n->probe_ms, now, PROBE_MS))
 			probe(m);
-		if (due(&n->tasks_ms, now, TASKS_MS))
+		if (due(&n->tasks_ms, now, TASKS_MS)) {
 			task_load(m);
+			register_tick(m);
+		}
 		if (due(&n->check_ms, now, CHECK_MS))
 			note_check(m);
 		if (due(&n->upkeep_ms, now, UPKEEP_MS))

@@ -10,7 +10,7 @@
 
 #include "common/buf.h"
 
-#define PARAMS_MAX	15
+#define PARAMS_MAX	20
 
 /* Element types of arrays, by the OIDs that PostgreSQL fixes in pg_type.dat. */
 enum param_type {

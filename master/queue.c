@@ -108,8 +108,13 @@ queue_set_pools(struct master *m, struct queue *q, int n, const char *const *nam
 		q->pools[i].name = xstrdup(names[i]);
 		q->pools[i].command = commands[i];
 		pool_inherit(&q->pools[i], old, old_n);
-		for (int t = 0; t < q->pools[i].tasks_n; t++)
-			task_set_pool(task_get(m, q->pools[i].tasks[t].name, strlen(q->pools[i].tasks[t].name)), q, i);
+		for (int t = 0; t < q->pools[i].tasks_n; t++) {
+			struct task *task = task_get(m, q->pools[i].tasks[t].name, strlen(q->pools[i].tasks[t].name));
+
+			/* What two programs have announced goes to the former. */
+			if (task_pool(task, q) < 0)
+				task_set_pool(task, q, i);
+		}
 	}
 	free_pools(old, old_n);
 	q->ready = task_pools_known(q);

@@ -138,6 +138,7 @@ server_discovered(struct master *m, struct queue *q, const struct msg_announce *
 	if (msg->tasks_n == 0)
 		log_warnx("%s announces no task", q->asked->name);
 	discovered_queues(m, msg);
+	m->discovered = true;
 	worker_drain(m, q, m->conf->shutdown_timeout);
 	server_progress(m);
 }
@@ -171,6 +172,7 @@ stop(struct master *m)
 			grace = q->conf->kill_grace;
 		worker_drain(m, q, m->conf->shutdown_timeout);
 	}
+	register_leave(m);
 	dispatch_leave(m);
 	shard_give_all(m);
 	grace += m->conf->shutdown_timeout + STOP_SLACK_MS;
@@ -368,7 +370,8 @@ reload(struct master *m)
 	node_reloaded(m);
 	retire_missing(m);
 	serve_configured(m);
-	task_declare_all(m);
+	register_all(m);
+	task_load(m);
 	task_serve(m);
 	conf_free(old);
 	log_info("the configuration was read again");

@@ -1,5 +1,5 @@
 /*
- * Tasks: what the tasks table says of them, who serves them here, and telling the database so. Master.
+ * Tasks: what the tasks table says of them, who serves them here, and telling the database that. Master.
  */
 #include "config.h"
 
@@ -13,11 +13,6 @@
 
 static const struct db_stmt stmt_load = { "load_tasks",
 	"select name, timeout_ms, keep_complete, keep_fail, max_attempts from pgconductor.load_tasks()" };
-static const struct db_stmt stmt_declare = { "declare_task",
-	"select pgconductor.declare_task($1::text, $2::text, $3::json, $4::text)" };
-static const struct db_stmt stmt_triggers = { "declare_triggers",
-	"select pgconductor.declare_triggers($1::text, $2::text, $3::json)" };
-static const struct db_stmt stmt_queue = { "ensure_queue", "select pgconductor.ensure_queue($1::text, $2::int)" };
 static const struct db_stmt stmt_serve = { "serve", "select pgconductor.serve($1::int, $2::text[], $3::text[])" };
 
 static size_t
@@ -109,101 +104,6 @@ task_load(struct master *m)
 	report_load(m);
 }
 
-/* ---- declaring ---- */
-
-static void
-declared(const struct db_answer *a, void *arg)
-{
-	(void)arg;
-	if (a->outcome == DB_ERROR)
-		log_error("a task cannot be declared: %s", a->message);
-}
-
-static void
-triggers_declared(const struct db_answer *a, void *arg)
-{
-	(void)arg;
-	if (a->outcome == DB_ERROR)
-		log_error("triggers cannot be declared: %s", a->message);
-}
-
-/* Behind its task, on the same connection. */
-static void
-declare_triggers(struct master *m, const char *task, const char *triggers, const char *source)
-{
-	struct params p;
-
-	params_init(&p);
-	param_str(&p, source);
-	param_str(&p, task);
-	param_str(&p, triggers);
-	db_call(m->control, &stmt_triggers, &p, triggers_declared, NULL);
-	params_free(&p);
-}
-
-static void
-declare(struct master *m, const char *name, const char *queue, const char *options, const char *source)
-{
-	struct params p;
-
-	params_init(&p);
-	param_str(&p, name);
-	param_str(&p, queue);
-	param_str(&p, options != NULL ? options : "{}");
-	param_str(&p, source);
-	db_call(m->control, &stmt_declare, &p, declared, NULL);
-	params_free(&p);
-}
-
-static void
-ensure_queue(struct master *m, const struct conf_queue *q)
-{
-	struct params p;
-
-	params_init(&p);
-	param_str(&p, q->name);
-	param_int4(&p, (int32_t)q->shards);
-	db_call(m->control, &stmt_queue, &p, NULL, NULL);
-	params_free(&p);
-}
-
-static void
-declare_configured(struct master *m)
-{
-	struct buf options;
-
-	for (size_t i = 0; i < m->conf->queues_n; i++)
-		ensure_queue(m, m->conf->queues[i]);
-	for (size_t i = 0; i < m->conf->tasks_n; i++) {
-		const struct conf_task *t = m->conf->tasks[i];
-		char *text;
-
-		buf_init(&options);
-		conf_task_options(t, &options);
-		text = buf_steal_str(&options);
-		declare(m, t->name, t->queue, text, "config");
-		free(text);
-	}
-}
-
-static void	declare_pool(struct master *, const struct pool *);
-
-/* Everything known here, from the configuration and from the programs. */
-void
-task_declare_all(struct master *m)
-{
-	struct queue *q;
-
-	if (!db_ready(m->control))
-		return;
-	declare_configured(m);
-	TAILQ_FOREACH(q, &m->queues, link)
-		for (int i = 0; i < q->pools_n; i++)
-			declare_pool(m, &q->pools[i]);
-	/* Nobody hears of a change before LISTEN stands. */
-	task_load(m);
-}
-
 /* ---- serving ---- */
 
 bool
@@ -236,9 +136,9 @@ pool_set_tasks(struct master *m, struct queue *q, int pool, const struct msg_ann
 		if (task_pool(t, q) >= 0 && task_pool(t, q) != pool) {
 			log_warnx("queue %s: task %s is served by %s and by %s; the former gets it", q->name, t->name,
 			    q->pools[task_pool(t, q)].name, p->name);
-			continue;
+		} else {
+			task_set_pool(t, q, pool);
 		}
-		task_set_pool(t, q, pool);
 		own = &p->tasks[p->tasks_n++];
 		own->name = xstrdup(t->name);
 		own->queue = said->queue.p != NULL ? xstrndup(said->queue.p, said->queue.len) : NULL;
@@ -261,22 +161,6 @@ task_forget_pool(struct pool *p)
 	p->tasks_n = 0;
 }
 
-static void
-declare_pool(struct master *m, const struct pool *p)
-{
-	char *source;
-
-	/* The program of a one-shot command is the configuration itself. */
-	if (p->command || !db_ready(m->control))
-		return;
-	source = xasprintf("code:%s", p->name);
-	for (int i = 0; i < p->tasks_n; i++) {
-		declare(m, p->tasks[i].name, p->tasks[i].queue, p->tasks[i].options, source);
-		declare_triggers(m, p->tasks[i].name, p->tasks[i].triggers, source);
-	}
-	free(source);
-}
-
 void
 task_announced(struct master *m, struct queue *q, const struct msg_announce *msg)
 {
@@ -285,7 +169,7 @@ task_announced(struct master *m, struct queue *q, const struct msg_announce *msg
 	q->pools[msg->pool].announced = true;
 	q->pools[msg->pool].broken = false;
 	pool_set_tasks(m, q, (int)msg->pool, msg);
-	declare_pool(m, &q->pools[msg->pool]);
+	register_all(m);
 	task_load(m);
 	task_pools_changed(m, q);
 }

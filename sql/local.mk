@@ -6,6 +6,7 @@ sql_files = \
 	sql/migrations/0003_durable.sql \
 	sql/migrations/0004_triggers.sql \
 	sql/migrations/0005_changes.sql \
+	sql/migrations/0007_programs.sql \
 	sql/functions/attach_node.sql \
 	sql/functions/awake.sql \
 	sql/functions/backoff.sql \
@@ -26,6 +27,7 @@ sql_files = \
 	sql/functions/declare_subscriptions.sql \
 	sql/functions/declare_task.sql \
 	sql/functions/declare_triggers.sql \
+	sql/functions/declared.sql \
 	sql/functions/dispatch.sql \
 	sql/functions/dispatch_waits.sql \
 	sql/functions/drained.sql \
@@ -69,7 +71,6 @@ sql_files = \
 	sql/functions/is_on.sql \
 	sql/functions/is_wanted.sql \
 	sql/functions/is_watched.sql \
-	sql/functions/keep_declared.sql \
 	sql/functions/keep_interval.sql \
 	sql/functions/keep_watches.sql \
 	sql/functions/kept_steps.sql \
@@ -104,10 +105,12 @@ sql_files = \
 	sql/functions/read_change.sql \
 	sql/functions/refresh_routes.sql \
 	sql/functions/refuse_json.sql \
+	sql/functions/register.sql \
 	sql/functions/rehome.sql \
 	sql/functions/rehome_to.sql \
 	sql/functions/release.sql \
 	sql/functions/result.sql \
+	sql/functions/retire.sql \
 	sql/functions/retry.sql \
 	sql/functions/save_step.sql \
 	sql/functions/save_steps.sql \
@@ -116,12 +119,14 @@ sql_files = \
 	sql/functions/schedule_jsonb.sql \
 	sql/functions/select_fields.sql \
 	sql/functions/serve.sql \
+	sql/functions/set_invocable.sql \
 	sql/functions/set_progress.sql \
 	sql/functions/set_setting.sql \
 	sql/functions/set_sources.sql \
 	sql/functions/settle_full.sql \
 	sql/functions/settle_locked.sql \
 	sql/functions/settle_plain.sql \
+	sql/functions/settle_versions.sql \
 	sql/functions/setup_session.sql \
 	sql/functions/show_escapes.sql \
 	sql/functions/start_subscribed.sql \
@@ -134,9 +139,12 @@ sql_files = \
 	sql/functions/take_dispatcher.sql \
 	sql/functions/take_wakes.sql \
 	sql/functions/task_options.sql \
+	sql/functions/task_states.sql \
 	sql/functions/task_values.sql \
+	sql/functions/tend.sql \
 	sql/functions/ticks_due.sql \
 	sql/functions/tidy.sql \
+	sql/functions/undeclare.sql \
 	sql/functions/unlock_shards.sql \
 	sql/functions/unpark.sql \
 	sql/functions/unschedule.sql \

@@ -38,7 +38,9 @@ begin
     values (declare_task.name, 'default', 3, '{15000,30000,60000}', '7 days', '30 days', '{}', pgconductor.now())
     on conflict do nothing;
     select t.* into old from pgconductor.tasks t where t.name = declare_task.name for update;
-    perform pgconductor.set_sources(old, old.sources || jsonb_build_object(declare_task.source, said));
+    -- What is set does not bring a retired one back.
+    perform pgconductor.set_sources(old, case when declare_task.source = 'set' then old.sources else old.sources - 'retired' end
+        || jsonb_build_object(declare_task.source, said));
 end
 $$;
 

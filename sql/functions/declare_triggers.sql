@@ -24,6 +24,11 @@ begin
                 hint = 'A trigger is {"invocable": true}, {"cron": "0 9 * * *", "name": "daily"}, {"event": "order.paid"} or {"table": "users", "operation": "insert"}.';
         end if;
     end loop;
+    -- A program that does not say how its task is started lets it be invoked; a configuration leaves it to the program.
+    perform pgconductor.set_invocable(task, program, case when triggers is null or json_typeof(triggers) = 'array'
+            and json_array_length(triggers) = 0 then case when program <> 'config' then true end
+        else exists (select from json_array_elements(case json_typeof(triggers) when 'array' then triggers
+            else json_build_array(triggers) end) e(value) where e.value ->> 'invocable' = 'true') end);
     perform pgconductor.declare_schedules(program, task, triggers);
     perform pgconductor.declare_subscriptions(program, task, triggers);
 end

@@ -41,7 +41,7 @@ begin
         pgconductor.is_on('pgconductor.await'), t.queue, t.name, body, invoke.metadata,
         case when t.total_timeout_ms is not null then pgconductor.now() + t.total_timeout_ms * interval '1 ms' end
     from pgconductor.tasks t
-    where t.name = invoke.task and pgconductor.awake(t.owners[1 + floor(dice * cardinality(t.shard_ids))::int])
+    where t.name = invoke.task and t.invocable and pgconductor.awake(t.owners[1 + floor(dice * cardinality(t.shard_ids))::int])
     returning id into made;
     if made is null then
         perform pgconductor.find_home('pgconductor.invoke', invoke.task, null);
@@ -51,4 +51,4 @@ end
 $$;
 
 comment on function pgconductor.invoke(text, text, text, int, timestamptz, interval, text, interval, interval, interval, interval, json) is
-'Creates an execution of a task, and returns its id, as part of the caller''s transaction. payload: JSON text. queue: instead of the task''s own. priority: higher first, -32768 to 32767. run_at or delay: when. PC001 task never declared, PC002 payload is not JSON, PC003 payload too large, PC004 bad queue name, PC005 bad time, PC006 option not available, PC009 bad priority.';
+'Creates an execution of a task, and returns its id, as part of the caller''s transaction. payload: JSON text. queue: instead of the task''s own. priority: higher first, -32768 to 32767. run_at or delay: when. PC001 task never declared, PC002 payload is not JSON, PC003 payload too large, PC004 bad queue name, PC005 bad time, PC006 option not available, PC009 bad priority, PC014 the task is started by its triggers only.';

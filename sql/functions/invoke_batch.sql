@@ -35,7 +35,7 @@ begin
     end if;
 
     select t.queue, t.shard_ids, present + t.total_timeout_ms * interval '1 ms' into home_queue, shards, ends
-    from pgconductor.tasks t where t.name = invoke_batch.task;
+    from pgconductor.tasks t where t.name = invoke_batch.task and t.invocable;
     if not found then
         perform pgconductor.find_home('pgconductor.invoke_batch', invoke_batch.task, null);
     end if;

@@ -56,8 +56,9 @@ begin
         -- As it is, it goes on as it did: what was missed while nothing ran is made up for.
         next_at = case when s.enabled and s.problem is null and s.times::text = excluded.times::text and s.timezone = excluded.timezone
             then s.next_at else excluded.next_at end
-    -- What somebody has said at run time counts for more than what code says.
+    -- Run time over configuration over code; among programs the last by name, see task_values().
     where put_schedule.program is null or s.program is not null
+        and row(put_schedule.program = 'config', put_schedule.program collate "C") >= row(s.program = 'config', s.program)
     returning next_at into due;
     if due is not null and current_setting('pgconductor.notify', true) is distinct from 'off' then
         perform pg_notify('pgconductor', 'schedules');
@@ -67,4 +68,4 @@ end
 $$;
 
 comment on function pgconductor.put_schedule(text, text, text, text, text, json, text, boolean, text, text) is
-'Engine. Stores a schedule, see schedule(), in the place of one of the same name, and returns its next tick. what: the function that is spoken of in errors. program: that has declared it, null if somebody has made it at run time; then one made at run time stays as it is, and null is returned. enabled null: as it was, true if it is new.';
+'Engine. Stores a schedule, see schedule(), in the place of one of the same name, and returns its next tick. what: the function that is spoken of in errors. program: that has declared it, null if somebody has made it at run time; then one made at run time, or whose word counts for more, stays as it is, and null is returned. enabled null: as it was, true if it is new.';

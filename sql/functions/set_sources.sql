@@ -43,7 +43,8 @@ begin
     update pgconductor.tasks x
     set queue = t.queue, max_attempts = t.max_attempts, backoff_ms = t.backoff_ms, backoff_factor = t.backoff_factor,
         backoff_max_ms = t.backoff_max_ms, timeout_ms = t.timeout_ms, total_timeout_ms = t.total_timeout_ms, keep_complete = t.keep_complete,
-        keep_fail = t.keep_fail, sources = t.sources, shard_ids = t.shard_ids, owners = t.owners
+        keep_fail = t.keep_fail, sources = t.sources, shard_ids = t.shard_ids, owners = t.owners,
+        retired_at = case when t.sources ? 'retired' then t.retired_at end
     where x.name = old.name;
 
     if old.sources = '{}' or row(old.queue, old.max_attempts, old.backoff_ms, old.backoff_factor, old.backoff_max_ms,

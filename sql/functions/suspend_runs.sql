@@ -113,6 +113,8 @@ begin
                     'message', 'the condition cannot be used: ' || bad.fault)
                 when g.event is null and g.timer_ms is null and t.name is null then json_build_object('code', 'unknown_task',
                     'message', 'task ' || coalesce(quote_literal(g.task), 'null') || ' was never declared')
+                when g.event is null and g.timer_ms is null and not t.invocable and s.execution is null then json_build_object(
+                    'code', 'not_invocable', 'message', 'task ' || quote_literal(g.task) || ' is started by its triggers only')
                 when g.event is null and g.timer_ms is null and q.name is null then json_build_object('code', 'bad_queue',
                     'message', quote_literal(g.queue) || ' is not a queue''s name')
                 when g.limit_ms < g.timer_ms or g.timer_ms is null and g.limit_ms is not null then
@@ -137,7 +139,7 @@ begin
         -- See take_wakes.
         left join pgconductor.steps s on s.execution = any (array[ids[g.run]]) and s.key = any (array[g.key])
         left join pgconductor.tasks t on t.name = g.task
-        left join pgconductor.queues q on q.name = coalesce(g.queue, t.queue) and t.name is not null
+        left join pgconductor.queues q on q.name = coalesce(g.queue, t.queue) and t.invocable
         -- From where on events count: from now on; or from when it began, or from behind the event that it has waited for last.
         left join lateral (
             select g.change is null and g.event !~ '^[^[:cntrl:]]{1,200}$' as event, faults[array_position(bad_filters, g.filter)] as fault,

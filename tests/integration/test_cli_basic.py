@@ -10,7 +10,7 @@ import pytest
 from support import paths
 from support.server import clean_environment, run_cli
 
-COMMANDS = ["dev", "run", "check", "migrate", "register", "invoke", "emit", "cancel", "retry", "schedule",
+COMMANDS = ["dev", "run", "check", "migrate", "register", "retire", "invoke", "emit", "cancel", "retry", "schedule",
             "unschedule", "schedules", "pause", "resume", "show", "logs", "list", "ps", "top",
             "queues", "tasks", "nodes", "ready", "conform", "ctx", "completion"]
 

@@ -163,7 +163,7 @@ def test_without_the_right_to_make_roles(own_cluster):
     admin.execute("create role app login")
     admin.execute("create database app owner app")
     dsn = cluster.dsn("app", user="app")
-    trigger = "select pgconductor.declare_triggers('code:x', 'work', '[{\"event\": \"e\", \"when\": \"true\"}]')"
+    trigger = "select pgconductor.declare_triggers('code:x', 'work', '[{\"invocable\": true}, {\"event\": \"e\", \"when\": \"true\"}]')"
     said = psql(dsn, schema())
     assert "may not create roles" in said
     with psycopg.connect(dsn, autocommit=True) as app:

@@ -334,7 +334,8 @@ def test_declared_ones_are_replaced_as_a_whole(db, at):
     at("09:00:01")
     # The same again, by a program that starts anew: the tick is not lost. And it takes no lock.
     with db.transaction():
-        declared(db, '[{"cron": "0 9 * * *", "name": "morning", "payload": {"a" : 1}}, {"cron": "@hourly", "overlap": "allow"}]')
+        declared(db, '[{"cron": "0 9 * * *", "name": "morning", "payload": {"a" : 1}}, {"cron": "@hourly", "overlap": "allow"},'
+                     ' {"invocable": true}]')
         assert one(db, "select pg_current_xact_id_if_assigned()") == (None,)
     assert of(db, "morning") == before and fire(db)[0] == 2
     declared(db, '[{"cron": "0 10 * * *", "name": "morning", "timezone": "Europe/Berlin", "catchup": 3, "overlap": "skip"}]')

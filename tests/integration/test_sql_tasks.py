@@ -144,15 +144,29 @@ def test_precedence(db):
 
 
 def test_what_is_no_longer_declared(db):
+    """What a source said counts no more. When no program and no configuration is left, the settings stay all the same."""
     declare_as(db, "config", "one", max_attempts=8)
     declare_as(db, "config", "two", max_attempts=8)
-    declare_as(db, "code:app", "two", max_attempts=7)
-    assert one(db, "select pgconductor.keep_declared('config', '{one}')") == (1,)
-    assert values(db, "one")["max_attempts"] == (8, "config")
-    assert values(db, "two")["max_attempts"] == (7, "code:app")
-    assert one(db, "select pgconductor.keep_declared('config', '{}')") == (1,)
-    assert values(db, "one")["max_attempts"] == (3, "default")
-    one(db, "select pgconductor.invoke('one')")
+    declare_as(db, "code:app", "two", max_attempts=7, queue="media")
+    declare_as(db, "code:client", "two", max_attempts=2)
+    declare_as(db, "set", "two", timeout="1m")
+
+    def retired(name):
+        return one(db, "select retired_at is not null from pgconductor.tasks where name = %s", name)[0]
+    db.execute("select pgconductor.undeclare('config', 'two')")
+    assert values(db, "two")["max_attempts"] == (7, "code:app") and not retired("two")
+    db.execute("select pgconductor.undeclare('code:app', 'two')")
+    assert values(db, "two")["max_attempts"] == (7, "retired") and retired("two")
+    assert values(db, "two")["queue"] == ("media", "retired") and values(db, "two")["timeout"] == ("1m", "set")
+    assert task(db, "two")["queue"] == "media"
+    one(db, "select pgconductor.invoke('two')")
+    # What is set does not bring it back, what is declared does.
+    declare_as(db, "set", "two", timeout="2m")
+    assert retired("two")
+    declare_as(db, "code:client", "two", max_attempts=3)
+    assert not retired("two") and values(db, "two")["max_attempts"] == (3, "code:client")
+    assert values(db, "two")["queue"] == ("default", "default") and values(db, "two")["timeout"] == ("2m", "set")
+    assert values(db, "one")["max_attempts"] == (8, "config") and not retired("one")
 
 
 def test_nodes_are_told_of_changes_only(db, connect):
