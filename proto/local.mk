@@ -90,6 +90,8 @@ EXTRA_DIST += proto/python/README.md proto/python/pyproject.toml \
 EXTRA_DIST += proto/node/README.md proto/node/index.d.ts proto/node/package.json proto/node/package-lock.json \
 	proto/node/tsconfig.json \
 	proto/node/examples/durable.mjs \
+	proto/node/examples/events.ts \
+	proto/node/examples/schedules.ts \
 	proto/node/examples/tasks.mjs \
 	proto/node/examples/tasks.ts \
 	proto/node/src/client.js \

@@ -109,6 +109,9 @@ export interface ChangeTrigger {
 	readonly when?: string | undefined;
 }
 
+/** A value as it stands in an SQL expression, whatever is in it: `"payload->>'id' = " + literal(id)`. */
+export function literal(value: string | number | bigint): string;
+
 /** A row that changed, before and after. */
 export interface Change<Row = any, Op extends Operation = Operation> {
 	readonly old: Op extends "insert" ? null : Row;
@@ -411,7 +414,7 @@ export interface Child<T extends TaskName = TaskName> extends ChildOptions {
 }
 
 /** Of a task that the compiler does not know: anything. */
-export type ChildResult<T> = T extends Task<any, infer Return> ? Saved<Return> : any;
+export type ChildResult<T> = T extends Task<never, infer Return> ? Saved<Return> : any;
 export type StartOption = "priority" | "run_at" | "runAt" | "delay" | "metadata";
 
 /** `fields`: an object, or an Error. */
@@ -479,7 +482,7 @@ export interface CallOptions {
 }
 
 export type PayloadOf<T> = T extends Task<infer Payload, any> ? Payload : unknown;
-export type ReturnOf<T> = T extends Task<any, infer Return> ? Return : unknown;
+export type ReturnOf<T> = T extends Task<never, infer Return> ? Return : unknown;
 
 export interface Result<Return = any> {
 	/** "ready", "delayed", "running", "completed", "failed", "cancelled". */
@@ -532,7 +535,7 @@ export class Conductor<Own extends object = {}, Events extends object = {}> impl
 		ref: TaskRef, triggers: Trigger<Events> | readonly Trigger<Events>[], handler: Handler<NoInfer<Payload>, Return, Own, Events>,
 	): Task<Payload, Awaited<Return>>;
 	/** A queue of its own for some tasks. */
-	createWorker(options: { queue: string; tasks: readonly Task<any, any>[]; config?: WorkerConfig }): Worker;
+	createWorker(options: { queue: string; tasks: readonly Task<never, any>[]; config?: WorkerConfig }): Worker;
 
 	invoke<T extends TaskName>(
 		task: T, items: readonly BatchItem<PayloadOf<T>>[], options?: InvokeOptions & CallOptions,
@@ -589,14 +592,14 @@ export interface WorkerConfig {
 
 export interface Worker {
 	readonly queue: string;
-	readonly tasks: readonly Task<any, any>[];
+	readonly tasks: readonly Task<never, any>[];
 	readonly config: WorkerConfig;
 }
 
 export interface OrchestratorOptions {
 	conductor: Conductor<any>;
 	/** Each in its own queue. */
-	tasks?: readonly Task<any, any>[] | undefined;
+	tasks?: readonly Task<never, any>[] | undefined;
 	/** Tasks in queues of their own. */
 	workers?: readonly Worker[] | undefined;
 	/** For the queues that no worker is given for. */

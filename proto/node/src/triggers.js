@@ -106,6 +106,19 @@ export function scheduleOf(what, ref, name, options) {
 }
 
 /**
+ * A value as it stands in an SQL expression, whatever is in it.
+ * @param {string | number | bigint} value
+ */
+export function literal(value) {
+	const text = String(value);
+	if (text.includes("\0")) {
+		throw new TypeError("pgconductor: literal: a text of PostgreSQL holds no NUL");
+	}
+	const quoted = `'${text.replaceAll("'", "''")}'`;
+	return text.includes("\\") ? `E${quoted.replaceAll("\\", "\\\\")}` : quoted;
+}
+
+/**
  * The task and the name of a schedule.
  * @param {string} what
  * @param {any} ref

@@ -1,6 +1,8 @@
 /* Triggers, events and schedules: what is written, and what is sent to a worker that is played here. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import * as v from "valibot";
+import { z } from "zod";
 import {
 	BadEvent, BadPayload, BadSchedule, WaitFailed, EventSchemas, EventTimeout, RawJSON, defineEvent,
 } from "../src/index.js";
@@ -65,6 +67,32 @@ test("definitions of events", () => {
 	const x = defineEvent({ name: "x", payload: numbered() });
 	assert.throws(() => EventSchemas.fromSchema([x, x]), /x stands there twice/);
 	assert.deepEqual([EventSchemas.fromSchema([x]).names, EventSchemas.fromTypes().names], [["x"], []]);
+});
+
+test("Zod and Valibot", async () => {
+	const user = EventSchemas.fromSchema([
+		defineEvent({ name: "created", payload: z.object({ id: z.uuid(), at: z.coerce.date(), plan: z.string().default("free") }) }),
+		defineEvent({ name: "renamed", payload: z.object({ name: z.string(), plan: z.string().default("free") }) }),
+		defineEvent({ name: "gone", payload: v.object({ id: v.string(), why: v.optional(v.string(), "unknown") }) }),
+	]);
+	const s = await start({ t: (event) => event.payload, e: (event, ctx) => ctx.emit("created", { id: "7", at: new Date(0) }) },
+		{ events: user, triggers: { t: user.names.map((event) => ({ event })) } });
+	const said = s.worker.hello.events.map(({ name, schema }) => [name, schema && JSON.parse(schema)]);
+	assert.deepEqual([said[0], said[2]], [["created", undefined], ["gone", undefined]]);
+	assert.deepEqual([said[1][1].type, said[1][1].required, said[1][1].properties.name], ["object", ["name"], { type: "string" }]);
+	const deliver = async (name, payload, frame) => {
+		s.worker.run(1, "t", "", { event: { name, payload } });
+		const { fields } = await s.worker.next(frame);
+		return fields.message ?? JSON.parse(fields.result);
+	};
+	const id = "123e4567-e89b-12d3-a456-426614174000", at = "2030-01-31T12:00:00.000Z";
+	assert.deepEqual(await deliver("created", JSON.stringify({ id, at, more: 1 }), "DONE"), { id, at, plan: "free" });
+	assert.deepEqual(await deliver("gone", '{"id": "7"}', "DONE"), { id: "7", why: "unknown" });
+	assert.match(await deliver("created", '{"id": "7", "at": "x"}', "FAIL"), /^the payload of created: \/id: Invalid UUID; \/at: /);
+	assert.match(await deliver("gone", '{"id": 7}', "FAIL"), /^the payload of gone: \/id: .*string/);
+	s.worker.run(1, "e");
+	assert.match((await s.worker.next("FAIL")).fields.message, /^the payload of created: \/id: Invalid UUID$/);
+	await finish(s);
 });
 
 test("HELLO has triggers and events", async () => {

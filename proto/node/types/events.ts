@@ -1,6 +1,7 @@
 /*
  * Triggers and events, as check.ts.
  */
+import { z } from "zod";
 import * as api from "pgconductor";
 
 const { Conductor, EventSchemas, defineEvent } = api;
@@ -142,6 +143,20 @@ conductor.createTask({ name: "waiting" }, { invocable: true }, async (_event, ct
 	const was: boolean = await ctx.unschedule({ name: "report" }, "again");
 	return { event, next, was };
 });
+
+// Of a library.
+const users = Conductor.create({ events: EventSchemas.fromSchema([
+	defineEvent({ name: "user.created", payload: z.object({ id: z.uuid(), at: z.coerce.date<string>(), plan: z.string().default("free") }) }),
+	defineEvent({ name: "user.gone", payload: z.object({ id: z.string(), why: z.string().default("unknown") }) }),
+]) });
+void users.emit("user.created", { id: "7", at: "2030-01-31" });
+void users.emit("user.gone", { id: "7" });
+// @ts-expect-error text
+void users.emit("user.created", { id: 7, at: "2030-01-31" });
+// @ts-expect-error text
+void users.emit("user.gone", { id: "7", why: 7 });
+users.createTask({ name: "x" }, [{ event: "user.created" }, { event: "user.gone" }], (event) => (
+	event.name === "user.created" ? event.payload.at.getTime() + event.payload.plan.length : event.payload.why.length));
 
 // Types alone.
 type Paid = api.DefineEvent<{ name: "paid"; payload: { cents: number } }>;

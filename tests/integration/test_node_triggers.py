@@ -1,0 +1,228 @@
+"""Triggers and events in Node: what is not in the table of all languages (test_triggers.py)."""
+
+import json
+import os
+import re
+
+import pytest
+
+from support.engine import invoke, value, wait_finished
+from support.node import needs_node, node_program, node_tree, run_node  # noqa: F401
+from support.wait import wait_for
+
+pytestmark = needs_node
+
+ORDER = """
+import { EventSchemas, defineEvent } from "pgconductor";
+import { z } from "zod";
+
+const events = EventSchemas.fromSchema([
+    defineEvent({ name: "order.placed", payload: z.object({ id: z.string(), total: z.number().default(0) }) }),
+    defineEvent({ name: "order.timed", payload: z.object({ at: z.coerce.date() }) }),
+]);
+"""
+SERVE = """
+const orchestrator = Orchestrator.create({ conductor, tasks });
+await orchestrator.start();
+await orchestrator.stopped;
+"""
+
+
+@pytest.fixture
+def serving(server, node_program):
+    """serving(tasks): a server that runs a program of these, [(name, triggers, function)], which knows the events of ORDER."""
+    def start(*tasks, **options):
+        lines = [f'conductor.createTask({{ name: "{name}", backoff: "1ms" }}, {triggers}, {function}),'
+                 for name, triggers, function in tasks]
+        return server(cmd=node_program(f"{ORDER}\nconst conductor = Conductor.create({{ events }});\nconst tasks = [\n"
+                                       + "\n".join(lines) + f"\n];{SERVE}"), **options)
+    return start
+
+
+def emit(db, event, payload=None):
+    return value(db, "select pgconductor.emit(%s, %s::text)", event, json.dumps(payload))
+
+
+def started(db, task, n=1):
+    """What became of its executions: [state, result, error] in order."""
+    def rows():
+        return db.execute("select state, result, error from pgconductor.finished_executions where task = %s order by id", (task,)).fetchall()
+    wait_for(lambda: len(rows()) >= n, 20, f"{task} has run")
+    return rows()
+
+
+def suspended(db, job):
+    wait_for(lambda: value(db, "select waiting from pgconductor.executions where id = %s", job) == "suspended", 20, "it waits")
+
+
+# ---- schemas
+
+def test_what_is_delivered_is_what_the_schema_makes_of_it(db, serving):
+    serving(("place", '[{ invocable: true }, { event: "order.placed" }, { event: "order.timed" }]',
+             '({ name, payload, at }) => [name, payload.at?.getTime() ?? payload, at === null]'),
+            ("part", '{ event: "order.placed", fields: "id" }', "({ payload }) => payload"),
+            ("wait", "{ invocable: true }", '(event, ctx) => ctx.waitForEvent("k", { event: "order.placed" })'),
+            ("both", "{ invocable: true }", '(event, ctx) => ctx.waitForAll([{ event: "order.placed" }, { event: "order.timed" }])'))
+    wait_for(lambda: value(db, "select count(*) from pgconductor.subscriptions") == 3, 20, "it has subscribed")
+    good, bad = invoke(db, "wait"), invoke(db, "both")
+    suspended(db, good)
+    suspended(db, bad)
+    emit(db, "order.placed", {"id": "7", "more": 1})
+    emit(db, "order.timed", {"at": "1970-01-01T00:00:00.250Z"})
+    assert wait_finished(db, good)[1] == {"id": "7", "total": 0}
+    assert wait_finished(db, bad)[1] == [{"id": "7", "total": 0}, {"at": "1970-01-01T00:00:00.250Z"}]
+    assert [row[1] for row in started(db, "place", 2)] == [["order.placed", {"id": "7", "total": 0}, False], ["order.timed", 250, False]]
+    # A part of it is not held against what the whole has to be.
+    assert [row[1] for row in started(db, "part")] == [{"id": "7"}]
+    # What invokes it is another thing.
+    assert wait_finished(db, invoke(db, "place", '{"id": 7}'))[1] == ["pgconductor.invoke", {"id": 7}, True]
+
+
+def test_what_is_not_as_its_schema_wants_fails_for_good(db, serving):
+    serving(("place", '[{ event: "order.placed" }, { event: "order.timed" }]', '() => "not reached"'),
+            ("wait", "{ invocable: true }", '(event, ctx) => ctx.waitForEvent("k", { event: "order.timed" })'))
+    wait_for(lambda: value(db, "select count(*) from pgconductor.subscriptions") == 2, 20, "it has subscribed")
+    job = invoke(db, "wait")
+    suspended(db, job)
+    emit(db, "order.timed", {"at": "noon"})
+    emit(db, "order.placed", {"id": 7})
+    for error in [wait_finished(db, job, "failed")[2], *(row[2] for row in started(db, "place", 2))]:
+        assert error["code"] == "bad_payload" and re.search("/(at|id)", error["message"]), error
+    assert value(db, "select max(attempt) from pgconductor.finished_executions") == 1
+
+
+def test_what_a_task_emits_is_checked_first(db, serving):
+    serving(("say", "{ invocable: true }", """async ({ payload }, ctx) => {
+        const ids = [];
+        for (const one of payload) {
+            ids.push(await ctx.emit("order.placed", one).catch((error) => [error.constructor.name, error.message]));
+        }
+        return ids;
+    }"""))
+    first, refused, second = wait_finished(db, invoke(db, "say", '[{"id": "1"}, {"id": 2}, {"id": "3", "total": 1.5}]'))[1]
+    assert refused[0] == "BadPayload" and "order.placed" in refused[1] and "/id" in refused[1]
+    # It goes out as it was given.
+    assert db.execute("select id::text, payload from pgconductor.events order by id").fetchall() \
+        == [(first, {"id": "1"}), (second, {"id": "3", "total": 1.5})]
+
+
+def test_the_client(db, node_program, dsn):
+    """The client: in whose transaction, what it returns, what is refused."""
+    db.execute("select pgconductor.declare_task('report')")
+    program = ORDER + """
+    import postgres from "postgres";
+    const sql = postgres(JSON.parse(process.env.OPTIONS));
+    const say = (value) => console.log(JSON.stringify(value));
+    const caught = (promise) => promise.then((found) => found, (e) => [e.constructor.name, e.message, e.code]);
+    const conductor = Conductor.create({ sql, events, tasks: [{ name: "later" }] });
+    const report = { name: "report" };
+    say(await conductor.emit("plain"));
+    say(await conductor.emit("order.placed", new RawJSON('{"id":  "1"}')));
+    await sql.begin(async (tx) => {
+        await conductor.with(tx).emit("rolled.back", 1);
+        await conductor.emit("rolled.back", 2, { sql: tx });
+        await conductor.with(tx).schedule(report, "rolled back", { cron: "@daily" });
+        throw new Error("no");
+    }).catch(() => {});
+    await sql.begin(async (tx) => {
+        await conductor.with(tx).emit("kept", [1]);
+        say(await conductor.with(tx).schedule(report, "kept", { cron: "0 9 1 1 *", timezone: "Europe/Berlin", overlap: "skip", catchup: 2 }, { a: 1 }));
+    });
+    say(await conductor.schedule({ name: "later" }, "paused", { cron: "@monthly", enabled: false }));
+    say(await conductor.unschedule(report, "kept"));
+    say(await conductor.unschedule(report, "kept"));
+    say(await caught(conductor.emit("a b", 1)));
+    say(await caught(conductor.emit("order.placed", { id: 1 })));
+    say(await caught(conductor.schedule(report, "x", { cron: "61 * * * *" })));
+    say(await caught(conductor.schedule({ name: "nobody" }, "x", { cron: "@daily" })));
+    say(await caught(conductor.schedule(report, { cron: "@daily" })));
+    await sql.end();
+    """
+    parts = dict(word.split("=", 1) for word in dsn.split())
+    options = {"path": f"{parts['host']}/.s.PGSQL.{parts['port']}", "database": parts["dbname"], "username": parts["user"]}
+    done = run_node(*node_program(program), env={"OPTIONS": json.dumps(options)})
+    plain, raw, due, paused, gone, none, *refused = [json.loads(line) for line in done.stdout.splitlines()]
+    assert db.execute("select id::text, key, payload::text from pgconductor.events order by id").fetchall()[:2] \
+        == [(plain, "plain", "null"), (raw, "order.placed", '{"id":  "1"}')]
+    assert [row[0] for row in db.execute("select key from pgconductor.events order by id")] == ["plain", "order.placed", "kept"]
+    assert re.fullmatch(r"\d{4}-01-01T08:00:00\.000Z", due) and re.fullmatch(r"\d{4}-\d\d-01T00:00:00\.000Z", paused)
+    assert (gone, none) == (True, False)
+    assert db.execute("select task, name, cron, timezone, enabled from pgconductor.schedules").fetchall() \
+        == [("later", "paused", "@monthly", "UTC", False)]
+    assert [one[0] for one in refused] == ["BadEvent", "BadPayload", "BadSchedule", "UndeclaredTask", "TypeError"]
+    assert "/id" in refused[1][1] and "minute" in refused[2][1] and "name of the schedule" in refused[4][1]
+    assert [one[2] for one in refused[::2]] == ["PC013", "PC012", None]
+
+
+def test_values_in_conditions(db, node_program):
+    texts = ["ann", "o'clock", "'; --", "back\\slash'", "\\", "", "ü\n%s", "7"]
+    done = run_node(*node_program('import { literal } from "pgconductor";\nconsole.log(JSON.stringify('
+                                  f'{json.dumps(texts)}.map(literal)));\ntry {{ literal("a\\0b"); }} catch {{ console.log("refused"); }}'))
+    quoted, refused = done.stdout.splitlines()
+    assert refused == "refused"
+    for standard in ("on", "off"):
+        db.execute(f"set standard_conforming_strings = {standard}; set escape_string_warning = off")
+        assert [value(db, f"select {one}") for one in json.loads(quoted)] == texts
+
+
+def test_triggers_that_cannot_be_are_told(db, serving):
+    """By the number of the trigger, in the log; the task is there all the same."""
+    one = serving(("bad", '[{ invocable: true }, { cron: "0 25 * * *" }]', "() => 1"), ("fine", "{ invocable: true }", "() => 2"))
+    assert wait_finished(db, invoke(db, "fine"))[1] == 2
+    one.wait_log(r"bad.*triggers\[1\].*hour")
+
+
+# ---- what is in the package
+
+# That their types hold says test_types of test_node_package.py.
+STRIP = """
+import { readFileSync } from "node:fs";
+import ts from "typescript";
+const compilerOptions = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 };
+console.log(ts.transpileModule(readFileSync(process.argv[1], "utf8"), { compilerOptions }).outputText);
+"""
+
+
+@pytest.fixture
+def example(server, node_tree, short_tmp):
+    """example(name): a server that runs that program of the examples, as JavaScript."""
+    def start(name):
+        text = run_node("node", "--input-type=module", "-e", STRIP, f"{node_tree}/examples/{name}.ts").stdout
+        os.symlink(f"{node_tree}/node_modules", f"{short_tmp}/node_modules")
+        with open(f"{short_tmp}/{name}.mjs", "w", encoding="utf-8") as file:
+            file.write(text)
+        return server(cmd=["node", f"{short_tmp}/{name}.mjs"])
+    return start
+
+
+def test_the_example_of_schedules(db, example):
+    one = example("schedules")
+    invoke(db, "beat", '{"by": "hand"}')
+    admin = wait_finished(db, invoke(db, "admin", '{"action": "schedule"}'))[1]
+    assert re.fullmatch(r"\d{4}-.*\.000Z", admin["next"])
+    one.wait_log("beat: pgconductor.invoke, by hand$")
+    one.wait_log(r"beat: every-3-seconds, by clock, for \d{4}-\d\d-\d\dT.*\.000Z$")
+    one.wait_log("report: by-admin, for admin$")
+    assert wait_finished(db, invoke(db, "admin", '{"action": "unschedule"}'))[1] == {"removed": True}
+    assert wait_finished(db, invoke(db, "admin", '{"action": "unschedule"}'))[1] == {"removed": False}
+    names = "select name from pgconductor.schedules"
+    assert db.execute(names).fetchall() == [("every-3-seconds",)]
+    one.stop()
+    # It is the program's as long as the program says so, running or not.
+    assert db.execute(names).fetchall() == [("every-3-seconds",)]
+
+
+def test_the_example_of_events(db, example):
+    one = example("events")
+    assert wait_finished(db, invoke(db, "listen", '{"name": "Zoe", "timeout": "1ms"}'))[1] == {"heard": None}
+    jobs = [invoke(db, "listen", json.dumps({"name": name})) for name in ("Ann", "Bob", "Cid")]
+    for job in jobs:
+        suspended(db, job)
+    announced = wait_finished(db, said := invoke(db, "announce", '{"message": "Hello World"}'))[1]
+    for job in jobs:
+        assert wait_finished(db, job)[1] == {"heard": "Hello World"}
+    for line in ("Ann has heard: Hello World$", "Bob has heard: Hello World$", "Zoe has heard nothing$",
+                 r"archived: Hello World, of \d{4}-.*Z$"):
+        one.wait_log(line)
+    assert db.execute("select id::text, payload from pgconductor.events").fetchall() \
+        == [(announced["event"], {"message": "Hello World", "by": str(said)})]
