@@ -40,8 +40,10 @@ same table document "docs/configuration.md differs from the table" program docum
 awk '/^(queue|handler|task) / { section = $1 }
 BEGIN { section = "top" }
 /^}/ { section = "top" }
-/^\t?(# )?[a-z_]+ = / {
-	sub(/^\t?(# )?/, "")
+/^\ttrigger / { section = "trigger" }
+/^\t}/ { section = "task" }
+/^\t?\t?(# )?[a-z_]+ = / {
+	sub(/^\t?\t?(# )?/, "")
 	if (!seen[section, $1]++)
 		print section "|" $1
 }' "$srcdir/docs/pgconductor.conf.sample" | sort > "$tmp/sample"
