@@ -402,6 +402,28 @@ def test_without_jsonschema(producer, monkeypatch):
         producer.emit(define_event("held", schema={"title": "only here"}), 1)
 
 
+# ---- when processes end
+
+
+def test_what_was_heard_is_heard_again(server, db, seed, scale):
+    n = scale(30, 500)
+    words = ", ".join(f'"{name}={text}"' for name, text in ENVIRONMENT.items())
+    server(config=f'handler "app" {{ command = {{ "{sys.executable}", "{paths.SRC}/{PROGRAM}" }} env = {{ {words} }} }}\n'
+                  'queue "default" { handler = "app" processes = 3 concurrency = 30 credit = 10 }\n')
+    wait_for(lambda: value(db, "select count(*) from pgconductor.tasks where name = 'hunted'"), 20, "it is declared")
+    ids = [row[0] for row in db.execute("select unnest(pgconductor.invoke_batch('hunted', %s))",
+                                        (json.dumps([{"payload": seed}] * n),)).fetchall()]
+    wait_for(lambda: value(db, "select count(*) from pgconductor.event_waits") == 2 * n, 60, "they wait")
+    for event, payload in (("right", 1), ("left", 0), ("later", 2)):
+        db.execute("select pgconductor.emit(%s, %s::text)", (event, str(payload)))
+    wait_for(lambda: value(db, "select count(*) from pgconductor.finished_executions") == n, 60 + n, "all have finished", poll=0.05)
+    rows = db.execute("select id, state, result, attempt from pgconductor.finished_executions").fetchall()
+    assert sorted(row[0] for row in rows) == sorted(ids)
+    # The payload of left is 0, as is its index.
+    assert all(row[1:3] in [("completed", [[n, n], [n, n], 2]) for n in (0, 1)] for row in rows), rows
+    assert any(row[3] > 1 for row in rows)
+
+
 # ---- the examples
 
 

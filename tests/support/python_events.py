@@ -1,6 +1,10 @@
 """A program of the Python library's tests: triggers, waits for events, and calls, in sync and async functions alike."""
 
 import asyncio
+import os
+import random
+import signal
+import threading
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypedDict
@@ -153,6 +157,18 @@ def family(payload: Any, ctx: Context) -> Any:
         ctx.invoke("child")
     except ChildFailed as error:
         return [found, error.code]
+
+
+@task(max_attempts=1000, backoff=0.001)
+async def hunted(payload: Any, ctx: AsyncContext) -> list[Any]:
+    """Its process ends at some moment or other in its first attempts. What it was told in a former run it is told again."""
+    dice = random.Random(f"{payload} {ctx.id} {ctx.attempt}")
+    if ctx.attempt < 4 and dice.random() < 0.5:
+        threading.Timer(dice.random() * 0.05, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    which, what = await ctx.wait_for_any(["left", "right"], key="race")
+    noted = await ctx.step("noted", lambda: [which, what])
+    later = await ctx.wait_for_event(event="later", since="start")
+    return [[which, what], noted, later]
 
 
 # ---- calls

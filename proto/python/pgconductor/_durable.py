@@ -269,8 +269,9 @@ class Context(BaseContext):
 
             which, payload = ctx.wait_for_any(["order.paid", "order.cancelled"], timeout="2d")
 
-        Which it was is saved under the key, so that it stays the same, whatever comes later. EventTimeout or WaitFailed if the
-        first that is over has not come.
+        Which it was is saved under the key, so that it stays the same, whatever comes later. What comes for the others is not
+        told, and counts as got for a later wait since the start. EventTimeout or WaitFailed if the first that is over has not
+        come.
         """
         named, key = name_race(self, waits, timeout, key)
         found = named.open(self)
