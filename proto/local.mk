@@ -103,6 +103,7 @@ EXTRA_DIST += proto/node/README.md proto/node/index.d.ts proto/node/package.json
 	proto/node/src/errors.js \
 	proto/node/src/failure.js \
 	proto/node/src/index.js \
+	proto/node/src/journal.js \
 	proto/node/src/json.js \
 	proto/node/src/launch.js \
 	proto/node/src/logger.js \

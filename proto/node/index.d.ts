@@ -117,7 +117,10 @@ export interface Change<Row = any, Op extends Operation = Operation> {
 	readonly old: Op extends "insert" ? null : Row;
 	readonly new: Op extends "delete" ? null : Row;
 	readonly tg_table: string;
-	readonly tg_op: string;
+	/** In capitals. */
+	readonly tg_op: Uppercase<Op>;
+	/** The row is longer than `max_payload`: then `old` and `new` are both null. */
+	readonly tg_error?: string;
 }
 
 /** What the function of a task with these triggers is given. */
@@ -690,7 +693,7 @@ export class ChildTimeout extends ChildFailed {}
 /** Thrown by `ctx.waitForEvent` and the like: it cannot be waited for. Uncaught it fails the execution for good. */
 export class WaitFailed extends PgconductorError {
 	constructor(message?: string, options?: { code?: string; key?: string; event?: string });
-	/** "bad_filter", "bad_event", "timeout", or another one. */
+	/** "bad_filter" (`when` is no condition), "bad_change" (there is no such table or column), "timeout", or another one. */
 	readonly code: string;
 	readonly key: string;
 	/** Its name. */

@@ -7,8 +7,9 @@
  */
 import { Buffer } from "node:buffer";
 import { milliseconds } from "./duration.js";
-import { Cancelled, ChildFailed, WaitFailed, NonRetryableError, PgconductorError, refusal } from "./errors.js";
+import { Cancelled, ChildFailed, PgconductorError, WaitFailed, refusal } from "./errors.js";
 import { clean } from "./failure.js";
+import { Journal, forGood, resultOf } from "./journal.js";
 import { toJSON } from "./json.js";
 import { delivered } from "./schemas.js";
 import { checkKey, childWait } from "./waits.js";
@@ -17,11 +18,7 @@ import { checkKey, childWait } from "./waits.js";
  * @typedef {import("./session.js").Session} Session
  * @typedef {import("./waits.js").Wait} Wait
  * @typedef {import("./waits.js").EventWait} EventWait
- *
- * @typedef {object} Saved                 what stands in the journal under a key
- * @property {string} [result]             JSON; null when error is left out too
- * @property {string} [error]              JSON
- * @property {boolean} [used]              its key was named in this run
+ * @typedef {import("./journal.js").Saved} Saved
  *
  * @typedef {{ resolve: (value: any) => void, reject: (error: unknown) => void }} Settle
  */
@@ -51,27 +48,15 @@ function promised(fn) {
 	}
 }
 
-/** @param {string} why @param {string} code @param {unknown} [cause] */
-function forGood(why, code, cause) {
-	return new NonRetryableError(why, { code, cause });
-}
-
 /** What a step's function returned, as every later run will find it. @param {unknown} value @param {string} text */
 function asSaved(value, text) {
 	return typeof value === "object" && value !== null ? JSON.parse(text) : value === undefined ? null : value;
 }
 
-/** @param {Saved} saved */
-function resultOf(saved) {
-	return saved.result === undefined ? null : JSON.parse(saved.result);
-}
-
 export class Run {
 	#session;
-	/** @type {Map<string, Saved> | undefined} */
+	/** @type {Journal | undefined} */
 	#journal;
-	/** Keys given by turn. */
-	#unnamed = 0;
 	/** Steps on their way, by key. @type {Map<string, Settle>} */
 	#saving = new Map();
 	/** @type {Map<number, Settle>} */
@@ -100,7 +85,7 @@ export class Run {
 	suspended = false;
 	/** Why it is to stop. @type {Cancelled | undefined} */
 	cancelled;
-	/** What was wrong with its keys: then it has failed, whatever it returns. @type {NonRetryableError | undefined} */
+	/** What was wrong with its keys: then it has failed, whatever it returns. @type {import("./errors.js").NonRetryableError | undefined} */
 	fault;
 	/** Called when it is to stop. @type {((reason: Cancelled) => void) | undefined} */
 	onCancel;
@@ -132,9 +117,14 @@ export class Run {
 
 	/* ---- keys */
 
-	/** Of what has none: by its turn, which is the same in each run. */
+	/** Made when it is needed: most runs save nothing. */
+	get #keys() {
+		return this.#journal ??= new Journal(this.fields);
+	}
+
+	/** The key of what has none. */
 	turn() {
-		return `${this.fields.task}#${++this.#unnamed}`;
+		return this.#keys.turn();
 	}
 
 	/**
@@ -142,18 +132,11 @@ export class Run {
 	 * @param {string} key
 	 */
 	#use(key) {
-		this.#journal ??= new Map(this.fields.steps?.map((/** @type {any} */ step) => [step.key, step]));
-		const saved = this.#journal.get(key);
-		if (saved === undefined) {
-			this.#journal.set(key, { used: true });
-			return undefined;
+		try {
+			return this.#keys.use(key);
+		} catch (error) {
+			throw this.fault ??= /** @type {any} */ (error);
 		}
-		if (saved.used) {
-			const why = `the key ${JSON.stringify(key)} is used twice in one run: each stands for one step, sleep or child`;
-			throw this.fault ??= forGood(why, "nondeterminism");
-		}
-		saved.used = true;
-		return saved;
 	}
 
 	/**
@@ -211,7 +194,7 @@ export class Run {
 				return await work();
 			} catch (error) {
 				if (key !== undefined) {
-					this.#journal?.delete(key);
+					this.#keys.release(key);
 				}
 				throw error;
 			} finally {
@@ -419,7 +402,7 @@ export class Run {
 					"nondeterminism");
 			}
 			// The others may be waited for again.
-			waits.forEach((wait, i) => i !== index && this.#release(wait.key, found[i]));
+			waits.forEach((wait, i) => i !== index && this.#keys.release(wait.key));
 			return this.#busily(undefined, async () => {
 				if (chosen === undefined) {
 					await this.#save(choice, String(index));
@@ -431,15 +414,6 @@ export class Run {
 				return { index, payload };
 			});
 		});
-	}
-
-	/** As if its key had not been named. @param {string} key @param {Saved | undefined} saved */
-	#release(key, saved) {
-		if (saved === undefined) {
-			this.#journal?.delete(key);
-		} else {
-			saved.used = false;
-		}
 	}
 
 	/**
@@ -523,8 +497,7 @@ export class Run {
 
 	#sayHeldUp() {
 		if (!this.over && this.#open.size > 0) {
-			const keys = [...this.#journal ?? []].filter(([key, { used, result, error }]) => used && result === undefined &&
-				error === undefined && !this.#waits.some((wait) => wait.key === key)).map(([key]) => key);
+			const keys = this.#keys.fresh.filter((key) => !this.#waits.some((wait) => wait.key === key));
 			this.logger.warn("it is to wait, and a step of it still goes on; one that waits itself would do so for ever",
 				{ waits: this.#waits.length, steps: keys.slice(-8) });
 		}
