@@ -39,7 +39,7 @@ def announce(text: str, ctx: Context) -> str:
     return ctx.step("say", ctx.emit, announcement, {"text": text})
 
 
-@task(triggers=event(announcement, when="length(payload->>'text') > 3", fields="text"))
+@task(triggers=event(announcement, when="length(payload->>'text') > 3"))
 def applaud(heard: Announcement) -> str:
     """Started by each announcement that is worth it."""
     return f"clap for {heard['text']}"

@@ -474,3 +474,11 @@ def test_example_of_events(example, cli, db):
         wait_for(lambda: value(db, "select result from pgconductor.finished_executions where id = %s", int(one)) == "heard: Hello World",
                  20, "it has heard")
     wait_for(lambda: finished(db, "applaud", "announcement") == ["clap for Hello World"], 20, "somebody applauds")
+    # Its schema counts when it is emitted, and where that was not known, when it is delivered.
+    made = int(cli("invoke", "announce", '""').stdout)
+    error = wait_for(lambda: value(db, "select error from pgconductor.result(%s)", made), 20, "it is refused")
+    assert error["type"] == "BadPayload" and "/text" in error["message"]
+    db.execute("select pgconductor.emit('announcement', '{\"text\": 12345}')")
+    error = wait_for(lambda: value(db, "select error from pgconductor.finished_executions where task = 'applaud' and state = 'failed'"),
+                     20, "it is refused")
+    assert error["code"] == "bad_payload" and "/text" in error["message"]
