@@ -137,6 +137,7 @@ struct conf {
 	int64_t			  takeover_timeout;	/* ms */
 	int64_t			  poll_interval;	/* ms */
 	int64_t			  keep_events;	/* ms */
+	int64_t			  keep_triggers;	/* ms */
 	int64_t			  keep_logs;	/* ms; 0: none are stored */
 	int64_t			  max_payload;	/* bytes */
 	char			 *user;		/* or NULL */

@@ -39,6 +39,7 @@ static const struct conf_option top_options[] = {
 	OPTION(TOP(takeover_timeout), DURATION, "10s", APPLIED, RESTART, 1000, HOUR),
 	OPTION(TOP(poll_interval), DURATION, "5s", APPLIED, RELOAD, 100, HOUR),
 	OPTION(TOP(keep_events), DURATION, "7d", APPLIED, RELOAD, 0, 10 * YEAR),
+	OPTION(TOP(keep_triggers), DURATION, "10m", APPLIED, RELOAD, 0, 10 * YEAR),
 	OPTION(TOP(keep_logs), DURATION, "7d", APPLIED, RELOAD, 0, 10 * YEAR),
 	OPTION(TOP(max_payload), SIZE, "16M", APPLIED, RESTART, 1024, 256 << 20),
 	OPTION(TOP(user), STRING, NULL, LEFT, RESTART, 0, 0),

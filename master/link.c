@@ -122,6 +122,8 @@ on_suspend(struct master *m, struct queue *q, const uint8_t *body, size_t len)
 		return;
 	}
 	crash_point("suspend_received");
+	if (r != NULL && r->shard != NULL)
+		watch_add(m, r, &suspend);
 	if (r != NULL)
 		outcome(m, r, OUTCOME_SUSPENDED, (const char *)body, len, true, -1);
 }

@@ -32,6 +32,7 @@ libmaster_la_SOURCES = \
 	master/task.c \
 	master/upkeep.c \
 	master/wake.c \
+	master/watch.c \
 	master/worker.c
 libmaster_la_CFLAGS = $(AM_CFLAGS) $(LIBPQ_CFLAGS) $(LIBEVENT_CFLAGS)
 libmaster_la_LIBADD = $(LIBPQ_LIBS) $(LIBEVENT_LIBS)

@@ -11,7 +11,7 @@
  *	queue.c		buffers and dispatch
  *	fetch.c		what a run needs before it is sent: a large payload, saved steps
  *	settle.c	writing outcomes;  note.c  the table `running`;  lines.c  what executions print
- *	suspend.c	what runs wait for
+ *	suspend.c	what runs wait for;  watch.c  changes of tables
  *	steps.c		saving steps;  calls.c  what handlers ask for on the way
  *	resume.c	wakes: telling executions what they waited for;  dispatch.c  events
  *	wake.c		when to poll, and going to sleep
@@ -519,6 +519,18 @@ void	dispatch_now_and_then(struct master *, bool told);
 /* There is nothing to dispatch, or another node does it. */
 bool	dispatch_idle(const struct master *);
 
+/* ---- changes of tables ---- */
+
+/* watch.c */
+void	watch_init(struct master *);
+void	watch_free(struct master *);
+struct msg_suspend;
+/* What this run waits for is noted from now on: its outcome, which follows, is held until then. */
+void	watch_add(struct master *, struct run *, const struct msg_suspend *);
+/* Other triggers may be needed than before. */
+void	watch_look(struct master *);
+bool	watch_idle(const struct master *);
+
 /* ---- the table of what runs ---- */
 
 /* note.c */
@@ -657,6 +669,7 @@ struct steps;
 struct notes;
 struct lines;
 struct wake;
+struct watch;
 struct node;
 struct upkeep;
 struct report;
@@ -692,6 +705,7 @@ struct master {
 	struct notes		*notes;
 	struct lines		*lines;
 	struct wake		*wakes;
+	struct watch		*watch;
 	struct node		*nodes;
 	struct upkeep		*upkeep;	/* while it runs */
 	struct report		*report;	/* NULL where there is no terminal */

@@ -150,8 +150,10 @@ attached(const struct db_answer *a, void *arg)
 	shard_writer_up(m);
 	dispatch_want(m);
 	/* Else what is declared here is told when the control connection is there, or is there again. */
-	if (first)
+	if (first) {
 		register_all(m);
+		watch_look(m);
+	}
 	task_serve(m);
 	n->balance_ms = 0;
 	steps_flush(m);
@@ -168,6 +170,7 @@ store_settings(struct master *m)
 		{ "poll_interval_ms", m->conf->poll_interval },
 		{ "keep_logs_ms", m->conf->keep_logs },
 		{ "keep_events_ms", m->conf->keep_events },
+		{ "keep_triggers_ms", m->conf->keep_triggers },
 	};
 	struct params p;
 
@@ -264,6 +267,7 @@ control_up(struct db *db, void *arg)
 	task_load(m);
 	task_serve(m);
 	cron_look(m);
+	watch_look(m);
 }
 
 /* "17 4711 no longer needed" */
@@ -304,6 +308,7 @@ notified(struct db *db, const char *channel, const char *payload, void *arg)
 		/* The poll that follows finds it moved. */
 		wake_notified(m);
 		cron_look(m);
+		watch_look(m);
 	} else if (strcmp(payload, "dispatcher") == 0) {
 		dispatch_want(m);
 	} else if (strcmp(payload, "schedules") == 0) {

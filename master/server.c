@@ -505,6 +505,7 @@ server_run(struct server_options *opt)
 	steps_init(&m);
 	calls_init(&m);
 	cron_init(&m);
+	watch_init(&m);
 	dispatch_init(&m);
 	resume_init(&m);
 	fetch_init(&m);
@@ -528,6 +529,7 @@ server_run(struct server_options *opt)
 	wake_free(&m);
 	settle_free(&m);
 	steps_free(&m);
+	watch_free(&m);
 	cron_free(&m);
 	dispatch_free(&m);
 	calls_free(&m);

@@ -186,7 +186,7 @@ settle_free(struct master *m)
 bool
 settle_idle(const struct master *m)
 {
-	return m->settle->backlog == 0 && steps_idle(m) && calls_idle(m);
+	return m->settle->backlog == 0 && steps_idle(m) && calls_idle(m) && watch_idle(m);
 }
 
 bool

@@ -9,6 +9,7 @@ SH_LOG_COMPILER = env srcdir='$(top_srcdir)' $(SHELL)
 
 integration_tests = \
 	tests/integration/test_conform.py \
+	tests/integration/test_changes.py \
 	tests/integration/test_cli_basic.py \
 	tests/integration/test_cli_completion.py \
 	tests/integration/test_cli_dev.py \

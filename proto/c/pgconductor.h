@@ -271,18 +271,23 @@ int	pgc_start(struct pgc_run *, const char *task, const char *payload, const cha
  */
 int	pgc_emit(struct pgc_run *, const char *event, const char *payload, const char **id);
 
-/* An event that this execution waits for. Begin with PGC_EVENT. */
+/* An event that this execution waits for, or a change of a table's rows. Begin with PGC_EVENT. */
 struct pgc_event_wait {
 	const char	*key;		/* NULL: named by its turn */
-	const char	*event;		/* its name */
-	const char	*filter;	/* an SQL expression over event and payload (jsonb); NULL: any */
+	const char	*event;		/* its name; NULL for a change */
+	const char	*filter;	/* an SQL expression over event and payload (jsonb), or over new and old; NULL: any */
 	bool		 since_start;	/* also one since the execution was invoked, or behind the last one of that name that it got */
 	int64_t		 timeout_ms;	/* then the error's code is timeout; -1: none */
 	/* What came of it, once the function returns 0. */
 	const char	*payload;	/* JSON; NULL: it has not come, or not yet */
 	const char	*error;		/* JSON, an object with code and message; NULL: there is none */
+	/* Of a change; its payload is {"old": …, "new": …, "tg_table": …, "tg_op": …}. */
+	const char	*table;		/* as it stands in the catalog: no quotes, and case matters */
+	const char	*schema;	/* NULL: public */
+	const char	*operation;	/* insert, update or delete */
+	const char	*columns;	/* that the payload is to have, with commas between them; NULL: all */
 };
-#define PGC_EVENT	{ NULL, NULL, NULL, false, -1, NULL, NULL }
+#define PGC_EVENT	{ NULL, NULL, NULL, false, -1, NULL, NULL, NULL, NULL, NULL, NULL }
 int	pgc_wait_event(struct pgc_run *, struct pgc_event_wait *);
 /* Several: goes on when all have come; with any, when at least one has, and in a later run maybe more. */
 int	pgc_wait_events(struct pgc_run *, struct pgc_event_wait *, size_t n, bool any);

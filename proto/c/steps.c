@@ -266,7 +266,41 @@ pgc_invoke(struct pgc_run *r, struct pgc_child *child)
 	return pgc_invoke_all(r, child, 1);
 }
 
-/* As look_at_child; but one that is not there may be named again in this run, when another one of several was enough. */
+static void
+add_member(struct buf *b, const char *name, const char *text)
+{
+	buf_addf(b, "%s\"%s\":", b->len > 1 ? "," : "", name);
+	json_quote(b, text, strlen(text));
+}
+
+/* A member that may be left out. */
+static void
+add_option(struct buf *b, const char *name, const char *text)
+{
+	if (text != NULL)
+		add_member(b, name, text);
+}
+
+static char *
+change_of(const struct pgc_event_wait *e)
+{
+	struct buf b;
+
+	buf_init(&b);
+	buf_addstr(&b, "{");
+	add_option(&b, "schema", e->schema);
+	add_member(&b, "table", e->table);
+	add_option(&b, "operation", e->operation);
+	add_option(&b, "columns", e->columns);
+	add_option(&b, "when", e->filter);
+	buf_addstr(&b, "}");
+	return buf_steal_str(&b);
+}
+
+/*
+ * As look_at_child; but one that is not there may be named again in this run, when another one of several was enough. The
+ * wait's change is the caller's to free.
+ */
 static int
 look_at_event(struct pgc_run *r, struct pgc_event_wait *e, const char *key, struct msg_wait *w)
 {
@@ -280,9 +314,14 @@ look_at_event(struct pgc_run *r, struct pgc_event_wait *e, const char *key, stru
 		e->payload = s->error != NULL ? NULL : s->result != NULL ? s->result : "null";
 		return 0;
 	}
-	*w = (struct msg_wait){ .key = pstr(key), .event = pstr(e->event), .filter = pstr(e->filter),
-	    .since = pstr(e->since_start ? "start" : NULL), .has_timeout_ms = e->timeout_ms >= 0,
-	    .timeout_ms = (uint64_t)e->timeout_ms };
+	*w = (struct msg_wait){ .key = pstr(key), .since = pstr(e->since_start ? "start" : NULL),
+	    .has_timeout_ms = e->timeout_ms >= 0, .timeout_ms = (uint64_t)e->timeout_ms };
+	if (e->table != NULL) {
+		w->change = pstr(change_of(e));
+	} else {
+		w->event = pstr(e->event);
+		w->filter = pstr(e->filter);
+	}
 	return 1;
 }
 
@@ -305,6 +344,8 @@ pgc_wait_events(struct pgc_run *r, struct pgc_event_wait *events, size_t n, bool
 	}
 	if (found != PGC_OVER)
 		found = waits_n != 0 && (!any || waits_n == n) ? suspend(r, waits, waits_n, any) : run_stopped(r) ? PGC_OVER : 0;
+	for (size_t i = 0; i < n; i++)
+		free((char *)waits[i].change.p);
 	free(turns);
 	free(waits);
 	return found;
@@ -408,13 +449,6 @@ call(struct pgc_run *r, const char *name, struct buf *args)
 	return 0;
 }
 
-static void
-add_member(struct buf *b, const char *name, const char *text)
-{
-	buf_addf(b, "%s\"%s\":", b->len > 1 ? "," : "", name);
-	json_quote(b, text, strlen(text));
-}
-
 PUBLIC int
 pgc_cancel_execution(struct pgc_run *r, const char *id, const char *reason, bool *cancelled)
 {
@@ -433,14 +467,6 @@ pgc_cancel_execution(struct pgc_run *r, const char *id, const char *reason, bool
 	if (cancelled != NULL)
 		*cancelled = r->journal->answer != NULL && strcmp(r->journal->answer, "true") == 0;
 	return 0;
-}
-
-/* A member that may be left out. */
-static void
-add_option(struct buf *b, const char *name, const char *text)
-{
-	if (text != NULL)
-		add_member(b, name, text);
 }
 
 /* The text of a JSON string without escapes, within the answer; NULL if it is none. */

@@ -215,7 +215,7 @@ def test_another_node_goes_on(serve, db, ledger, connect):
     third = serve([{"event": "e"}])
     nodes.pop(dispatcher()).stop()
     nodes[third.pid] = third
-    assert dispatcher() == third.pid
+    wait_for(lambda: dispatcher() == third.pid, 20, "the third one dispatches")
     emit(db, "e", 3)
     wait_for(lambda: len(seen(ledger)) == 3, 20, "the third one was started")
 

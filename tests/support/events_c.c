@@ -1,8 +1,9 @@
 /*
- * Events on libpgconductor, for test_events.py. In the environment: LEDGER, TRIGGERS of the task seen (JSON; none: none).
+ * Events on libpgconductor, for test_events.py and test_changes.py. In the environment: LEDGER, TRIGGERS of the task seen (JSON; none: none).
  *
  *	seen    anything    enters "seen" with its event, the time of that, and the payload; returns the payload
- *	wait    {"waits": [{"event", "filter", "since", "timeout_ms", "key"}…], "any", "repeat"}  waits for them, so often (with
+ *	wait    {"waits": [{"event", "filter", "since", "timeout_ms", "key"} or {"table", "schema", "operation",
+ *	        "columns", …}…], "any", "repeat"}  waits for them, so often (with
  *	        the number of the turn behind the key); returns a list of the last turn: {"payload"} or {"error"} or null each
  *	say     {"event", "payload", "die"}  emits it, in a step "said"; die: its process ends before that is saved, in
  *	        attempt 1; returns the event's id, or what it was refused for
@@ -72,6 +73,10 @@ wait_once(struct pgc_run *run, json_t *payload, struct pgc_event_wait *waits, si
 		waits[i].key = key != NULL ? keys[i] : NULL;
 		waits[i].event = json_string_value(json_object_get(w, "event"));
 		waits[i].filter = json_string_value(json_object_get(w, "filter"));
+		waits[i].table = json_string_value(json_object_get(w, "table"));
+		waits[i].schema = json_string_value(json_object_get(w, "schema"));
+		waits[i].operation = json_string_value(json_object_get(w, "operation"));
+		waits[i].columns = json_string_value(json_object_get(w, "columns"));
 		waits[i].since_start = json_object_get(w, "since") != NULL;
 		waits[i].timeout_ms = timeout != NULL ? json_integer_value(timeout) : -1;
 	}

@@ -66,6 +66,7 @@ START_TEST(defaults)
 	ck_assert_int_eq(c->poll_interval, 5000);
 	ck_assert_int_eq(c->keep_logs, 7 * 24 * 3600 * 1000);
 	ck_assert_int_eq(c->keep_events, 7 * 24 * 3600 * 1000);
+	ck_assert_int_eq(c->keep_triggers, 600 * 1000);
 	ck_assert_int_eq(c->max_payload, 16 << 20);
 	ck_assert_uint_eq(c->queues_n + c->handlers_n + c->tasks_n, 0);
 	q = conf_queue_get(c, "default");
