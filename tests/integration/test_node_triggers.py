@@ -172,6 +172,42 @@ def test_triggers_that_cannot_be_are_told(db, serving):
     one.wait_log(r"bad.*triggers\[1\].*hour")
 
 
+def test_what_was_first_stays_so_whatever_is_killed(db, server, node_program, seed, scale):
+    """Some of the processes that hear of it end at some moment or other. What a run was told the next one is told again."""
+    n = scale(20, 500)
+    command = node_program("""
+    function dice(text) {
+        let hash = 7;
+        for (const letter of text) hash = Math.imul(hash ^ letter.charCodeAt(0), 2654435761) >>> 0;
+        return hash / 2 ** 32;
+    }
+    const conductor = Conductor.create();
+    const hunted = conductor.createTask({ name: "hunted", backoff: "1ms", maxAttempts: 1000 }, { invocable: true }, async ({ payload }, ctx) => {
+        const chance = dice(`${payload.seed} ${ctx.executionId} ${ctx.attempt}`);
+        if (ctx.attempt < 4 && chance < 0.2) setTimeout(() => process.kill(process.pid, "SIGKILL"), chance * 250);
+        const first = await ctx.waitForAny("race", [{ event: "left", key: "left" }, { event: "right", key: "right" }]);
+        if (payload.die && ctx.attempt === 1) process.kill(process.pid, "SIGKILL");
+        const noted = await ctx.step("noted", () => [first.index, first.payload]);
+        const other = first.index === 0 ? "right" : "left";
+        return [first.index === first.payload, noted[0] === first.index, await ctx.waitForEvent(other, { event: other })];
+    });
+    const tasks = [hunted];
+    """ + SERVE)
+    words = ", ".join(json.dumps(word) for word in command)
+    server(config=f'handler "app" {{ command = {{ {words} }} }}\n'
+                  'queue "default" { handler = "app" processes = 3 concurrency = 30 credit = 10 }\n')
+    wait_for(lambda: value(db, "select count(*) from pgconductor.tasks where name = 'hunted'"), 20, "it is declared")
+    ids = value(db, "select pgconductor.invoke_batch('hunted', %s::json)", json.dumps([{"payload": {"seed": seed, "die": i % 5 == 0}} for i in range(n)]))
+    wait_for(lambda: value(db, "select count(*) from pgconductor.event_waits") == 2 * n, 60 + n, "they wait")
+    emit(db, "right", 1)
+    emit(db, "left", 0)
+    wait_for(lambda: value(db, "select count(*) from pgconductor.finished_executions") == n, 60 + n, "all have finished", poll=0.05)
+    rows = db.execute("select id, state, result, attempt from pgconductor.finished_executions").fetchall()
+    assert sorted(row[0] for row in rows) == sorted(ids)
+    assert all(row[1:3] in [("completed", [True, True, other]) for other in (0, 1)] for row in rows), rows
+    assert sum(row[3] > 1 for row in rows) >= n / 5
+
+
 # ---- what is in the package
 
 # That their types hold says test_types of test_node_package.py.
