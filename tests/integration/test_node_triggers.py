@@ -208,6 +208,61 @@ def test_what_was_first_stays_so_whatever_is_killed(db, server, node_program, se
     assert sum(row[3] > 1 for row in rows) >= n / 5
 
 
+# ---- changes of tables
+
+def test_rows_that_change(db, serving):
+    db.execute('create table users (id int generated always as identity primary key, email text, password text);'
+               'create schema "Odd"; create table "Odd"."Ta ble" (n int, "co,l" text)')
+    serving(("changed", """[
+                { invocable: true },
+                { table: "users", operation: "insert", columns: "id, email" },
+                { schema: "Odd", table: "Ta ble", operation: "delete", columns: ["co,l"] },
+                { schema: "public", table: "users", operation: "update", when: "new.email <> old.email", columns: ["email"] },
+            ]""", "({ name, payload, at }) => [name, payload, at instanceof Date]"),
+            ("wait", "{ invocable: true }", """async (event, ctx) => {
+                const update = { schema: "public", table: "users", operation: "update", columns: "email", timeout: "1h" };
+                const row = await ctx.waitForEvent("row", { ...update, when: "new.id = 2" });
+                const both = await ctx.waitForAll([{ event: "said" }, { table: "users", operation: "delete", columns: "id" }]);
+                const first = await ctx.waitForAny("first", [{ event: "never" }, { table: "users", operation: "insert", since: "start" }]);
+                return [row, both, first];
+            }"""),
+            ("late", "{ invocable: true }", '(event, ctx) => ctx.waitForEvent({ table: "users", operation: "delete", when: "old.id < 0", timeout: 5 })'),
+            ("nowhere", "{ invocable: true }", '(event, ctx) => ctx.waitForEvent({ table: "userz", operation: "insert" })'),
+            ("column", "{ invocable: true }", """(event, ctx) => ctx.waitForEvent({ table: "users", operation: "insert", columns: "id,name" })
+                .catch((error) => [error.constructor.name, error.code, error.message, error.event])"""))
+    wait_for(lambda: value(db, "select count(*) from pgconductor.subscriptions") == 3, 20, "it has subscribed")
+    wait_for(lambda: value(db, "select count(*) from pg_trigger where not tgisinternal") >= 3, 20, "the triggers are there")
+    db.execute("insert into users (email, password) values ('ann', 'x'), ('bob', 'y')")
+    db.execute("update users set email = 'ann@x' where id = 1")
+    db.execute("update users set password = 'z'")
+    db.execute("""insert into "Odd"."Ta ble" values (1, 'a'); delete from "Odd"."Ta ble" """)
+    expected = [["public.users.insert", {"old": None, "new": {"id": i, "email": email}, "tg_table": "users", "tg_op": "INSERT"}, True]
+                for i, email in ((1, "ann"), (2, "bob"))]
+    expected.append(["public.users.update", {"old": {"email": "ann"}, "new": {"email": "ann@x"}, "tg_table": "users", "tg_op": "UPDATE"}, True])
+    expected.append(["Odd.Ta ble.delete", {"old": {"co,l": "a"}, "new": None, "tg_table": "Ta ble", "tg_op": "DELETE"}, True])
+    assert [row[1] for row in started(db, "changed", 4)] == expected
+    job = invoke(db, "wait")
+    suspended(db, job)
+    db.execute("update users set email = 'bob@x' where id = 2")
+    steps = "select count(*) from pgconductor.steps where execution = %s"
+    wait_for(lambda: value(db, steps, job) == 3, 20, "it waits for the next ones")
+    suspended(db, job)
+    emit(db, "said", 1)
+    db.execute("delete from users where id = 1")
+    wait_for(lambda: value(db, steps, job) == 5, 20, "it waits for the first of two")
+    suspended(db, job)
+    db.execute("insert into users (email) values ('cid')")
+    row, both, first = wait_finished(db, job)[1]
+    assert row["new"] == {"email": "bob@x"} and both == [1, {"old": {"id": 1}, "new": None, "tg_table": "users", "tg_op": "DELETE"}]
+    assert (first["index"], first["payload"]["new"]) == (1, {"id": 3, "email": "cid", "password": None})
+    error = wait_finished(db, invoke(db, "late"), "failed")[2]
+    assert (error["code"], error["type"]) == ("timeout", "EventTimeout") and "public.users.delete" in error["message"]
+    error = wait_finished(db, invoke(db, "nowhere"), "failed")[2]
+    assert (error["code"], error["type"]) == ("bad_change", "WaitFailed") and "userz" in error["message"]
+    found = wait_finished(db, invoke(db, "column"))[1]
+    assert found[:2] + found[3:] == ["WaitFailed", "bad_change", "public.users.insert"] and "name" in found[2]
+
+
 # ---- what is in the package
 
 # That their types hold says test_types of test_node_package.py.
