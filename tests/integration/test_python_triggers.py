@@ -474,6 +474,12 @@ def test_example_of_events(example, cli, db):
         wait_for(lambda: value(db, "select result from pgconductor.finished_executions where id = %s", int(one)) == "heard: Hello World",
                  20, "it has heard")
     wait_for(lambda: finished(db, "applaud", "announcement") == ["clap for Hello World"], 20, "somebody applauds")
+    welcome = int(cli("invoke", "welcome").stdout)
+    wait_for(lambda: value(db, "select count(*) from pgconductor.executions where id = %s and waiting = 'suspended'", welcome) == 1, 20,
+             "it waits for a row")
+    db.execute("insert into users (email) values ('ann@example.org')")
+    wait_for(lambda: value(db, "select result from pgconductor.finished_executions where id = %s", welcome) == "welcome, ann@example.org",
+             20, "it has seen the row")
     # Its schema counts when it is emitted, and where that was not known, when it is delivered.
     made = int(cli("invoke", "announce", '""').stdout)
     error = wait_for(lambda: value(db, "select error from pgconductor.result(%s)", made), 20, "it is refused")
