@@ -18,6 +18,7 @@
 #include "cli/progress.h"
 #include "common/buf.h"
 #include "common/json.h"
+#include "common/schema/schema.h"
 
 #define ITEMS_MAX	1000
 #define ITEMS_BYTES	(16 << 20)
@@ -29,6 +30,7 @@
 struct batch {
 	PGconn		*conn;
 	const char	*task, *path, *same;
+	struct schema	*schema;	/* NULL: none */
 	FILE		*in;
 	struct buf	 items;		/* a JSON array, but for its end */
 	size_t		 items_n;
@@ -174,6 +176,7 @@ send_items(struct batch *b)
 static void
 add_line(struct batch *b, const char *line, size_t len)
 {
+	char fault[SCHEMA_WHY];
 	const char *why;
 	size_t at;
 
@@ -183,6 +186,8 @@ add_line(struct batch *b, const char *line, size_t len)
 		return;
 	if (json_check(line, len, &at, &why) == -1)
 		cli_fail(EX_DATAERR, "%s:%lld: not JSON: %s at byte %zu; " NOTHING, b->path, (long long)b->lines, why, at + 1);
+	if (!cli_complies(b->schema, line, len, fault))
+		cli_fail(EX_DATAERR, "%s:%lld: payload of task %s: %s; " NOTHING, b->path, (long long)b->lines, b->task, fault);
 	buf_addstr(&b->items, b->items_n++ == 0 ? "[{\"payload\":" : ",{\"payload\":");
 	buf_add(&b->items, line, len);
 	buf_addstr(&b->items, b->same);
@@ -244,6 +249,7 @@ batch_invoke(PGconn *conn, const char *task, const char *path, const char *same)
 
 	buf_init(&b.items);
 	buf_init(&b.ids);
+	b.schema = cli_task_schema(conn, task);
 	catch_signals(conn);
 	PQclear(ask(&b, "begin", 0, NULL));
 	progress_start(file_size(b.in), "executions");
@@ -257,6 +263,7 @@ batch_invoke(PGconn *conn, const char *task, const char *path, const char *same)
 	block_signals(SIG_UNBLOCK);
 	print_ids(&b);
 	PQfreeCancel(cancel);
+	schema_free(b.schema);
 	buf_free(&b.items);
 	if (b.in != stdin)
 		fclose(b.in);

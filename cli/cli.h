@@ -137,6 +137,17 @@ int	cli_report(PGconn *, bool json, const char *sql, int n, const char *const *p
 /* The payload as given: JSON, - for stdin, or @FILE. The caller frees it. */
 char	*cli_read_payload(const char *arg);
 
+/* ---- schema.c: before something is stored ---- */
+
+struct schema;
+
+/* Exits when the payload does not comply with the schema of the task, or those of the event. */
+void	cli_check_task(PGconn *, const char *task, const char *payload);
+void	cli_check_event(PGconn *, const char *event, const char *payload);
+/* For several payloads: NULL if there is none; schema_free. If one does not comply, the reason of SCHEMA_WHY bytes. */
+struct schema *cli_task_schema(PGconn *, const char *task);
+bool	cli_complies(struct schema *, const char *payload, size_t len, char *why);
+
 /* ---- error.c ---- */
 
 /* The string under a key of a JSON object, or NULL; and "code: type: message" of an error. The caller frees them. */

@@ -19,6 +19,7 @@
 #include "cli/discover.h"
 #include "common/conf.h"
 #include "common/xmalloc.h"
+#include "proto/declared.h"
 #include "proto/messages.h"
 
 #define WORKER_FD	3
@@ -111,7 +112,7 @@ on_announce(struct discovery *d, struct msg *m)
 	for (size_t i = 0; i < a.tasks_n; i++) {
 		name = copy(a.tasks[i].name);
 		queue = copy(a.tasks[i].queue);
-		options = copy(a.tasks[i].options);
+		options = declared_options(&a.tasks[i]);
 		triggers = copy(a.tasks[i].triggers);
 		d->found(&(struct discovered){ name, queue, options, triggers }, d->arg);
 		free(name);

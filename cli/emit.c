@@ -23,6 +23,7 @@ run(int argc, char **argv)
 	if (argc > 2)
 		params[1] = payload = cli_read_payload(argv[2]);
 	conn = cli_connect(cli_conninfo(NULL));
+	cli_check_event(conn, params[0], params[1]);
 	res = cli_query(conn, "select pgconductor.emit($1, $2::text)", 2, params);
 	printf("%s\n", PQgetvalue(res, 0, 0));
 	PQclear(res);

@@ -163,6 +163,7 @@ invoke_one(PGconn *conn, const char *task, const char *payload)
 	PGresult *res;
 	int rc = EX_OK;
 
+	cli_check_task(conn, task, payload);
 	until = cli_now_ms() + (timeout != NULL ? cli_duration("--timeout", timeout) : DURATION_MAX_MS);
 	if (want_wait)
 		PQclear(cli_query(conn, "set pgconductor.await = on", 0, NULL));

@@ -42,6 +42,7 @@ libcli_la_SOURCES = \
 	cli/register.c \
 	cli/run.c \
 	cli/schedule.c \
+	cli/schema.c \
 	cli/screen.c cli/screen.h \
 	cli/select.c \
 	cli/show.c \

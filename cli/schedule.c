@@ -61,6 +61,8 @@ run_schedule(int argc, char **argv)
 	params[6] = overlap;
 	params[7] = catchup;
 	conn = cli_connect(cli_conninfo(NULL));
+	if (payload != NULL)
+		cli_check_task(conn, params[0], payload);
 	res = cli_query(conn, "select pgconductor.schedule($1, $2, $3, $4::text, timezone => $5, enabled => $6::boolean, overlap => $7,"
 	    " catchup => $8)", 8, params);
 	printf("%s\n", PQgetvalue(res, 0, 0));

@@ -245,6 +245,7 @@ struct pool {
 	bool		 announced, broken;
 	struct pool_task *tasks;
 	int		 tasks_n;
+	char		*events;	/* a JSON list; NULL: not announced */
 };
 
 /*

@@ -21,6 +21,8 @@ static const struct db_stmt stmt_register = { "register",
 	" $6::boolean[], $7::int[], $8::text[], $9::text[], $10::json[], $11::json[])" };
 static const struct db_stmt stmt_tend = { "tend",
 	"select source, task, message from pgconductor.tend($1::int, $2::boolean)" };
+static const struct db_stmt stmt_events = { "declare_events",
+	"select pgconductor.declare_events($1::text, $2::text, $3::json)" };
 static const struct db_stmt stmt_queue = { "ensure_queue", "select pgconductor.ensure_queue($1::text, $2::int)" };
 
 /* The parameters, by what they hold. */
@@ -215,6 +217,33 @@ tended(const struct db_answer *a, void *arg)
 }
 
 static void
+events_declared(const struct db_answer *a, void *arg)
+{
+	(void)arg;
+	if (a->outcome == DB_ERROR)
+		log_error("events cannot be declared: %s", a->message);
+}
+
+/* With their schemas, for those who emit. */
+static void
+declare_events(struct master *m, const struct queue *q, const struct pool *pool)
+{
+	struct params p;
+	char *source;
+
+	if (pool->command || !pool->announced || pool->events == NULL)
+		return;
+	source = xasprintf("code:%s", pool->name);
+	params_init(&p);
+	param_str(&p, source);
+	param_str(&p, q->name);
+	param_str(&p, pool->events);
+	db_call(m->control, &stmt_events, &p, events_declared, NULL);
+	params_free(&p);
+	free(source);
+}
+
+static void
 ensure_queues(struct master *m)
 {
 	for (size_t i = 0; i < m->conf->queues_n; i++) {
@@ -244,6 +273,7 @@ void
 register_all(struct master *m)
 {
 	struct saying s;
+	struct queue *q;
 	char *place;
 
 	if (m->node == 0 || m->stopping || !db_ready(m->control))
@@ -257,6 +287,9 @@ register_all(struct master *m)
 	db_call(m->control, &stmt_register, &s.p, registered, m);
 	params_free(&s.p);
 	free(place);
+	TAILQ_FOREACH(q, &m->queues, link)
+		for (int i = 0; i < q->pools_n && !q->discovery; i++)
+			declare_events(m, q, &q->pools[i]);
 }
 
 static void

@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/xmalloc.h"
 #include "master/master.h"
+#include "proto/declared.h"
 #include "proto/messages.h"
 
 static const struct db_stmt stmt_load = { "load_tasks",
@@ -142,9 +143,10 @@ pool_set_tasks(struct master *m, struct queue *q, int pool, const struct msg_ann
 		own = &p->tasks[p->tasks_n++];
 		own->name = xstrdup(t->name);
 		own->queue = said->queue.p != NULL ? xstrndup(said->queue.p, said->queue.len) : NULL;
-		own->options = said->options.p != NULL ? xstrndup(said->options.p, said->options.len) : NULL;
+		own->options = declared_options(said);
 		own->triggers = said->triggers.p != NULL ? xstrndup(said->triggers.p, said->triggers.len) : NULL;
 	}
+	p->events = declared_events(msg->events, msg->events_n);
 }
 
 void
@@ -157,8 +159,10 @@ task_forget_pool(struct pool *p)
 		free(p->tasks[i].triggers);
 	}
 	free(p->tasks);
+	free(p->events);
 	p->tasks = NULL;
 	p->tasks_n = 0;
+	p->events = NULL;
 }
 
 void

@@ -1,6 +1,6 @@
 # The message list, the codec generated from it, and libpgconductor, the handler library for C.
 noinst_LTLIBRARIES += libproto.la
-libproto_la_SOURCES = proto/codec.c proto/codec.h proto/wire.h
+libproto_la_SOURCES = proto/codec.c proto/codec.h proto/declared.c proto/declared.h proto/wire.h
 nodist_libproto_la_SOURCES = proto/messages.c proto/messages.h
 
 BUILT_SOURCES += proto/messages.c proto/messages.h

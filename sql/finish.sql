@@ -106,7 +106,8 @@ begin
         select p.oid::regprocedure from pg_catalog.pg_proc p
         where p.pronamespace = 'pgconductor'::regnamespace
             and p.proname in ('invoke', 'invoke_batch', 'cancel', 'retry', 'result', 'declare_task', 'execution_logs', 'execution_steps',
-                'save_step', 'schedule', 'unschedule', 'enable_schedule', 'emit')
+                'save_step', 'schedule', 'unschedule', 'enable_schedule', 'emit',
+                'payload_schema', 'event_schemas')
     loop
         execute format('grant execute on function %s to pgconductor_client', f);
     end loop;

@@ -6,6 +6,7 @@ sql_files = \
 	sql/migrations/0003_durable.sql \
 	sql/migrations/0004_triggers.sql \
 	sql/migrations/0005_changes.sql \
+	sql/migrations/0006_schemas.sql \
 	sql/migrations/0007_programs.sql \
 	sql/functions/attach_node.sql \
 	sql/functions/awake.sql \
@@ -23,6 +24,7 @@ sql_files = \
 	sql/functions/clock_jump.sql \
 	sql/functions/clock_moment.sql \
 	sql/functions/clock_reached.sql \
+	sql/functions/declare_events.sql \
 	sql/functions/declare_schedules.sql \
 	sql/functions/declare_subscriptions.sql \
 	sql/functions/declare_task.sql \
@@ -45,6 +47,7 @@ sql_files = \
 	sql/functions/ensure_partition.sql \
 	sql/functions/ensure_queue.sql \
 	sql/functions/evaluate_filter.sql \
+	sql/functions/event_schemas.sql \
 	sql/functions/events_due.sql \
 	sql/functions/execution_logs.sql \
 	sql/functions/execution_steps.sql \
@@ -96,6 +99,7 @@ sql_files = \
 	sql/functions/partition_statements.sql \
 	sql/functions/partitioned.sql \
 	sql/functions/passing.sql \
+	sql/functions/payload_schema.sql \
 	sql/functions/poll.sql \
 	sql/functions/poll_interval.sql \
 	sql/functions/poll_wakes.sql \

@@ -61,6 +61,7 @@ integration_tests = \
 	tests/integration/test_node_package.py \
 	tests/integration/test_node_triggers.py \
 	tests/integration/test_model.py \
+	tests/integration/test_schemas.py \
 	tests/integration/test_sql_batch.py \
 	tests/integration/test_sql_changes.py \
 	tests/integration/test_sql_children.py \

@@ -22,7 +22,8 @@ begin
     for o in select key, value from json_each(options) loop
         why := null;
         case
-        when o.key in ('max_attempts', 'backoff', 'timeout', 'total_timeout', 'remove_on_complete', 'remove_on_fail')
+        when o.key in ('max_attempts', 'backoff', 'timeout', 'total_timeout', 'remove_on_complete', 'remove_on_fail',
+                'payload_schema', 'returns_schema')
             and json_typeof(o.value) = 'null' then
             continue;
         when o.key = 'max_attempts' then
@@ -64,14 +65,21 @@ begin
             elsif pgconductor.duration_ms(o.value) is null then
                 why := 'neither a duration, nor a list of them, nor an object for an exponential one';
             end if;
+        when o.key in ('payload_schema', 'returns_schema') then
+            -- Whether it can be used is found out by who holds something against it.
+            if json_typeof(o.value) not in ('object', 'boolean') then
+                why := 'not a JSON Schema, that is an object, true or false';
+            elsif octet_length(o.value::text) > 1048576 then
+                why := 'longer than 1 MiB';
+            end if;
         when o.key in ('concurrency', 'concurrency_key', 'limit', 'rate_limit', 'fifo_key', 'window', 'timezone', 'priority',
-            'batch', 'payload_schema', 'returns_schema', 'triggers') then
+            'batch', 'triggers') then
             raise exception using errcode = 'PC006',
                 message = format('%s: options: %s: not available in this version', what, o.key);
         else
             raise exception using errcode = 'PC008',
                 message = format('%s: options: %s: no such option', what, o.key),
-                hint = 'Options: max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail.';
+                hint = 'Options: max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail, payload_schema, returns_schema.';
         end case;
         if why is not null then
             raise exception using errcode = 'PC008', message = format('%s: options: %s: %s', what, o.key, why),

@@ -11,7 +11,8 @@ from support import paths
 from support.sqlnode import declare, one
 
 CLIENT = {"invoke", "invoke_batch", "cancel", "retry", "result", "declare_task", "execution_logs", "execution_steps",
-          "save_step", "schedule", "unschedule", "enable_schedule", "emit"}
+          "save_step", "schedule", "unschedule", "enable_schedule", "emit", "payload_schema",
+          "event_schemas"}
 SQL = os.path.join(paths.SRC, "sql")
 
 

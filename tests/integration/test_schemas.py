@@ -1,0 +1,177 @@
+"""Schemas on running servers and in SQL: what programs and the configuration declare, who is told of what does not comply, and
+when."""
+
+import json
+import os
+import sys
+
+import pytest
+
+from support import paths
+from support.engine import value, wait_finished
+from support.wait import wait_for
+
+# Its tasks are those of SAID (JSON): what HELLO says of them, and of events. "echo" returns its payload, "emit" what a call of
+# that name with its payload as arguments comes to.
+PROGRAM = f"""
+import json, os, sys
+sys.path.insert(0, {os.path.join(paths.SRC, "tests")!r})
+sys.dont_write_bytecode = True
+from support.handler import Handler
+said = json.loads(os.environ["SAID"])
+h = Handler(credit=8, concurrency=1, capabilities=["call"], **said)
+h.say_hello()
+while True:
+    name, x, fields = h.receive()
+    if name == "RUN" and fields["task"] == "emit":
+        h.send("CALL", x, {{"call": 1, "name": "emit", "args": fields["event"]["payload"]}})
+    elif name == "RUN":
+        h.send("DONE", x, {{"result": fields["event"]["payload"]}})
+    elif name == "RETURN":
+        h.send("DONE", x, {{"result": fields.get("result") or fields["error"]}})
+    elif name == "DRAIN":
+        h.send("BYE")
+        break
+"""
+
+ORDER = {"type": "object", "properties": {"id": {"type": "integer"}, "mail": {"format": "email"}}, "required": ["id"]}
+
+
+@pytest.fixture
+def serve(server, short_tmp):
+    """serve(tasks, events=[], conf=""): a server with that program; schemas are given as Python has them."""
+    path = os.path.join(short_tmp, "program.py")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(PROGRAM)
+
+    def texts(what):
+        return {k: json.dumps(v) if k in ("payload_schema", "returns_schema", "schema", "triggers", "options") else v for k, v in what.items()}
+
+    def config(tasks, events=(), conf=""):
+        said = json.dumps({"tasks": [texts(t) for t in tasks], "events": [texts(e) for e in events]})
+        return (f'handler "app" {{ command = "{sys.executable} {path}" env = {{ {json.dumps("SAID=" + said)}, "PGC_SRCDIR={paths.SRC}" }} }}\n'
+                f'queue "default" {{ handler = "app" }}\n{conf}')
+
+    def start(*args, wait=True, **more):
+        return server(config=config(*args, **more), wait=wait)
+    start.config = config
+    return start
+
+
+def error(db, execution):
+    return wait_finished(db, execution, "failed") and value(db, "select error from pgconductor.result(%s)", execution)
+
+
+def invoke(db, task, payload):
+    return value(db, "select pgconductor.invoke(%s, %s)", task, json.dumps(payload))
+
+
+def emit(db, event, payload):
+    return value(db, "select pgconductor.emit(%s, %s)", event, json.dumps(payload))
+
+
+def stored(db):
+    return value(db, "select count(*) from pgconductor.executions_all")
+
+
+def test_payloads_and_results(serve, db):
+    serve([{"name": "echo", "payload_schema": ORDER, "options": {"max_attempts": 5}},
+           {"name": "answer", "returns_schema": {"type": "integer"}, "options": {"max_attempts": 2, "backoff": "1ms"}}])
+    good, bad, wrong = invoke(db, "echo", {"id": 1}), invoke(db, "echo", {"id": "x"}), invoke(db, "answer", 1.5)
+    wait_finished(db, good)
+    assert error(db, bad) == {"code": "bad_payload", "message": "payload of task echo: /id: is a string; an integer is expected"}
+    assert value(db, "select attempt from pgconductor.executions_all where id = %s", bad) == 1
+    assert error(db, wrong)["message"] == "result of task answer: is a number; an integer is expected"
+    assert error(db, wrong)["code"] == "bad_result"
+    assert value(db, "select attempt from pgconductor.executions_all where id = %s", wrong) == 2
+
+
+def test_the_command_line_checks_before_it_stores(serve, db, cli, short_tmp):
+    serve([{"name": "echo", "payload_schema": ORDER}], [{"name": "order.paid", "schema": ORDER}, {"name": "any"}])
+    why = "echo: payload: /mail: \"x\" is not of the format email\n"
+
+    def refused(*args, **more):
+        done = cli(*args, **more)
+        assert (done.returncode, done.stdout) == (65, ""), done
+        return done.stderr.removeprefix(f"pgconductor: {args[0]}: ")
+    assert refused("invoke", "echo", '{"id": 1, "mail": "x"}') == why
+    assert refused("schedule", "echo", "daily", "@daily", '{"id": 1, "mail": "x"}') == why
+    assert refused("invoke", "echo") == "echo: payload: is null; an object is expected\n"
+    assert refused("invoke", "echo", "--batch", "-", input='{"id": 1}\n{"id": null}\n') == (
+        "-:2: payload of task echo: /id: is null; an integer is expected; nothing was created\n")
+    assert refused("emit", "order.paid", "{}") == 'order.paid: payload: "id" is missing (the schema is code:app\'s)\n'
+    # Of what is not JSON the database tells, as ever.
+    assert "not JSON" in refused("invoke", "echo", "{")
+    assert (stored(db), value(db, "select count(*) from pgconductor.schedules"), value(db, "select count(*) from pgconductor.events")) == (0, 0, 0)
+
+    assert cli("invoke", "echo", '{"id": 12345678901234567890}', "--wait").stdout == '{"id": 12345678901234567890}\n'
+    assert cli("invoke", "echo", "--batch", "-", input='{"id": 1}\n{"id": 2}\n').stdout.count("\n") == 2
+    # What has no payload of its own is not held against the schema.
+    for args in (("schedule", "echo", "a", "@daily"), ("schedule", "echo", "b", "@daily", '{"id": 1}'),
+                 ("emit", "order.paid", '{"id": 1}'), ("emit", "any", "[]"), ("emit", "unknown")):
+        assert cli(*args).returncode == 0
+
+
+def test_events_are_held_against_their_own(serve, db):
+    serve([{"name": "echo", "payload_schema": {"type": "null"}, "triggers": [{"event": "order.paid"}, {"event": "other"}]}, {"name": "emit"}],
+          [{"name": "order.paid", "schema": ORDER}])
+    wait_for(lambda: value(db, "select count(*) from pgconductor.subscriptions") == 2, 20, "the program has subscribed")
+    # SQL does not look; the worker does.
+    for event, payload in (("order.paid", {"id": "x"}), ("order.paid", {"id": 1}), ("other", "free")):
+        emit(db, event, payload)
+    wait_for(lambda: value(db, "select count(*) from pgconductor.finished_executions") == 3, 20, "all are done")
+    assert db.execute("select payload::text, state, error ->> 'message' from pgconductor.executions_all order by id").fetchall() == [
+        ('{"id": "x"}', "failed", "payload of event order.paid: /id: is a string; an integer is expected"),
+        ('{"id": 1}', "completed", None), ('"free"', "completed", None)]
+
+    refused, taken = (invoke(db, "emit", {"event": "order.paid", "payload": p}) for p in ({}, {"id": 2}))
+    wait_finished(db, refused)
+    assert value(db, "select result from pgconductor.result(%s)", refused) == {
+        "code": "bad_payload", "message": 'payload of event order.paid: "id" is missing'}
+    wait_finished(db, taken)
+    assert value(db, "select count(*) from pgconductor.events where key = 'order.paid'") == 3
+
+
+def test_what_a_program_does_not_say_any_more_is_gone(serve, db, cli):
+    one = serve([{"name": "echo", "payload_schema": ORDER}], [{"name": "a", "schema": ORDER}, {"name": "b", "schema": True}])
+    wait_for(lambda: value(db, "select count(*) from pgconductor.event_types") == 2, 20, "the events are declared")
+    assert value(db, "select pgconductor.payload_schema('echo')") == ORDER
+    assert cli("emit", "a", "{}").returncode == 65
+    one.set_config(serve.config([{"name": "echo"}], [{"name": "a", "schema": {"type": "object"}}]))
+    one.hup()
+    wait_for(lambda: value(db, "select count(*) from pgconductor.event_types") == 1, 20, "the events are declared again")
+    assert value(db, "select pgconductor.payload_schema('echo')") is None
+    assert cli("emit", "a", "{}").returncode == cli("invoke", "echo", "1").returncode == 0
+
+
+def test_a_program_whose_schema_cannot_be_used_does_not_serve(serve, db):
+    one = serve([{"name": "echo", "payload_schema": {"$ref": "https://example.com/order.json"}}], wait=False)
+    one.wait_log("payload_schema of task echo: /\\$ref: there is no schema https://example.com/order.json here; nothing is ever fetched")
+    assert value(db, "select count(*) from pgconductor.tasks") == 0
+
+
+def test_declared_in_sql(db, cli):
+    def declare(schema, source="code:client"):
+        db.execute("select pgconductor.declare_task('t', options => %s, source => %s)", (json.dumps({"payload_schema": schema}), source))
+    declare({"minimum": 5})
+    assert value(db, "select pgconductor.payload_schema('t')") == {"minimum": 5}
+    assert cli("invoke", "t", "4").stderr == "pgconductor: invoke: t: payload: 4 is less than 5\n"
+    declare({"minimum": 3}, "set")
+    assert cli("invoke", "t", "4").returncode == 0
+    declare({"minimum": "3"}, "set")
+    assert "cannot be used: /minimum: is not a number" in cli("invoke", "t", "4").stderr
+    for bad in ("text", 5, []):
+        with pytest.raises(Exception, match="not a JSON Schema, that is an object, true or false"):
+            declare(bad)
+    with pytest.raises(Exception, match="longer than 1 MiB"):
+        declare({"description": "x" * (1 << 20)})
+    assert value(db, "select pgconductor.payload_schema('unknown')") is None
+
+
+def test_clients_may_ask(db, connect):
+    client = connect()
+    client.execute("set role pgconductor_client")
+    assert value(client, "select pgconductor.payload_schema('t')") is None
+    assert client.execute("select * from pgconductor.event_schemas('e')").fetchall() == []
+    with pytest.raises(Exception, match="permission denied"):
+        client.execute("select pgconductor.declare_events('code:x', 'default', '[]')")
