@@ -732,5 +732,7 @@ export class BadArgument extends ClientError {}
 export class BadSchedule extends ClientError {}
 /** PC013: not the name of an event. */
 export class BadEvent extends ClientError {}
+/** PC014: the task is started by its triggers alone: it has none that is `{ invocable: true }`. */
+export class NotInvocable extends ClientError {}
 /** The database has no schema pgconductor. */
 export class NotInstalled extends ClientError {}

@@ -61,6 +61,7 @@ def test_what_is_delivered_is_what_the_schema_makes_of_it(db, serving):
     serving(("place", '[{ invocable: true }, { event: "order.placed" }, { event: "order.timed" }]',
              '({ name, payload, at }) => [name, payload.at?.getTime() ?? payload, at === null]'),
             ("part", '{ event: "order.placed", fields: "id" }', "({ payload }) => payload"),
+            ("refused", "{ invocable: true }", '(event, ctx) => ctx.start({ name: "part" }, {}).catch((error) => error.constructor.name)'),
             ("wait", "{ invocable: true }", '(event, ctx) => ctx.waitForEvent("k", { event: "order.placed" })'),
             ("both", "{ invocable: true }", '(event, ctx) => ctx.waitForAll([{ event: "order.placed" }, { event: "order.timed" }])'))
     wait_for(lambda: value(db, "select count(*) from pgconductor.subscriptions") == 3, 20, "it has subscribed")
@@ -74,6 +75,7 @@ def test_what_is_delivered_is_what_the_schema_makes_of_it(db, serving):
     assert [row[1] for row in started(db, "place", 2)] == [["order.placed", {"id": "7", "total": 0}, False], ["order.timed", 250, False]]
     # A part of it is not held against what the whole has to be.
     assert [row[1] for row in started(db, "part")] == [{"id": "7"}]
+    assert wait_finished(db, invoke(db, "refused"))[1] == "NotInvocable"
     # What invokes it is another thing.
     assert wait_finished(db, invoke(db, "place", '{"id": 7}'))[1] == ["pgconductor.invoke", {"id": 7}, True]
 

@@ -133,7 +133,8 @@ const DUE = `to_char(nullif(s, 'infinity') at time zone 'UTC', 'YYYY-MM-DD"T"HH2
  * @returns {Promise<Date | null>}
  */
 export async function schedule(sql, { task, name, options }, payload) {
-	const named = Object.keys(options).map((option, i) => `, ${option} => $${i + 4}::text${option === "enabled" ? "::boolean" : ""}`);
+	const named = Object.keys(options).map((option, i) => (
+		`, ${option} => $${i + 4}::text${option === "enabled" ? "::boolean" : ""}`));
 	const [[due]] = await ask(sql, `select ${DUE} from pgconductor.schedule(task => $1::text, name => $2::text, payload => $3::text${
 		named.join("")}) s`, [task, name, toJSON(payload), ...Object.values(options).map(String)]);
 	return dateOf(due);

@@ -136,6 +136,8 @@ export class BadArgument extends ClientError {}
 export class BadSchedule extends ClientError {}
 /** Not the name of an event. */
 export class BadEvent extends ClientError {}
+/** The task is started by its triggers alone: it has none that is `{ invocable: true }`. */
+export class NotInvocable extends ClientError {}
 /** The database has no schema pgconductor, or not this version of it. */
 export class NotInstalled extends ClientError {}
 
@@ -151,6 +153,7 @@ const BY_SQLSTATE = {
 	PC009: BadArgument,
 	PC012: BadSchedule,
 	PC013: BadEvent,
+	PC014: NotInvocable,
 	bad_payload: BadPayload,
 	"3F000": NotInstalled,
 	"42P01": NotInstalled,

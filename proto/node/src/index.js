@@ -4,7 +4,7 @@ export { RawJSON } from "./json.js";
 export { EventSchemas, defineEvent } from "./schemas.js";
 export { literal } from "./triggers.js";
 export {
-	BadArgument, BadEvent, BadPayload, BadQueue, BadSchedule, BadTask, BadTime, Cancelled, ChildFailed, ChildTimeout, ClientError,
-	WaitFailed, EventTimeout, NonRetryableError, NotAvailable, NotInstalled, PayloadTooLarge, PgconductorError, RetryAfter,
-	UndeclaredTask,
+	BadArgument, BadEvent, BadPayload, BadQueue, BadSchedule, BadTask, BadTime, Cancelled, ChildFailed, ChildTimeout,
+	ClientError, EventTimeout, NonRetryableError, NotAvailable, NotInstalled, NotInvocable, PayloadTooLarge,
+	PgconductorError, RetryAfter, UndeclaredTask, WaitFailed,
 } from "./errors.js";

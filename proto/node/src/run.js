@@ -351,7 +351,13 @@ export class Run {
 		};
 	}
 
-	/** What came. @param {Saved} saved @param {Wait} wait @param {string} name @returns {Promise<{ result?: any, error?: Error }>} */
+	/**
+	 * What came.
+	 * @param {Saved} saved
+	 * @param {Wait} wait
+	 * @param {string} name
+	 * @returns {Promise<{ result?: any, error?: Error }>}
+	 */
 	async #payload(saved, wait, name) {
 		if (saved.error !== undefined) {
 			return { error: WaitFailed.of(JSON.parse(saved.error), wait.key, name) };

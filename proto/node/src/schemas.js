@@ -24,7 +24,8 @@ function isStandard(schema) {
 /** @param {{ name: string, payload: any }} definition @returns {any} */
 export function defineEvent({ name, payload }) {
 	if (typeof name !== "string" || !NAME.test(name)) {
-		throw new TypeError(`pgconductor: defineEvent: name: ${String(name)} is not an event's name: any characters but blanks, 200 at most`);
+		throw new TypeError(`pgconductor: defineEvent: name: ${String(name)} is not an event's name: ` +
+			"any characters but blanks, 200 at most");
 	}
 	if (!isStandard(payload)) {
 		throw new TypeError(`pgconductor: defineEvent: ${name}: payload: not a Standard Schema, as those of Zod and Valibot`);
