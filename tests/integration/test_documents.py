@@ -1,4 +1,4 @@
-"""Every code block of README.md, of the tutorial and of durable.md is run, in the order in which a reader would.
+"""Every code block of README.md, of the tutorial, of durable.md and of triggers.md is run, in the order in which a reader would.
 
 A block's first word is its language. Behind it stand the name of the file it is (then it is written), or for a console
 whether it is the terminal of the server; and the track that it belongs to, where the language does not say so:
@@ -6,6 +6,7 @@ whether it is the terminal of the server; and the track that it belongs to, wher
     ```python tasks.py            a file of the track python
     ```console server shell       the server's terminal, in the track shell
     ```console                    what is typed, in every track: "$ command", and what it prints
+    ```console soon               likewise, and repeated until it prints that
     ```sql                        run by psql on the server's database
 
 A document is run once for each track that it has, in a directory of its own. What is printed is compared: … stands for
@@ -33,10 +34,10 @@ class Block:
         self.where = f"{document}:{line}"
         self.language = match[1]
         self.text = match[3]
-        self.server = "server" in words
+        self.server, self.soon = "server" in words, "soon" in words
         named = [word for word in words if word in TRACKS.values()]
         self.track = named[0] if named else TRACKS.get(self.language)
-        rest = [word for word in words if word not in named and word != "server"]
+        rest = [word for word in words if word not in named and word not in ("server", "soon")]
         assert len(rest) <= 1, f"{self.where}: {match[2]}"
         self.file = rest[0] if rest else None
 
@@ -106,6 +107,13 @@ class Reader:
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def check(self, block, command, wanted, status):
+        def as_wanted():
+            done = self.run(command)
+            return done.returncode == status and matches(wanted, done.stdout)
+
+        if block.soon:
+            wait_for(as_wanted, 30, f"{block.where}: {command} prints what it is to print")
+            return
         done = self.run(command)
         assert done.returncode == status, f"{block.where}: {command}: exit status {done.returncode}\n{done.stdout}"
         assert matches(wanted, done.stdout), f"{block.where}: {command}: printed\n{done.stdout}instead of\n" + "\n".join(wanted)
@@ -156,7 +164,7 @@ class Reader:
                 self.check(block, command, wanted, status)
 
 
-DOCUMENTS = ["README.md", "docs/tutorial.md", "docs/durable.md"]
+DOCUMENTS = ["README.md", "docs/tutorial.md", "docs/durable.md", "docs/triggers.md"]
 
 
 @pytest.mark.parametrize("document, track", [pytest.param(document, track, marks=needs_node if track == "typescript" else ())
