@@ -132,6 +132,7 @@ sql_files = \
 	sql/functions/settle_plain.sql \
 	sql/functions/settle_versions.sql \
 	sql/functions/setup_session.sql \
+	sql/functions/shadow_subscriptions.sql \
 	sql/functions/show_escapes.sql \
 	sql/functions/start_subscribed.sql \
 	sql/functions/steps_of.sql \

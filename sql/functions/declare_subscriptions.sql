@@ -95,6 +95,7 @@ begin
     order by w.ordinality;
     update pgconductor.subscriptions s set broken = null
     where s.program = declare_subscriptions.program and s.task = declare_subscriptions.task and s.broken is not null;
+    perform pgconductor.shadow_subscriptions(declare_subscriptions.task);
 end
 $$;
 

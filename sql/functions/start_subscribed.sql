@@ -18,13 +18,13 @@ begin
     select coalesce(array_agg(b.n::int), '{}'), coalesce(array_agg(s.id), '{}') into ns, subs
     from unnest(batch) with ordinality as b(id, xid, key, at, n)
     join pgconductor.subscriptions s on s.key = b.key
-    where s."when" is null and not pg_visible_in_snapshot(b.xid, s.seen);
+    where s."when" is null and not s.shadow and not pg_visible_in_snapshot(b.xid, s.seen);
 
     for f in
         select s.key, s."when" as filter, array_agg(s.id) as subs, min(s.task) as task
         from (select distinct b.key from unnest(batch) b) u
         join pgconductor.subscriptions s on s.key = u.key
-        where s."when" is not null and s.broken is null
+        where s."when" is not null and not s.shadow and s.broken is null
         group by s.key, s."when"
     loop
         select g.* into fit

@@ -15,7 +15,7 @@ as $$
         coalesce(s.nodes, '{}'), t.invocable,
         case when t.invocable then '{invocable}'::text[] else '{}' end
             || array(select 'cron ' || c.name from pgconductor.schedules c where c.task = t.name order by c.name)
-            || array(select distinct 'event ' || e.key from pgconductor.subscriptions e where e.task = t.name order by 1),
+            || array(select distinct case when strpos(e.key, E'\t') > 0 then 'change ' else 'event ' end || split_part(e.key, E'\t', 1) from pgconductor.subscriptions e where e.task = t.name order by 1),
         t.retired_at
     from pgconductor.tasks t
     left join serving s on s.what = t.queue || '/' || t.name

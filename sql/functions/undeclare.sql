@@ -7,10 +7,11 @@ declare
     t pgconductor.tasks;
     rest jsonb;
 begin
+    select x.* into t from pgconductor.tasks x where x.name = undeclare.task for update;
     delete from pgconductor.schedules s where s.task = undeclare.task and s.program = undeclare.source;
     delete from pgconductor.subscriptions s where s.task = undeclare.task and s.program = undeclare.source;
-    select x.* into t from pgconductor.tasks x where x.name = undeclare.task for update;
-    if not found or not t.sources ? undeclare.source then
+    perform pgconductor.shadow_subscriptions(undeclare.task);
+    if t.name is null or not t.sources ? undeclare.source then
         return;
     end if;
     rest := t.sources - undeclare.source;

@@ -13,6 +13,9 @@ alter table pgconductor.tasks
     add column invocable_by jsonb not null default '{}',
     add column retired_at timestamptz;
 
+-- shadow: another program, or the configuration, subscribes the task in the same way, and that is enough: one event starts it once.
+alter table pgconductor.subscriptions add column shadow boolean not null default false;
+
 -- Each different thing that a source has said of its tasks in a queue, as long as a living node says it, and the last one
 -- anyway. Of several the one with the greatest id counts. digest: of all that is said. nodes: who say it. kept: it was said by
 -- `pgconductor register`, and counts until a node says it. places: of configurations, the hosts and files.

@@ -1,15 +1,15 @@
 """Registration: what programs and configurations declare, version after version, and what becomes of what is left out."""
 
 import json
-import os
 import shlex
-import subprocess
 import sys
 
 import psycopg
 import pytest
 
 from support import paths
+from support.server import run_cli
+from support.sqlnode import Node as EngineNode
 from support.sqlnode import one
 
 PROGRAM = shlex.join([sys.executable, f"{paths.SRC}/tests/support/said_handler.py"])
@@ -212,6 +212,26 @@ def test_two_programs(db, node):
     assert schedules(db) == ["x/x 1 1 * * *"]
 
 
+def test_one_event_starts_a_task_once(db, node, connect):
+    """Though two programs, as one that was given another name, and the configuration subscribe it in the same way."""
+    def made():
+        db.execute("select pgconductor.emit('e', '{\"a\": 1}')")
+        worker.dispatch_all()
+        return [list(r[0]) for r in db.execute("delete from pgconductor.executions returning payload").fetchall()]
+    worker = EngineNode(connect).serve(queues=[])
+    event, some = {"event": "e", "fields": "a,b", "when": "true"}, {"event": "e", "fields": "a"}
+    old, new = node(), node()
+    old.say({("code:old", "default"): {"x": [event]}, ("config", ""): {"x": [event]}})
+    assert len(made()) == 1
+    new.say({("code:new", "default"): {"x": [event, some]}})
+    assert len(made()) == 2
+    db.execute("select pgconductor.undeclare('code:old', 'x')")
+    db.execute("select pgconductor.undeclare('config', 'x')")
+    assert len(made()) == 2
+    db.execute("select pgconductor.undeclare('code:new', 'x')")
+    assert made() == []
+
+
 def test_what_is_wrong_is_told(db, node):
     """The others are declared all the same, and a task whose triggers are none is one."""
     a = node()
@@ -263,33 +283,48 @@ def test_registered_by_hand(db, node):
     assert schedules(db) == ["a/daily"] and one(db, "select count(*) from pgconductor.versions") == (1,)
 
 
-def not_invocable(db, statement, *args):
-    with pytest.raises(psycopg.Error, match="'a' cannot be invoked: it is started by its triggers only") as caught:
-        db.execute(statement, args)
+def not_invocable(db, statement, task):
+    with pytest.raises(psycopg.Error, match=f"'{task}' cannot be invoked: it is started by its triggers only") as caught:
+        db.execute(statement.format(task))
     assert caught.value.sqlstate == "PC014"
 
 
-@pytest.mark.parametrize("said,allowed", [
-    ({"code:app": None}, True), ({"code:app": []}, True), ({"code:app": [DAILY, INVOCABLE]}, True), ({"code:app": INVOCABLE}, True),
-    ({"code:app": [DAILY]}, False), ({"code:app": {"event": "e"}}, False), ({"code:app": [{"invocable": False}]}, False),
-    ({"code:app": [DAILY], "code:b": None}, True), ({"code:app": [DAILY], "code:b": [WEEKLY]}, False),
-    ({"code:app": [DAILY], "config": None}, False), ({"code:app": [DAILY], "config": [INVOCABLE]}, True),
-    ({"code:app": None, "config": [DAILY]}, True), ({"config": None}, True), ({"config": [DAILY]}, False)])
-def test_invocable(db, node, said, allowed):
+def test_invocable(db, node):
     """A task whose programs, and configuration, name triggers and not that one is started by these alone."""
-    node().say({(source, "default"): {"a": triggers} for source, triggers in said.items()})
-    db.execute("select pgconductor.declare_task('a', 'media')")
-    if allowed:
-        one(db, "select pgconductor.invoke('a')")
-        return
-    not_invocable(db, "select pgconductor.invoke('a')")
-    not_invocable(db, "select pgconductor.invoke('a', delay => '1 day')")
-    not_invocable(db, "select pgconductor.invoke('a', queue => 'other')")
-    not_invocable(db, "select pgconductor.invoke_batch('a', '[{}]')")
-    not_invocable(db, "select pgconductor.invoke_batch('a', '[]')")
-    not_invocable(db, "select pgconductor.invoke_batch('a', '[{\"payload\": 1, \"priority\": 5}]')")
-    one(db, "select pgconductor.schedule('a', 'mine', '@daily')")
-    assert one(db, "select count(*) from pgconductor.executions") == (0,)
+    allowed = [{"code:app": None}, {"code:app": []}, {"code:app": [DAILY, INVOCABLE]}, {"code:app": INVOCABLE}, {"config": None},
+               {"code:app": [DAILY], "code:b": None}, {"code:app": [DAILY], "config": [INVOCABLE]}, {"code:app": None, "config": [DAILY]}]
+    refused = [{"code:app": [DAILY]}, {"code:app": {"event": "e"}}, {"code:app": [{"invocable": False}]}, {"config": [DAILY]},
+               {"code:app": [DAILY], "code:b": [WEEKLY]}, {"code:app": [DAILY], "config": None}]
+    said = {}
+    for n, case in enumerate(allowed + refused):
+        for source, triggers in case.items():
+            said.setdefault((source, "default"), {})[f"t{n}"] = triggers
+        # What a client says of it counts for nothing here.
+        db.execute("select pgconductor.declare_task(%s, 'media')", (f"t{n}",))
+    assert node().say(said) == []
+    for n in range(len(allowed)):
+        one(db, "select pgconductor.invoke(%s)", f"t{n}")
+    assert one(db, "select count(*) from pgconductor.executions") == (len(allowed),)
+    for task in (f"t{n}" for n in range(len(allowed), len(allowed + refused))):
+        not_invocable(db, "select pgconductor.invoke('{}')", task)
+    for arguments in ("invoke('{}', delay => '1 day')", "invoke('{}', queue => 'other')", "invoke_batch('{}', '[{{}}]')",
+                      "invoke_batch('{}', '[]')", "invoke_batch('{}', '[{{\"payload\": 1, \"priority\": 5}}]')"):
+        not_invocable(db, f"select pgconductor.{arguments}", f"t{len(allowed)}")
+    one(db, "select pgconductor.schedule(%s, 'mine', '@daily')", f"t{len(allowed)}")
+    assert one(db, "select count(*) from pgconductor.executions") == (len(allowed),)
+
+
+def test_children_that_cannot_be_invoked(db, node, connect):
+    """The parent is told, and calls of a handler are refused as anybody's are."""
+    db.execute("select pgconductor.declare_task('parent')")
+    node().say({APP: {"only": [DAILY], "child": None}})
+    worker = EngineNode(connect).serve("default/parent")
+    worker.settle_in()
+    parent = one(db, "select pgconductor.invoke('parent')")[0]
+    worker.suspend((worker.run_of(parent), [{"key": "a", "task": "only"}, {"key": "b", "task": "child"}]))
+    errors = dict(db.execute("select key, error ->> 'code' from pgconductor.steps where execution = %s", (parent,)).fetchall())
+    assert errors == {"a": "not_invocable", "b": None}
+    assert db.execute("select task from pgconductor.executions where parent = %s", (parent,)).fetchall() == [("child",)]
 
 
 # ---- servers ----
@@ -454,11 +489,11 @@ def test_register(db, cli, short_tmp, ledger):
     ('trigger { event = "e" event = "f" }', 3, "event is set twice, first in line 3"),
     ('trigger { cron = "@daily" }\ntrigger { cron = "@hourly" name = "@daily" }', 4,
      'task "t": trigger: the schedule "@daily" is there twice, first at ')])
-def test_mistakes_in_triggers(cli, short_tmp, trigger, line, reason):
+def test_mistakes_in_triggers(short_tmp, trigger, line, reason):
     path = f"{short_tmp}/x.conf"
     with open(path, "w", encoding="utf-8") as file:
         file.write(f'task "t" {{\n\texec = "true"\n{trigger}\n}}\n')
-    done = cli("check", "-c", path, dsn=None)
+    done = run_cli("check", "-c", path)
     assert done.returncode == 78, done.stdout
     assert f"{path}:{line}: " in done.stderr and reason in done.stderr
 
@@ -471,7 +506,7 @@ CRONS = ["* * * * *", "*/5 * * * * *", "0 9 * * mon-fri", "0 9 * * MON-SUN", "0 
          "-5 * * * *", "* * */31 * *", "* * */30 * *", "0 0 31 feb */2", "sunday * * * *", "* * * * sunday"]
 
 
-def test_expressions_are_judged_alike(db, cli, short_tmp):
+def test_expressions_are_judged_alike(db, short_tmp):
     """`check` says of each what PostgreSQL says of it."""
     path = f"{short_tmp}/x.conf"
     for cron in filter(str.strip, CRONS):
@@ -482,6 +517,6 @@ def test_expressions_are_judged_alike(db, cli, short_tmp):
             why = error.diag.message_primary.removeprefix("x: cron: ")
         with open(path, "w", encoding="utf-8") as file:
             file.write(f'task "t" {{ exec = "true" trigger {{ cron = "{cron}" }} }}\n')
-        done = cli("check", "-c", path, dsn=None)
+        done = run_cli("check", "-c", path)
         told = done.stderr.split("trigger: cron: ")[1].strip() if done.returncode else None
         assert told == why, cron
