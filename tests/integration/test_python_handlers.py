@@ -46,9 +46,13 @@ def files(short_tmp):
 
 
 @pytest.fixture
-def program(server):
+def program(server, db):
     def start(*words, **options):
-        return server(cmd=[sys.executable, PROGRAM, *words], env=ENVIRONMENT, **options)
+        one = server(cmd=[sys.executable, PROGRAM, *words], env=ENVIRONMENT, **options)
+        # It has two queues, each with a process that says by itself what it serves.
+        wait_for(lambda: value(db, "select count(*) from pgconductor.tasks where name in ('value', 'elsewhere')") == 2, 20,
+                 "its tasks are declared")
+        return one
     return start
 
 
