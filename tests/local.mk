@@ -80,6 +80,7 @@ integration_tests = \
 	tests/integration/test_sql_suspend.py \
 	tests/integration/test_sql_shards.py \
 	tests/integration/test_sql_tasks.py \
+	tests/integration/test_trigger_examples.py \
 	tests/integration/test_triggers.py \
 	tests/integration/test_upgrade.py \
 	tests/integration/test_worker_faults.py \
@@ -131,6 +132,12 @@ EXTRA_DIST += tests/support/durable_shell/cancel.sh tests/support/durable_shell/
 	tests/support/durable_shell/sleep.sh tests/support/durable_shell/start.sh \
 	tests/support/durable_shell/steps.sh tests/support/durable_shell/ten.sh \
 	tests/support/durable_shell/tree.sh tests/support/durable_shell/twice.sh
+
+# The tasks of tests/support/triggers_c.c as scripts.
+EXTRA_DIST += tests/support/triggers_shell/answer.sh tests/support/triggers_shell/ask.sh \
+	tests/support/triggers_shell/common.sh tests/support/triggers_shell/enter.sh \
+	tests/support/triggers_shell/plan.sh tests/support/triggers_shell/say.sh \
+	tests/support/triggers_shell/unplan.sh tests/support/triggers_shell/wait.sh
 
 # The tasks of docs/conform.md on libpgconductor, for test_conform.py.
 if HAVE_JANSSON

@@ -21,12 +21,39 @@ create table app.accounts (id int primary key, balance numeric not null, note te
 """
 
 
+# The scripts of triggers_shell/, as `exec` tasks: task -> (script, what else stands in its section).
+SHELL = {
+    "seen": ("enter", """trigger { event = "order.paid" when = "(payload->>'total')::numeric > 100" fields = { "id", "customer.name" } }
+        trigger { event = "order.sent" }"""),
+    "copy": ("enter", 'trigger { invocable = true } trigger { event = "order.sent" }'),
+    "tick": ("enter", """trigger { invocable = true }
+        trigger { cron = "* * * * * *" name = "every-second" payload = "{\\"by\\": \\"cron\\"}" }
+        trigger { cron = "0 9 * * mon-fri" name = "morning" timezone = "Europe/Berlin" overlap = "skip" catchup = "last" }
+        trigger { cron = "@yearly" }"""),
+    "changed": ("enter", """trigger { table = "users" operation = "insert" columns = { "id", "email" } }
+        trigger { schema = "app" table = "accounts" operation = "update" columns = { "id", "balance" }
+            when = "new.balance < old.balance" }
+        trigger { table = "users" operation = "delete" }"""),
+    "report": ("enter", ""), "wait": ("wait", ""), "say": ("say", ""), "ask": ("ask", ""),
+    "answer": ("answer", 'trigger { event = "asked" }'), "plan": ("plan", ""), "unplan": ("unplan", ""),
+}
+
+
+def shell_config(ledger):
+    text = f'queue "default" {{ concurrency = {2 * PROCESSES} {environment({"LEDGER": ledger.path})} }}\n'
+    for task, (script, more) in SHELL.items():
+        text += f'task "{task}" {{ exec = {quoted(f"{SUPPORT}/triggers_shell/{script}.sh")} backoff = "1ms" {more} }}\n'
+    return text
+
+
 class Language:
     def __init__(self, name):
         self.name = name
 
     def configure(self, ledger, directory, node_tree):
         """node_tree: a function that says where the packages of Node are."""
+        if self.name == "shell":
+            return shell_config(ledger)
         command, env = [paths.built("tests/support/triggers_c")], {"LEDGER": ledger.path}
         if self.name == "python":
             command = [sys.executable, f"{SUPPORT}/triggers_python.py"]
@@ -46,7 +73,7 @@ class Language:
         return {"PATH": f"{paths.BUILD}:{os.environ['PATH']}"}
 
 
-LANGUAGES = {name: Language(name) for name in ("c", "python", "node")}
+LANGUAGES = {name: Language(name) for name in ("c", "python", "node", "shell")}
 
 
 # ---- what the tests do

@@ -110,6 +110,10 @@ prepare(const json_t *list, int turn, struct pgc_event_wait *waits, char (*keys)
 			waits[i].key = keys[i];
 		}
 		waits[i].event = text(w, "event");
+		waits[i].table = text(w, "table");
+		waits[i].schema = text(w, "schema");
+		waits[i].operation = text(w, "operation");
+		waits[i].columns = text(w, "columns");
 		waits[i].filter = text(w, "when");
 		waits[i].since_start = json_object_get(w, "since") != NULL;
 		if (timeout != NULL)
@@ -335,6 +339,9 @@ static const struct {
 	    " {\"cron\": \"0 9 * * mon-fri\", \"name\": \"morning\", \"timezone\": \"Europe/Berlin\", \"overlap\": \"skip\","
 	    " \"catchup\": \"last\"}, {\"cron\": \"@yearly\"}]" },
 	{ "report", enter, NULL },
+	{ "changed", enter, "[{\"table\": \"users\", \"operation\": \"insert\", \"columns\": \"id,email\"},"
+	    " {\"schema\": \"app\", \"table\": \"accounts\", \"operation\": \"update\", \"columns\": \"id,balance\","
+	    " \"when\": \"new.balance < old.balance\"}, {\"table\": \"users\", \"operation\": \"delete\"}]" },
 	{ "wait", wait_for, NULL },
 	{ "say", say, NULL },
 	{ "ask", ask, NULL },
