@@ -5,7 +5,8 @@ as $$
 declare
     why text;
 begin
-    if event is null or event !~ '^[^[:space:][:cntrl:]]{1,200}$' then
+    -- A regular expression that counts to 200 costs as much as the insert.
+    if event is null or event ~ '[[:space:][:cntrl:]]' or length(event) not between 1 and 200 then
         raise exception using errcode = 'PC013',
             message = format('%s: event: %L is not an event''s name', what, event),
             hint = 'Any characters but blanks, 200 at most, such as order.paid.';

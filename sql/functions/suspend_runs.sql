@@ -142,7 +142,7 @@ begin
         left join pgconductor.queues q on q.name = coalesce(g.queue, t.queue) and t.invocable
         -- From where on events count: from now on; or from when it began, or from behind the event that it has waited for last.
         left join lateral (
-            select g.change is null and g.event !~ '^[^[:cntrl:]]{1,200}$' as event, faults[array_position(bad_filters, g.filter)] as fault,
+            select g.change is null and (g.event ~ '[[:cntrl:]]' or length(g.event) not between 1 and 200) as event, faults[array_position(bad_filters, g.filter)] as fault,
                 case when g.event is not null then change_faults[array_position(change_texts, g.change)] end as change
         ) bad on true
         left join lateral (
