@@ -2,7 +2,7 @@
 """make bench: every figure as a ratio or a value beside its target, ok or MISS.
 
 usage: bench.py [ROW…]   rows: drain nohistory graphile python node oneshot invoke batch latency loop backlog memory
-                            rest steps children resumes replay
+                            rest steps children resumes replay emit emitmany fanout wakeups
 
 A cluster of its own, fsync on and default settings; jobs with 200 bytes of payload; medians of three, pairs
 interleaved; counts checked. For a quick look: PGC_BENCH_ROUNDS=1, PGC_BENCH_JOBS, PGC_BENCH_SECONDS,
@@ -20,6 +20,7 @@ import harness  # noqa: E402
 import rows_client  # noqa: E402
 import rows_drain  # noqa: E402
 import rows_durable  # noqa: E402
+import rows_events  # noqa: E402
 import rows_server  # noqa: E402
 
 # In this order; a function is called once with those of its rows that were asked for.
@@ -33,6 +34,10 @@ GROUPS = [
     (("backlog", "memory"), rows_drain.backlog),
     (("rest",), rows_server.rest),
     (("steps", "children", "resumes", "replay"), rows_durable.durable),
+    (("emit",), rows_events.emit),
+    (("emitmany",), rows_events.emit_many),
+    (("fanout",), rows_events.fan_out),
+    (("wakeups",), rows_events.wake_ups),
 ]
 ROWS = [row for rows, _ in GROUPS for row in rows]
 

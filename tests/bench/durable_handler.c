@@ -4,6 +4,7 @@
  *	steps	STEPS steps, each acknowledged before the next; counts steps
  *	pair	a child of task "leaf"; counts pairs
  *	nap	sleeps until {"ms":N…, since 1970; counts the resumed
+ *	listen	waits for the event "bell"; counts the resumed
  *	replay	saves the steps of {"n":N…, sleeps for no time at all, and finds them again; a sample is the time from then to then
  *
  * usage: durable_handler CONCURRENCY COUNTER
@@ -110,6 +111,19 @@ nap(struct pgc_run *run, void *arg)
 }
 
 static int
+listens(struct pgc_run *run, void *arg)
+{
+	struct pgc_event_wait bell = PGC_EVENT;
+
+	(void)arg;
+	bell.event = "bell";
+	if (pgc_wait_event(run, &bell) != 0)
+		return (PGC_OVER);
+	counter_add(counter);
+	return (pgc_done(run, NULL));
+}
+
+static int
 replay(struct pgc_run *run, void *arg)
 {
 	long n = number(run);
@@ -174,6 +188,7 @@ main(int argc, char *argv[])
 	pgc_task(c, "pair", pair, NULL);
 	pgc_task(c, "leaf", leaf, NULL);
 	pgc_task(c, "nap", nap, NULL);
+	pgc_task(c, "listen", listens, NULL);
 	pgc_task(c, "replay", replay, NULL);
 	if (pgc_open(c) == -1)
 		errx(1, "%s", pgc_error(c));
