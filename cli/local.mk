@@ -54,7 +54,7 @@ libcli_la_LIBADD = $(LIBPQ_LIBS)
 bin_PROGRAMS += pgconductor
 pgconductor_SOURCES = cli/main.c
 pgconductor_CFLAGS = $(AM_CFLAGS) $(LIBPQ_CFLAGS)
-pgconductor_LDADD = libcli.la libhandler.la libmaster.la libworker.la libschema.la libsql.la libproto.la libcommon.la $(LIBPQ_LIBS)
+pgconductor_LDADD = libcli.la libhandler.la libmaster.la libworker.la libsql.la libproto.la libcommon.la $(LIBPQ_LIBS)
 
 # Completion, where shells look for it.
 bashcompdir = $(datadir)/bash-completion/completions

@@ -121,6 +121,10 @@ struct conf_task {
 	struct conf_backoff	 backoff;
 	struct conf_keep	 remove_on_complete;
 	struct conf_keep	 remove_on_fail;
+	char			*payload_schema;	/* a file, or NULL */
+	char			*returns_schema;	/* likewise */
+	char			*payload_text;		/* what was read there: one JSON Schema, whole in itself */
+	char			*returns_text;
 	struct conf_trigger	**triggers;
 	size_t			 triggers_n;
 };

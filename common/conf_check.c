@@ -13,6 +13,7 @@
 
 #include "common/conf_table.h"
 #include "common/duration.h"
+#include "common/schema/files.h"
 #include "common/xmalloc.h"
 
 #define QUEUE_NAME_MAX	63
@@ -188,13 +189,35 @@ check_handler(const struct conf *conf, const struct conf_handler *h, struct conf
 	conf_warning(errors, h->place.file, h->place.line, "handler \"%s\" is not run: no queue and no task names it", h->name);
 }
 
+/* Paths are those of the configuration's directory, and so are references between the files. */
+static void
+read_schema(const struct conf *conf, const struct conf_task *t, const char *option, const char *path, char **text,
+    struct conf_errors *errors)
+{
+	const char *slash = conf->path != NULL ? strrchr(conf->path, '/') : NULL;
+	char *tree, why[SCHEMA_WHY];
+
+	if (path == NULL)
+		return;
+	tree = slash == NULL ? xstrdup(".") : slash == conf->path ? xstrdup("/") : xstrndup(conf->path, (size_t)(slash - conf->path));
+	*text = schema_read_files(tree, path, why);
+	if (*text == NULL)
+		conf_error(errors, t->place.file, t->place.line, "task \"%s\": %s: %s: %s", t->name, option, path, why);
+	free(tree);
+}
+
 void
 conf_finish(struct conf *conf, struct conf_errors *errors)
 {
 	for (size_t i = 0; i < conf->queues_n; i++)
 		check_queue(conf, conf->queues[i], errors);
-	for (size_t i = 0; i < conf->tasks_n; i++)
-		check_task(conf, conf->tasks[i], errors);
+	for (size_t i = 0; i < conf->tasks_n; i++) {
+		struct conf_task *t = conf->tasks[i];
+
+		check_task(conf, t, errors);
+		read_schema(conf, t, "payload_schema", t->payload_schema, &t->payload_text, errors);
+		read_schema(conf, t, "returns_schema", t->returns_schema, &t->returns_text, errors);
+	}
 	for (size_t i = 0; i < conf->handlers_n; i++)
 		check_handler(conf, conf->handlers[i], errors);
 }
@@ -342,6 +365,10 @@ conf_task_options(const struct conf_task *task, struct buf *out)
 	}
 	add_keep(&options, "remove_on_complete", &task->remove_on_complete);
 	add_keep(&options, "remove_on_fail", &task->remove_on_fail);
+	if (task->payload_text != NULL)
+		buf_addf(&options, ",\"payload_schema\":%s", task->payload_text);
+	if (task->returns_text != NULL)
+		buf_addf(&options, ",\"returns_schema\":%s", task->returns_text);
 	/* Each began with a comma; the first one's place is the brace's. */
 	buf_addstr(out, "{");
 	if (options.len > 0)
@@ -380,6 +407,8 @@ conf_free(struct conf *conf)
 		for (size_t j = 0; j < conf->tasks[i]->triggers_n; j++)
 			conf_trigger_free(conf->tasks[i]->triggers[j]);
 		free(conf->tasks[i]->triggers);
+		free(conf->tasks[i]->payload_text);
+		free(conf->tasks[i]->returns_text);
 		free(conf->tasks[i]->name);
 		free(conf->tasks[i]);
 	}

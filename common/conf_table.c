@@ -83,6 +83,8 @@ static const struct conf_option task_options[] = {
 	OPTION(TASK(total_timeout), DURATION, NULL, LEFT, RELOAD, 1, 10 * YEAR),
 	OPTION(TASK(remove_on_complete), KEEP, "7d", LEFT, RELOAD, 0, 0),
 	OPTION(TASK(remove_on_fail), KEEP, "30d", LEFT, RELOAD, 0, 0),
+	OPTION(TASK(payload_schema), STRING, NULL, LEFT, RELOAD, 0, 0),
+	OPTION(TASK(returns_schema), STRING, NULL, LEFT, RELOAD, 0, 0),
 	{ .name = NULL }
 };
 

@@ -16,4 +16,4 @@ libcommon_la_SOURCES = \
 	common/utf8.c common/utf8.h \
 	common/xmalloc.c common/xmalloc.h
 libcommon_la_CFLAGS = $(AM_CFLAGS) $(LIBEVENT_CFLAGS) $(CONFUSE_CFLAGS)
-libcommon_la_LIBADD = $(LIBEVENT_LIBS) $(CONFUSE_LIBS)
+libcommon_la_LIBADD = libschema.la $(LIBEVENT_LIBS) $(CONFUSE_LIBS)

@@ -1,9 +1,10 @@
-# JSON Schema, for worker and command line.
+# JSON Schema; a part of libcommon, as the configuration names schemas.
 noinst_LTLIBRARIES += libschema.la
 libschema_la_SOURCES = \
 	common/schema/check.c \
 	common/schema/compile.c \
 	common/schema/draft.c \
+	common/schema/files.c common/schema/files.h \
 	common/schema/format.c common/schema/format.h \
 	common/schema/internal.h \
 	common/schema/keywords.c \

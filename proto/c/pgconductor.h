@@ -75,6 +75,18 @@ void	pgc_task_with(struct pgc *, const char *name, const char *queue, const char
 void	pgc_triggers(struct pgc *, const char *task, const char *json);
 
 /*
+ * JSON Schemas (draft 2020-12) of the payload and the result of a task that was named above; either may be NULL. The worker holds
+ * against them what it hands over and what comes back: such a payload fails for good, such a result fails the attempt. A program
+ * whose schemas cannot be used is refused.
+ */
+void	pgc_schemas(struct pgc *, const char *task, const char *payload, const char *returns);
+/*
+ * The payload of an event that this program emits or listens to, likewise: pgc_emit of another one is an error
+ * (bad_payload), and so is being started by one. NULL: anything.
+ */
+void	pgc_event_type(struct pgc *, const char *event, const char *schema);
+
+/*
  * How many executions run at once; 1 unless set. With 1 each outcome is written before the next function is called,
  * so functions may take their time. Above 1 they should return quickly (with PGC_LATER for what takes long): outcomes
  * are gathered and written together.

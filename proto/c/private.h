@@ -19,8 +19,14 @@ struct task {
 	char		*queue;		/* NULL: default */
 	char		*options;	/* NULL: none */
 	char		*triggers;	/* likewise */
+	char		*payload_schema, *returns_schema;	/* likewise */
 	pgc_task_fn	*fn;
 	void		*arg;
+};
+
+struct event_type {
+	char		*name;
+	char		*schema;	/* NULL: none */
 };
 
 enum run_state { RUN_FREE, RUN_WAITING, RUN_RUNNING };
@@ -73,6 +79,8 @@ struct run_list {
 struct pgc {
 	struct task	*tasks;
 	size_t		 tasks_n;
+	struct event_type *events;
+	size_t		 events_n;
 	unsigned	 concurrency;
 	unsigned	 credit;	/* 0: as concurrency */
 	uint64_t	 window;

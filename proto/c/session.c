@@ -91,6 +91,7 @@ pgc_hello(struct pgc *c)
 		pstr("progress"), pstr("step"), pstr("suspend"), pstr("beat") };
 	const char *queue = getenv("PGCONDUCTOR_QUEUE");
 	struct msg_task *tasks = xcalloc(c->tasks_n, sizeof(*tasks));
+	struct msg_event_type *events = xcalloc(c->events_n + 1, sizeof(*events));
 	struct pstr *keys = NULL;
 	struct msg_hello m = {
 		.protocols = versions, .protocols_n = 1,
@@ -100,7 +101,7 @@ pgc_hello(struct pgc *c)
 		.has_credit = true, .credit = c->credit != 0 ? c->credit : c->concurrency,
 		.has_concurrency = true, .concurrency = c->concurrency,
 		.has_window = c->window != 0, .window = c->window,
-		.tasks = tasks
+		.tasks = tasks, .events = events
 	};
 
 	if (c->join != NULL)
@@ -112,10 +113,16 @@ pgc_hello(struct pgc *c)
 			continue;
 		tasks[m.tasks_n++] = (struct msg_task){
 			.name = pstr(t->name), .queue = pstr(t->queue), .options = pstr(t->options),
-			.triggers = pstr(t->triggers)
+			.triggers = pstr(t->triggers), .payload_schema = pstr(t->payload_schema),
+			.returns_schema = pstr(t->returns_schema)
 		};
 	}
+	for (; c->join == NULL && m.events_n < c->events_n; m.events_n++)
+		events[m.events_n] = (struct msg_event_type){
+			.name = pstr(c->events[m.events_n].name), .schema = pstr(c->events[m.events_n].schema)
+		};
 	msg_hello_encode(&c->out, 0, &m);
+	free(events);
 	free(tasks);
 	free(keys);
 }

@@ -43,8 +43,15 @@ pgc_free(struct pgc *c)
 		free(c->tasks[i].queue);
 		free(c->tasks[i].options);
 		free(c->tasks[i].triggers);
+		free(c->tasks[i].payload_schema);
+		free(c->tasks[i].returns_schema);
 	}
 	free(c->tasks);
+	for (size_t i = 0; i < c->events_n; i++) {
+		free(c->events[i].name);
+		free(c->events[i].schema);
+	}
+	free(c->events);
 	free(c->queue);
 	buf_free(&c->in);
 	buf_free(&c->out);
@@ -64,7 +71,7 @@ pgc_task_with(struct pgc *c, const char *name, const char *queue, const char *op
 	t->name = xstrdup(name);
 	t->queue = queue != NULL ? xstrdup(queue) : NULL;
 	t->options = options != NULL ? xstrdup(options) : NULL;
-	t->triggers = NULL;
+	t->triggers = t->payload_schema = t->returns_schema = NULL;
 	t->fn = fn;
 	t->arg = arg;
 }
@@ -84,6 +91,35 @@ pgc_triggers(struct pgc *c, const char *task, const char *json)
 		free(c->tasks[i].triggers);
 		c->tasks[i].triggers = xstrdup(json);
 	}
+}
+
+static void
+replace(char **old, const char *text)
+{
+	free(*old);
+	*old = text != NULL ? xstrdup(text) : NULL;
+}
+
+PUBLIC void
+pgc_schemas(struct pgc *c, const char *task, const char *payload, const char *returns)
+{
+	for (size_t i = 0; i < c->tasks_n; i++) {
+		if (strcmp(c->tasks[i].name, task) != 0)
+			continue;
+		replace(&c->tasks[i].payload_schema, payload);
+		replace(&c->tasks[i].returns_schema, returns);
+	}
+}
+
+PUBLIC void
+pgc_event_type(struct pgc *c, const char *event, const char *schema)
+{
+	struct event_type *e;
+
+	c->events = xreallocarray(c->events, c->events_n + 1, sizeof(*c->events));
+	e = &c->events[c->events_n++];
+	e->name = xstrdup(event);
+	e->schema = schema != NULL ? xstrdup(schema) : NULL;
 }
 
 PUBLIC void

@@ -9,6 +9,7 @@ import pytest
 
 from support import paths
 from support.engine import value, wait_finished
+from support.server import run_cli
 from support.wait import wait_for
 
 # Its tasks are those of SAID (JSON): what HELLO says of them, and of events. "echo" returns its payload, "emit" what a call of
@@ -175,3 +176,84 @@ def test_clients_may_ask(db, connect):
     assert client.execute("select * from pgconductor.event_schemas('e')").fetchall() == []
     with pytest.raises(Exception, match="permission denied"):
         client.execute("select pgconductor.declare_events('code:x', 'default', '[]')")
+
+
+# ---- in the configuration: files that refer to each other ----
+
+FILES = {
+    "schemas/common/address.json": {"$id": "https://example.com/address.json", "type": "object",
+                                    "properties": {"zip": {"$ref": "#/$defs/zip"}}, "$defs": {"zip": {"pattern": "^[0-9]{5}$"}}},
+    "schemas/common/tree.json": {"properties": {"of": {"items": {"$ref": "../ship/payload.json"}}}},
+    "schemas/ship/payload.json": {"type": "object", "required": ["to"], "properties": {
+        "to": {"$ref": "../common/address.json"}, "zip": {"$ref": "../common/address.json#/$defs/zip"}, "parts": {"$ref": "../common/tree.json"}}},
+    "schemas/ship/returns.json": True,
+    "schemas/one.json": {"$ref": "#/$defs/a", "$defs": {"a": {"type": "integer"}}},
+}
+SHIP = 'task "ship" { exec = "cat" payload_schema = "schemas/ship/payload.json" returns_schema = "schemas/ship/returns.json" max_attempts = 1 }\n'
+
+
+@pytest.fixture
+def tree(short_tmp):
+    """tree(files, conf) → the path of a configuration beside these files."""
+    def make(files, conf):
+        for name, what in (files | {"pgconductor.conf": conf}).items():
+            path = os.path.join(short_tmp, "etc", name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(what if isinstance(what, str) else json.dumps(what))
+        return os.path.join(short_tmp, "etc", "pgconductor.conf")
+    return make
+
+
+@pytest.mark.parametrize("files, option, why", [
+    ({}, "payload_schema", "schemas/ship/payload.json: No such file or directory"),
+    ({"schemas/ship/payload.json": "{"}, "payload_schema", "schemas/ship/payload.json: it is not JSON: a string as key is expected at byte 1"),
+    ({"schemas/ship/payload.json": {"properties": {"a": {"type": "int"}}}}, "payload_schema",
+     "schemas/ship/payload.json: /properties/a/type: is none of null, boolean"),
+    ({"schemas/ship/payload.json": {"$ref": "none.json"}}, "payload_schema",
+     "schemas/ship/payload.json: /$ref: there is no schema conf:/schemas/ship/none.json here; nothing is ever fetched"),
+    ({"schemas/ship/payload.json": {"$ref": "../../../secret.json"}}, "payload_schema", "there is no schema conf:/secret.json here"),
+    ({"schemas/ship/payload.json": {"$ref": "%2e%2e/%2e%2e/%2e%2e/secret.json"}}, "payload_schema", "there is no schema conf:/schemas/ship/%2e%2e"),
+    ({"schemas/ship/payload.json": {"$ref": "../common/address.json"}, "schemas/common/address.json": {"minimum": "x"}}, "payload_schema",
+     "conf:/schemas/common/address.json#/minimum: is not a number"),
+    ({"schemas/ship/returns.json": "[]"}, "returns_schema", "schemas/ship/returns.json: is not a schema"),
+])
+def test_mistakes_in_files_have_a_place(tree, files, option, why):
+    good = {} if not files else {"schemas/ship/payload.json": True, "schemas/ship/returns.json": True}
+    path = tree({"../secret.json": True} | good | files, "\n" + SHIP)
+    done = run_cli("check", "-c", path)
+    assert done.returncode == 78 and f'{path}:2: task "ship": {option}: ' in done.stderr and why in done.stderr, done.stderr
+
+
+def test_configured_schemas(tree, server, db, cli):
+    path = tree(FILES, SHIP + 'task "one" { exec = "cat" payload_schema = "schemas/one.json" max_attempts = 1 }\n')
+    one = server(args=("-c", path))
+    # What is one file is kept as it is.
+    wait_for(lambda: value(db, "select pgconductor.payload_schema('one')") == FILES["schemas/one.json"], 20, "the task is declared")
+    good = {"to": {"zip": "12345"}, "zip": "54321", "parts": {"of": [{"to": {}}]}}
+    assert json.loads(cli("invoke", "ship", json.dumps(good), "--wait").stdout) == good
+    for bad, why in (({"to": {"zip": "x"}}, '/to/zip: "x" does not match the pattern'), ({"to": {}, "zip": "x"}, '/zip: "x" does not match'),
+                     ({"to": {}, "parts": {"of": [{}]}}, '/parts/of/0: "to" is missing')):
+        done = cli("invoke", "ship", json.dumps(bad))
+        assert done.returncode == 65 and why in done.stderr, done
+        assert why in error(db, invoke(db, "ship", bad))["message"]
+
+    # An invalid one changes nothing, a valid one holds from then on.
+    tree({"schemas/one.json": {"type": 5}}, open(path, encoding="utf-8").read())
+    one.hup()
+    one.wait_log("payload_schema: schemas/one.json: /type: is none of")
+    assert error(db, invoke(db, "one", "x"))["code"] == "bad_payload"
+    tree({"schemas/one.json": {"type": "string"}}, open(path, encoding="utf-8").read())
+    one.hup()
+    wait_for(lambda: value(db, "select pgconductor.payload_schema('one')") == {"type": "string"}, 20, "it is declared again")
+    wait_finished(db, invoke(db, "one", "x"))
+
+
+def test_the_configuration_comes_before_the_program(serve, short_tmp, db):
+    path = os.path.join(short_tmp, "n.json")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write('{"type": "number"}')
+    serve([{"name": "echo", "payload_schema": {"type": "string"}}], conf=f'task "echo" {{ payload_schema = "{path}" }}')
+    assert error(db, invoke(db, "echo", "x"))["message"] == "payload of task echo: is a string; a number is expected"
+    wait_finished(db, invoke(db, "echo", 5))
+    wait_for(lambda: value(db, "select pgconductor.payload_schema('echo')") == {"type": "number"}, 20, "both are declared")

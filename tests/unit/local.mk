@@ -45,7 +45,7 @@ tests_unit_test_pgconductor_LDADD = libpgconductor.la libproto.la libcommon.la $
 
 tests_unit_test_schema_SOURCES = tests/unit/test_schema.c tests/unit/unit.h
 tests_unit_test_schema_CFLAGS = $(unit_cflags)
-tests_unit_test_schema_LDADD = libschema.la libcommon.la $(CHECK_LIBS)
+tests_unit_test_schema_LDADD = libcommon.la $(CHECK_LIBS)
 
 tests_unit_test_vectors_SOURCES = tests/unit/test_vectors.c tests/unit/unit.h
 tests_unit_test_vectors_CFLAGS = $(unit_cflags) $(JANSSON_CFLAGS)
@@ -53,4 +53,4 @@ tests_unit_test_vectors_LDADD = libproto.la libcommon.la $(JANSSON_LIBS) $(CHECK
 
 tests_unit_test_worker_SOURCES = tests/unit/test_worker.c tests/unit/unit.h
 tests_unit_test_worker_CFLAGS = $(unit_cflags) $(LIBEVENT_CFLAGS)
-tests_unit_test_worker_LDADD = libworker.la libschema.la libproto.la libcommon.la $(LIBEVENT_LIBS) $(CHECK_LIBS)
+tests_unit_test_worker_LDADD = libworker.la libproto.la libcommon.la $(LIBEVENT_LIBS) $(CHECK_LIBS)

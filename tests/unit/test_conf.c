@@ -258,7 +258,7 @@ START_TEST(unknown_names)
 	bad("concurrency = 5", "unknown option \"concurrency\"", NULL);
 	bad("track \"x\" { }", "unknown option \"track\"", NULL);
 	bad("listen = \"127.0.0.1:80\"", "unknown option \"listen\"", NULL);
-	bad("task t { payload_schema = \"x.json\" }", "unknown option \"payload_schema\"", NULL);
+	bad("\ntask t { exec = a payload_schema = \"no/x.json\" }", "a.conf:2: task \"t\": payload_schema: no/x.json: No such file", NULL);
 	bad("task t { concurrency = 1 }", "unknown option \"concurrency\" in a section task", NULL);
 	bad("handler h { command = a tasks = b }", "unknown option \"tasks\"", NULL);
 	bad("queue a { queue b { } }", "unknown option \"queue\"", NULL);

@@ -235,6 +235,10 @@ START_TEST(hello_says_what_it_serves)
 	pgc_task_with(c, "b", "media", "{\"max_attempts\": 5}", echo, NULL);
 	pgc_triggers(c, "b", "[]");
 	pgc_triggers(c, "b", "[{\"cron\": \"@daily\"}]");
+	pgc_schemas(c, "b", "true", "{}");
+	pgc_schemas(c, "b", "{}", NULL);
+	pgc_event_type(c, "paid", "true");
+	pgc_event_type(c, "lost", NULL);
 	pgc_set_concurrency(c, 4);
 	pgc_set_credit(c, 9);
 	pgc_set_window(c, 1000);
@@ -251,6 +255,13 @@ START_TEST(hello_says_what_it_serves)
 	ck_assert_uint_eq(h.tasks[1].options.len, 19);
 	ck_assert_ptr_null(h.tasks[0].triggers.p);
 	ck_assert_int_eq(memcmp(h.tasks[1].triggers.p, "[{\"cron\": \"@daily\"}]", 20), 0);
+	ck_assert_ptr_null(h.tasks[0].payload_schema.p);
+	ck_assert_int_eq(memcmp(h.tasks[1].payload_schema.p, "{}", 2), 0);
+	ck_assert_ptr_null(h.tasks[1].returns_schema.p);
+	ck_assert_uint_eq(h.events_n, 2);
+	ck_assert_int_eq(memcmp(h.events[0].name.p, "paid", 4), 0);
+	ck_assert_int_eq(memcmp(h.events[0].schema.p, "true", 4), 0);
+	ck_assert_ptr_null(h.events[1].schema.p);
 	ck_assert_str_eq(pgc_queue(c), "");
 	say_welcome();
 	ck_assert_int_eq(pgc_step(c), 1);
