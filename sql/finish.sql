@@ -125,7 +125,6 @@ begin
     grant select (node) on pgconductor.dispatcher to pgconductor_change;
     grant execute on function pgconductor.now(), pgconductor.awake(int), pgconductor.notify_owner(int),
         pgconductor.ensure_partition(timestamptz), pgconductor.fit_change(json, text, text),
-        pgconductor.select_fields(json, text[]), pgconductor.free_mark(text), pgconductor.hide_escapes(text, text),
-        pgconductor.show_escapes(text, text) to pgconductor_change;
+        pgconductor.select_columns(json, text[]) to pgconductor_change;
 end
 $$;

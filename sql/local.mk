@@ -15,6 +15,7 @@ sql_files = \
 	sql/functions/balance.sql \
 	sql/functions/call_schedule.sql \
 	sql/functions/cancel.sql \
+	sql/functions/change_body.sql \
 	sql/functions/change_function.sql \
 	sql/functions/change_key.sql \
 	sql/functions/check_event.sql \
@@ -24,6 +25,7 @@ sql_files = \
 	sql/functions/clock_jump.sql \
 	sql/functions/clock_moment.sql \
 	sql/functions/clock_reached.sql \
+	sql/functions/covered_until.sql \
 	sql/functions/declare_events.sql \
 	sql/functions/declare_schedules.sql \
 	sql/functions/declare_subscriptions.sql \
@@ -121,6 +123,7 @@ sql_files = \
 	sql/functions/schedule.sql \
 	sql/functions/schedule_json.sql \
 	sql/functions/schedule_jsonb.sql \
+	sql/functions/select_columns.sql \
 	sql/functions/select_fields.sql \
 	sql/functions/serve.sql \
 	sql/functions/set_invocable.sql \

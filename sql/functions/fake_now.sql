@@ -16,9 +16,10 @@ begin
     end if;
     execute format('create or replace function pgconductor.now() returns timestamptz language sql stable parallel safe as %L',
         format($now$
-    select coalesce(nullif(pg_catalog.current_setting('pgconductor.fake_now', true), '')::timestamptz,
-        pg_catalog.statement_timestamp()%s)
-$now$, case when shift <> 0 then format(' + pg_catalog.make_interval(secs => %s)', shift) end));
+    select case when coalesce(pg_catalog.current_setting('pgconductor.fake_now', true), '') operator(pg_catalog.<>) ''
+        then pg_catalog.current_setting('pgconductor.fake_now', true)::pg_catalog.timestamptz
+        else pg_catalog.statement_timestamp()%s end
+$now$, case when shift <> 0 then format(' operator(pg_catalog.+) pg_catalog.make_interval(secs => %s)', shift) end));
     present := pg_catalog.clock_timestamp() + make_interval(secs => shift);
     if present < before then
         -- Of schedules the tick is stored that is next by the former time.

@@ -42,6 +42,15 @@ begin
     end loop;
     complaints := array_to_string(fresh, E'\n');
 
+    -- Their functions are to know of new partitions; nobody is kept waiting by that.
+    if exists (select from pgconductor.watches x where x.covered < present + interval '4 days') then
+        for w in select x.* from pgconductor.watches x where x.covered < pgconductor.covered_until() for no key update skip locked loop
+            w.covered := pgconductor.covered_until();
+            execute pgconductor.change_function(w);
+            update pgconductor.watches x set covered = w.covered where x.id = w.id;
+        end loop;
+    end if;
+
     -- Nobody needs it, and nobody begins to while it is locked.
     if verdict = 'made' then
         return;

@@ -42,6 +42,7 @@ begin
             -- Who writes to that table waits behind this.
             perform set_config('lock_timeout', '200ms', true);
             execute format('drop function if exists pgconductor.%I() cascade', 'change_' || w.id);
+            w.covered := pgconductor.covered_until();
             execute pgconductor.change_function(w);
             execute format('revoke all on function pgconductor.%I() from public', 'change_' || w.id);
             -- In its condition, names are those that somebody who works with the table would write.
@@ -62,7 +63,7 @@ begin
         end;
         perform set_config('lock_timeout', patience, true);
     end if;
-    update pgconductor.watches x set problem = why, tried_at = pgconductor.now() where x.id = make_watch.id;
+    update pgconductor.watches x set problem = why, tried_at = pgconductor.now(), covered = w.covered where x.id = make_watch.id;
     return case when why is not null then 'bad' else verdict end;
 end
 $$;

@@ -3,8 +3,9 @@ returns boolean
 language plpgsql volatile
 as $$
 begin
-    if current_setting('pgconductor.notify', true) is distinct from 'off' then
-        perform pg_notify('pgconductor_' || owner, '');
+    -- Named in full: see change_function.
+    if coalesce(pg_catalog.current_setting('pgconductor.notify', true), '') operator(pg_catalog.<>) 'off' then
+        perform pg_catalog.pg_notify(pg_catalog.concat('pgconductor_', owner), '');
     end if;
     return true;
 end

@@ -4,8 +4,10 @@ create or replace function pgconductor.now()
 returns timestamptz
 language sql stable parallel safe
 as $$
-    select coalesce(nullif(pg_catalog.current_setting('pgconductor.fake_now', true), '')::timestamptz,
-        pg_catalog.statement_timestamp())
+    -- Named in full: see change_function.
+    select case when coalesce(pg_catalog.current_setting('pgconductor.fake_now', true), '') operator(pg_catalog.<>) ''
+        then pg_catalog.current_setting('pgconductor.fake_now', true)::pg_catalog.timestamptz
+        else pg_catalog.statement_timestamp() end
 $$;
 
 comment on function pgconductor.now() is

@@ -2,7 +2,7 @@
 """make bench: every figure as a ratio or a value beside its target, ok or MISS.
 
 usage: bench.py [ROW…]   rows: drain nohistory graphile python node oneshot invoke batch latency loop backlog memory
-                            rest steps children resumes replay emit emitmany fanout wakeups
+                            rest steps children resumes replay trigger emit emitmany fanout wakeups
 
 A cluster of its own, fsync on and default settings; jobs with 200 bytes of payload; medians of three, pairs
 interleaved; counts checked. For a quick look: PGC_BENCH_ROUNDS=1, PGC_BENCH_JOBS, PGC_BENCH_SECONDS,
@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
 
 import harness  # noqa: E402
+import rows_changes  # noqa: E402
 import rows_client  # noqa: E402
 import rows_drain  # noqa: E402
 import rows_durable  # noqa: E402
@@ -34,6 +35,7 @@ GROUPS = [
     (("backlog", "memory"), rows_drain.backlog),
     (("rest",), rows_server.rest),
     (("steps", "children", "resumes", "replay"), rows_durable.durable),
+    (("trigger",), rows_changes.trigger),
     (("emit",), rows_events.emit),
     (("emitmany",), rows_events.emit_many),
     (("fanout",), rows_events.fan_out),

@@ -170,6 +170,13 @@ def test_who_writes_needs_no_right(db, dsn, owner, users):
     with psycopg.connect(dsn, user="writer", autocommit=True) as writer:
         writer.execute("set search_path = pg_temp, public")
         writer.execute("create temp table events (x int); create temp table dispatcher (node int)")
+        db.execute("create schema evil authorization writer")
+        for left, right, name in (("text", "text", "="), ("text", "text", "<>"), ("timestamptz", "timestamptz", ">="), ("int", "int", ">")):
+            writer.execute(f"create function evil.f({left}, {right}) returns boolean language plpgsql as 'begin raise exception ''as %'', current_user; end';"
+                           f" create operator evil.{name} (leftarg = {left}, rightarg = {right}, function = evil.f)"
+                           .replace("evil.f", f"evil.f{len(name)}{left}{ord(name[0])}"))
+        writer.execute("create domain evil.timestamptz as text; create domain evil.json as text; create domain evil.text as int;"
+                       " set search_path = evil, pg_catalog, public")
         writer.execute("insert into public.users values (1)")
         name = one(db, "select tgfoid::regproc::text from pg_trigger where tgname like 'pgconductor%'")[0]
         for statement in (f"select {name}()", "select * from pgconductor.events", "insert into pgconductor.events default values"):
@@ -224,8 +231,18 @@ def test_a_row_that_is_too_large(db, owner, users):
 
 
 def test_while_no_node_has_run_for_weeks(db, owner, users):
+    """A day may have no partition; what a function knows of that is brought up to date."""
     subscribe(db, change(columns="id"))
     keep(db)
+    db.execute("select pgconductor.fake_now(pgconductor.now() + interval '5 days')")
+    covered = one(db, "select covered from pgconductor.watches")[0]
+    keep(db)
+    assert one(db, "select covered from pgconductor.watches")[0] == covered
+    for (statement,) in db.execute("select pgconductor.partition_statements(current_date, current_date + 12)").fetchall():
+        db.execute(statement)
+    before = triggers(db)
+    keep(db)
+    assert one(db, "select covered from pgconductor.watches")[0] > covered and triggers(db) == before
     db.execute("select pgconductor.fake_now(pgconductor.now() + interval '40 days')")
     with psycopg.connect(db.info.dsn, user="writer", autocommit=True) as writer:
         writer.execute("insert into users values (1)")
