@@ -28,7 +28,9 @@ begin
             -- A stopped master must not keep its locks: whatever its writer waits in, it ends.
             ('idle_session_timeout', case role when 'writer' then timeout_ms else 0 end::text, true),
             ('idle_in_transaction_session_timeout', timeout_ms::text, true),
-            ('statement_timeout', case when role in ('listener', 'sleeper') then 0 else timeout_ms end::text, true),
+            -- Some thousand tasks that are declared for the first time take a while.
+            ('statement_timeout', case when role in ('listener', 'sleeper') then 0 when role = 'control' then greatest(timeout_ms, 60000)
+                else timeout_ms end::text, true),
             ('transaction_timeout', case when role in ('writer', 'reader') then timeout_ms else 0 end::text,
                 version >= 170000),
             -- Only the sleeper's purpose is to wait for a lock.

@@ -337,7 +337,7 @@ def test_sessions(connect, role):
         "UTC", "pg_catalog, pg_temp", "read committed")
     assert setting("idle_session_timeout") == ("8s" if role == "writer" else "0")
     assert setting("idle_in_transaction_session_timeout") == "8s"
-    assert setting("statement_timeout") == ("0" if role in ("listener", "sleeper") else "8s")
+    assert setting("statement_timeout") == ("0" if role in ("listener", "sleeper") else "1min" if role == "control" else "8s")
     assert setting("lock_timeout") == {"writer": "150ms", "sleeper": "0"}.get(role, "8s")
     assert setting("plan_cache_mode") == ("force_generic_plan" if role in ("writer", "reader") else "auto")
     assert setting("client_connection_check_interval") == "2s"
