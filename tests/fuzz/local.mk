@@ -4,7 +4,8 @@ fuzz_programs = \
 	tests/fuzz/fuzz_codec \
 	tests/fuzz/fuzz_conf \
 	tests/fuzz/fuzz_json \
-	tests/fuzz/fuzz_peer
+	tests/fuzz/fuzz_peer \
+	tests/fuzz/fuzz_schema
 check_PROGRAMS += $(fuzz_programs)
 EXTRA_DIST += tests/fuzz/corpus tests/fuzz/codec.dict tests/fuzz/conf.dict tests/fuzz/json.dict tests/fuzz/replay-all.sh tests/fuzz/seed.py
 
@@ -36,3 +37,7 @@ tests_fuzz_fuzz_peer_SOURCES = tests/fuzz/fuzz_peer.c tests/fuzz/fuzz.h $(fuzz_m
 tests_fuzz_fuzz_peer_CFLAGS = $(AM_CFLAGS) $(LIBEVENT_CFLAGS)
 tests_fuzz_fuzz_peer_LDFLAGS = $(fuzz_ldflags)
 tests_fuzz_fuzz_peer_LDADD = libproto.la libcommon.la $(LIBEVENT_LIBS)
+
+tests_fuzz_fuzz_schema_SOURCES = tests/fuzz/fuzz_schema.c tests/fuzz/fuzz.h $(fuzz_main)
+tests_fuzz_fuzz_schema_LDFLAGS = $(fuzz_ldflags)
+tests_fuzz_fuzz_schema_LDADD = libcommon.la
