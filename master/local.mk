@@ -2,6 +2,7 @@
 noinst_LTLIBRARIES += libmaster.la
 libmaster_la_SOURCES = \
 	master/calls.c \
+	master/change.c \
 	master/clock.c \
 	master/clock.h \
 	master/cron.c \
@@ -30,6 +31,7 @@ libmaster_la_SOURCES = \
 	master/steps.c \
 	master/suspend.c \
 	master/task.c \
+	master/trace.c master/trace.h \
 	master/upkeep.c \
 	master/wake.c \
 	master/watch.c \

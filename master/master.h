@@ -14,6 +14,7 @@
  *	suspend.c	what runs wait for;  watch.c  changes of tables
  *	steps.c		saving steps;  calls.c  what handlers ask for on the way
  *	resume.c	wakes: telling executions what they waited for;  dispatch.c  events
+ *	change.c	wakes that change executions
  *	wake.c		when to poll, and going to sleep
  *	task.c		what the tasks table says; serving;  register.c  what is declared here
  *	clock.c		limits of time, and a clock that was moved;  cron.c  schedules
@@ -194,6 +195,7 @@ struct shard {
 	int64_t		 keep_until_ms;	/* it is not given up before */
 	bool		 moved;		/* what runs of it was taken along, as far as that was possible */
 	struct lane	 wakes;		/* read as a lane is; in no list */
+	bool		 looked;	/* they were, since it was taken: what is to be changed before it is read, is known */
 };
 
 TAILQ_HEAD(shardlist, shard);
@@ -215,6 +217,8 @@ bool	shard_settled(const struct master *);
 bool	shard_queue_empty(const struct master *, const struct queue *);
 void	shard_free_all(struct master *);
 bool	shard_readable(const struct master *, const struct shard *);
+/* Also its lanes, and not just its wakes. */
+bool	shard_open(const struct master *, const struct shard *);
 
 /* lane.c */
 /* Made if there is none. */
@@ -285,6 +289,7 @@ struct queue {
 	size_t		 fetching;	/* bytes of payloads on the way from the database */
 	bool		 ready;		/* every pool has said what it serves: rows may be read */
 	bool		 served;	/* that was so once: shards may be taken */
+	bool		 paused;	/* nothing is read, or handed out */
 };
 
 TAILQ_HEAD(queuelist, queue);
@@ -294,6 +299,7 @@ struct queue *queue_find(struct master *, const char *name);
 struct queue *queue_new(struct master *, const char *name);
 void	queue_free(struct master *, struct queue *);
 void	queue_set_pools(struct master *, struct queue *, int n, const char *const *names, const bool *commands);
+void	queue_set_paused(struct master *, struct queue *, bool paused);
 void	queue_insert(struct master *, struct run *);
 void	queue_unbuffer(struct master *, struct run *);
 void	queue_dispatch(struct master *, struct queue *);
@@ -336,6 +342,7 @@ struct task {
 	uint64_t	 timeout_ms;	/* 0: none */
 	bool		 keep;		/* history of its completed runs */
 	bool		 keep_fail;	/* and of others */
+	bool		 paused;	/* its runs are put aside */
 	uint32_t	 max_attempts;	/* 0: not known yet */
 	char		*waits;		/* between them; known only where there is a terminal */
 	int16_t		*pool;		/* by queue index; -1: not served there */
@@ -395,14 +402,19 @@ struct run_list {
 	size_t		 n;
 };
 
+/* Why runs are put aside. */
+enum parking { PARK_UNSERVED, PARK_PAUSED, PARKINGS };
+
 struct reader {
 	bool		 busy, again;
 	bool		 checked;	/* this connection and the writer's are of one server life */
 	struct poll_entry *entries;
 	size_t		 n, cap;
 	struct params	 params;
-	struct params	 unserved;
-	struct run_list	*parking;
+	struct {
+		struct params	 params;
+		struct run_list	*list;
+	} parking[PARKINGS];
 	struct snapshot	 snapshot;
 	struct runlist	 lingering;
 	size_t		 found;		/* new rows of the poll being read */
@@ -416,6 +428,9 @@ void	reader_free(struct master *);
 void	reader_poll(struct master *);
 void	reader_linger(struct master *, struct run *);
 void	reader_cancelled(struct master *, uint64_t id, uint64_t xid);
+/* Puts a run aside that is in no list; after the last of several, reader_park_flush. */
+void	reader_park(struct master *, struct run *, enum parking);
+void	reader_park_flush(struct master *);
 /* The reader, and the writer it belongs to, are as they should be. */
 bool	reader_may_poll(const struct master *);
 /* A question about runs: the list is made with its first two parameters. */
@@ -501,6 +516,24 @@ bool	resume_idle(const struct master *);
 uint64_t resume_floor(const struct master *, const struct shard *);
 /* What was found and not taken of it is to be read again. */
 void	resume_forget(struct master *, struct shard *);
+
+/* change.c: a wake that changes an execution. */
+struct found_change {
+	int32_t		 shard, lane;
+	uint32_t	 generation;	/* found under */
+	uint64_t	 xid, id;
+	uint64_t	 execution;
+	uint64_t	 run;		/* its ready_xid; 0: it is not ready */
+};
+void	change_init(struct master *);
+void	change_free(struct master *);
+/* The next ones to take; after the last of several, change_flush. */
+void	change_found(struct master *, const struct found_change *);
+void	change_flush(struct master *);
+bool	change_idle(const struct master *);
+/* As with resume_floor and resume_forget, which ask these. */
+uint64_t change_floor(const struct master *, const struct shard *);
+void	change_forget(struct master *, struct shard *);
 
 /* ---- events ---- */
 
@@ -660,6 +693,7 @@ void	server_worker_ended(struct master *, struct queue *);
 #define RELATIVES_MAX	16
 
 struct calls;
+struct changes;
 struct cron;
 struct dispatch;
 struct fetch;
@@ -700,6 +734,7 @@ struct master {
 	struct settle		*settle;
 	struct steps		*steps;
 	struct calls		*calls;
+	struct changes		*changes;
 	struct cron		*cron;
 	struct dispatch		*dispatch;
 	struct resume		*resume;

@@ -120,6 +120,23 @@ queue_set_pools(struct master *m, struct queue *q, int n, const char *const *nam
 	q->ready = task_pools_known(q);
 }
 
+/* Nothing is kept in memory of a paused one: it may be long. */
+void
+queue_set_paused(struct master *m, struct queue *q, bool paused)
+{
+	struct lane *l;
+
+	if (q->paused == paused)
+		return;
+	log_info("queue %s: %s", q->name, paused ? "paused" : "resumed");
+	q->paused = paused;
+	if (paused)
+		TAILQ_FOREACH(l, &q->lanes, link)
+			lane_empty(m, l);
+	else
+		wake_up(m);
+}
+
 static bool
 older(const struct run *a, const struct run *b)
 {
@@ -205,7 +222,7 @@ lane_room(const struct queue *q, const struct lane *l, const struct room *ahead)
 {
 	size_t room, bytes, all = (size_t)q->fetch_batch * BUFFER_LANES;
 
-	if (!q->ready || l->count >= (size_t)q->fetch_batch || l->bytes >= BUFFER_BYTES / BUFFER_LANES ||
+	if (!q->ready || q->paused || l->count >= (size_t)q->fetch_batch || l->bytes >= BUFFER_BYTES / BUFFER_LANES ||
 	    ahead->count >= all || ahead->bytes >= BUFFER_BYTES)
 		return 0;
 	room = (size_t)q->fetch_batch - l->count;
@@ -334,7 +351,7 @@ queue_send_later(struct master *m, struct run *r)
 static bool
 may_send(struct master *m, struct queue *q)
 {
-	return q->worker.state == WORKER_UP && q->outstanding < q->concurrency && !m->stopping && !q->retiring &&
+	return q->worker.state == WORKER_UP && q->outstanding < q->concurrency && !m->stopping && !q->retiring && !q->paused &&
 	    peer_pending(q->worker.peer) + q->fetching < LINK_BYTES;
 }
 
@@ -342,7 +359,7 @@ void
 queue_dispatch(struct master *m, struct queue *q)
 {
 	struct run *r;
-	bool sent = false, ended = false;
+	bool sent = false, ended = false, parked = false;
 
 	if (q->count == 0 || !node_may_dispatch(m) || settle_full(m))
 		goto out;
@@ -350,6 +367,11 @@ queue_dispatch(struct master *m, struct queue *q)
 		queue_unbuffer(m, r);
 		if (expired(m, r)) {
 			ended = true;
+			continue;
+		}
+		if (r->task->paused) {
+			reader_park(m, r, PARK_PAUSED);
+			parked = true;
 			continue;
 		}
 		q->outstanding++;
@@ -369,6 +391,8 @@ queue_dispatch(struct master *m, struct queue *q)
 		peer_flush(q->worker.peer);
 	if (ended)
 		settle_flush(m);
+	if (parked)
+		reader_park_flush(m);
 	note_flush(m);
 	fetch_flush(m);
 out:

@@ -34,7 +34,8 @@ void
 reader_init(struct master *m)
 {
 	params_init(&m->reader.params);
-	params_init(&m->reader.unserved);
+	for (int i = 0; i < PARKINGS; i++)
+		params_init(&m->reader.parking[i].params);
 	buf_init(&m->reader.scratch);
 	TAILQ_INIT(&m->reader.lingering);
 }
@@ -43,7 +44,8 @@ void
 reader_free(struct master *m)
 {
 	params_free(&m->reader.params);
-	params_free(&m->reader.unserved);
+	for (int i = 0; i < PARKINGS; i++)
+		params_free(&m->reader.parking[i].params);
 	buf_free(&m->reader.scratch);
 	free(m->reader.entries);
 	free(m->reader.snapshot.xip);
@@ -132,13 +134,13 @@ reader_poll(struct master *m)
 	param_array(&rd->params, PARAM_XID8);
 	param_array(&rd->params, PARAM_INT4);
 	TAILQ_FOREACH(s, &m->shards, link)
-		if (shard_readable(m, s))
+		if (shard_open(m, s))
 			param_array_int4(&rd->params, P_OWNED, s->id);
 	TAILQ_FOREACH(q, &m->queues, link) {
 		struct room ahead = { 0, 0 };
 
 		TAILQ_FOREACH(l, &q->lanes, link)
-			if (shard_readable(m, l->shard))
+			if (shard_open(m, l->shard))
 				add_lane(rd, l, queue_lane_room(q, l, &ahead));
 	}
 	if (rd->n == 0)
@@ -190,7 +192,7 @@ parked(const struct db_answer *a, void *arg)
 	struct master *m = list->master;
 
 	if (a->outcome == DB_ERROR)
-		log_warnx("parking runs that nobody serves: %s", a->message);
+		log_warnx("putting runs aside: %s", a->message);
 	/* Those that others have locked were not parked: they are read again, and the question is asked anew. */
 	for (int i = 0; a->outcome == DB_OK && i < a->rows; i++) {
 		size_t at = (size_t)db_int4(a, i, 0) - 1;
@@ -211,23 +213,41 @@ parked(const struct db_answer *a, void *arg)
 	run_list_free(list);
 }
 
+void
+reader_park(struct master *m, struct run *r, enum parking why)
+{
+	run_set_state(r, RUN_PARKING);
+	run_list_add(m, &m->reader.parking[why].list, &m->reader.parking[why].params, r);
+}
+
 /* Another node that serves their task gets them; what is left waits, parked, until somebody does. */
 static void
-unserved_flush(struct master *m)
+rehome(struct master *m, struct params *p)
 {
-	struct params *p = &m->reader.unserved;
-	struct run_list *list = m->reader.parking;
-
-	if (list == NULL)
-		return;
-	m->reader.parking = NULL;
 	param_int4(p, m->node);
 	db_call(m->writer, &stmt_rehome, p, rehomed, m);
 	p->n = 2;
 	buf_reset(&p->value[2], 64);
-	param_str(p, "unserved");
-	db_call(m->writer, &stmt_park, p, parked, list);
-	params_reset(p);
+}
+
+void
+reader_park_flush(struct master *m)
+{
+	static const char *const reasons[PARKINGS] = { [PARK_UNSERVED] = "unserved", [PARK_PAUSED] = "paused" };
+
+	for (int i = 0; i < PARKINGS; i++) {
+		struct params *p = &m->reader.parking[i].params;
+		struct run_list *list = m->reader.parking[i].list;
+
+		if (list == NULL)
+			continue;
+		m->reader.parking[i].list = NULL;
+		if (i == PARK_UNSERVED)
+			rehome(m, p);
+		param_str(p, reasons[i]);
+		db_call(m->writer, &stmt_park, p, parked, list);
+		params_reset(p);
+	}
 }
 
 static void
@@ -251,9 +271,8 @@ read_row(struct master *m, const struct db_answer *a, int row, struct lane *l, u
 	r->task = task_get(m, task, task_len);
 	r->attempt = (uint32_t)db_int4(a, row, COL_ATTEMPT) + 1;
 	r->pool = task_pool(r->task, r->queue);
-	if (r->pool < 0) {
-		r->state = RUN_PARKING;
-		run_list_add(m, &m->reader.parking, &m->reader.unserved, r);
+	if (r->task->paused || r->pool < 0) {
+		reader_park(m, r, r->task->paused ? PARK_PAUSED : PARK_UNSERVED);
 		return;
 	}
 	r->child = !db_null(a, row, COL_PARENT);
@@ -464,7 +483,7 @@ polled(const struct db_answer *a, void *arg)
 	}
 	read_answer(m, a);
 	free_lingering(m);
-	unserved_flush(m);
+	reader_park_flush(m);
 	found = rd->found;
 	queue_dispatch_all(m);
 	if (rd->again || late_has_ended(m))

@@ -28,12 +28,12 @@
 #define RETRY_MS	150
 
 static const struct db_stmt stmt_poll = { "poll_wakes",
-	"select entry, shard, xid, id, snapshot"
+	"select entry, shard, xid, id, snapshot, execution, ready_xid, lane"
 	" from pgconductor.poll_wakes($1::int[], $2::xid8[], $3::bigint[], $4::xid8[], $5::int[])" };
 static const struct db_stmt stmt_take = { "take_wakes",
 	"select unnest(pgconductor.take_wakes($1::int[], $2::xid8[], $3::bigint[]))" };
 
-enum { COL_ENTRY, COL_SHARD, COL_XID, COL_ID, COL_SNAPSHOT };
+enum { COL_ENTRY, COL_SHARD, COL_XID, COL_ID, COL_SNAPSHOT, COL_EXECUTION, COL_READY_XID, COL_LANE };
 
 enum { P_SHARDS, P_XIDS, P_IDS, P_UNTILS, P_LIMITS };
 
@@ -57,6 +57,7 @@ TAILQ_HEAD(takinglist, taking);
 
 struct resume {
 	bool		 busy, again;
+	bool		 opened;	/* a shard may be read now that could not before */
 	struct poll_entry *entries;
 	size_t		 n, cap;
 	struct params	 params, take;
@@ -119,7 +120,7 @@ resume_busy(const struct master *m)
 bool
 resume_idle(const struct master *m)
 {
-	return m->resume->found_n == 0;
+	return m->resume->found_n == 0 && change_idle(m);
 }
 
 /* ---- what is left for a successor ---- */
@@ -128,8 +129,10 @@ uint64_t
 resume_floor(const struct master *m, const struct shard *s)
 {
 	const struct taking *t;
-	uint64_t floor = s->wakes.xid;
+	uint64_t floor = change_floor(m, s);
 
+	if (s->wakes.xid < floor)
+		floor = s->wakes.xid;
 	if (s->wakes.late_n != 0 && s->wakes.late[0].xid < floor)
 		floor = s->wakes.late[0].xid;
 	TAILQ_FOREACH(t, &m->resume->takings, link)
@@ -145,6 +148,7 @@ resume_forget(struct master *m, struct shard *s)
 {
 	const struct taking *t;
 
+	change_forget(m, s);
 	TAILQ_FOREACH(t, &m->resume->takings, link)
 		for (size_t i = 0; i < t->n; i++)
 			if (t->v[i].shard == s->id && t->v[i].generation == s->generation)
@@ -278,8 +282,15 @@ read_row(struct master *m, const struct db_answer *a, int row)
 	e->rows++;
 	e->last_xid = f.xid;
 	e->last_id = f.id;
-	if (entry_shard(m, e) != NULL)
+	if (entry_shard(m, e) == NULL)
+		return;
+	if (db_null(a, row, COL_EXECUTION))
 		keep(m, &f);
+	else
+		change_found(m, &(struct found_change){ .shard = f.shard, .generation = f.generation, .xid = f.xid, .id = f.id,
+		    .execution = (uint64_t)db_int8(a, row, COL_EXECUTION),
+		    .run = db_null(a, row, COL_READY_XID) ? 0 : db_xid8(a, row, COL_READY_XID),
+		    .lane = db_null(a, row, COL_LANE) ? 0 : db_int4(a, row, COL_LANE) });
 }
 
 /* As reader.c does with a lane. */
@@ -307,6 +318,10 @@ advance(struct master *m, const struct poll_entry *e)
 		late_add(l, &st->snapshot);
 	}
 	st->again |= e->rows == e->limit;
+	if (!e->late && e->rows < e->limit && !s->looked) {
+		s->looked = true;
+		st->opened = true;
+	}
 }
 
 /* On a late list is a transaction that has ended, and that was not asked for: nobody may sleep before that was done. */
@@ -344,11 +359,16 @@ polled(const struct db_answer *a, void *arg)
 	for (size_t i = 0; i < st->n; i++)
 		advance(m, &st->entries[i]);
 	take(m);
+	change_flush(m);
 	if (st->found_n != before)
 		st->expect_until_ms = clock_ms() + EXPECT_MS;
 	if (st->again || late_has_ended(m))
 		resume_poll(m);
-	wake_resumed(m, st->found_n);
+	if (st->opened) {
+		st->opened = false;
+		reader_poll(m);
+	}
+	wake_resumed(m, st->found_n + !change_idle(m));
 }
 
 /* ---- taking them ---- */

@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "common/xmalloc.h"
 #include "master/master.h"
+#include "master/trace.h"
 #include "proto/messages.h"
 
 #define SLOT_BITS	20
@@ -285,6 +286,7 @@ run_frame(struct master *m, struct run *r, const char *payload, size_t payload_l
 		.has_deadline_ms = r->task->timeout_ms != 0,
 		.deadline_ms = r->task->timeout_ms,
 		.metadata = { metadata, metadata_len },
+		.trace = trace_parent(metadata, metadata_len),
 	};
 
 	p = copy_digits(id, r->id);

@@ -508,6 +508,7 @@ server_run(struct server_options *opt)
 	watch_init(&m);
 	dispatch_init(&m);
 	resume_init(&m);
+	change_init(&m);
 	fetch_init(&m);
 	note_init(&m);
 	lines_init(&m);
@@ -533,6 +534,7 @@ server_run(struct server_options *opt)
 	cron_free(&m);
 	dispatch_free(&m);
 	calls_free(&m);
+	change_free(&m);
 	resume_free(&m);
 	fetch_free(&m);
 	note_free(&m);

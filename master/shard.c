@@ -66,6 +66,12 @@ shard_readable(const struct master *m, const struct shard *s)
 	return s->state == SHARD_OWNED && s->queue->ready && !s->queue->retiring && !m->stopping;
 }
 
+bool
+shard_open(const struct master *m, const struct shard *s)
+{
+	return s->looked && shard_readable(m, s);
+}
+
 /* ---- forgetting ---- */
 
 /* Nothing is buffered any more, and questions under way are void; what is running stays. */
@@ -198,6 +204,7 @@ taken(const struct db_answer *a, void *arg)
 		s->wakes.id = 0;
 		s->wakes.late_n = 0;
 		s->wakes.more = true;
+		s->looked = false;
 		set_state(s, SHARD_OWNED);
 		log_info("queue %s: shard %d taken%s", s->queue->name, s->id, unclean ? " over" : "");
 	}

@@ -13,7 +13,8 @@
 #include "proto/messages.h"
 
 static const struct db_stmt stmt_load = { "load_tasks",
-	"select name, timeout_ms, keep_complete, keep_fail, max_attempts from pgconductor.load_tasks()" };
+	"select name, timeout_ms, keep_complete, keep_fail, max_attempts, paused from pgconductor.load_tasks()" };
+static const struct db_stmt stmt_queues = { "load_queues", "select name, paused from pgconductor.load_queues()" };
 static const struct db_stmt stmt_serve = { "serve", "select pgconductor.serve($1::int, $2::text[], $3::text[])" };
 
 static size_t
@@ -83,6 +84,7 @@ static void
 loaded(const struct db_answer *a, void *arg)
 {
 	struct master *m = arg;
+	bool resumed = false;
 
 	if (a->outcome == DB_ERROR)
 		log_warnx("reading the tasks: %s", a->message);
@@ -95,6 +97,29 @@ loaded(const struct db_answer *a, void *arg)
 		t->keep = db_bool(a, i, 2);
 		t->keep_fail = db_bool(a, i, 3);
 		t->max_attempts = (uint32_t)db_int4(a, i, 4);
+		if (t->paused != db_bool(a, i, 5)) {
+			log_info("task %s: %s", t->name, t->paused ? "resumed" : "paused");
+			resumed |= t->paused;
+			t->paused = !t->paused;
+		}
+	}
+	/* Behind what was put aside here: the same connection does both. */
+	if (resumed)
+		shard_unpark(m);
+}
+
+static void
+queues_loaded(const struct db_answer *a, void *arg)
+{
+	struct master *m = arg;
+
+	if (a->outcome == DB_ERROR)
+		log_warnx("reading the queues: %s", a->message);
+	for (int i = 0; a->outcome == DB_OK && i < a->rows; i++) {
+		struct queue *q = queue_find(m, db_text(a, i, 0, NULL));
+
+		if (q != NULL)
+			queue_set_paused(m, q, db_bool(a, i, 1));
 	}
 }
 
@@ -102,6 +127,7 @@ void
 task_load(struct master *m)
 {
 	db_call(m->control, &stmt_load, NULL, loaded, m);
+	db_call(m->control, &stmt_queues, NULL, queues_loaded, m);
 	report_load(m);
 }
 

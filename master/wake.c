@@ -269,6 +269,7 @@ static bool
 may_sleep(struct master *m)
 {
 	struct queue *q;
+	struct shard *s;
 
 	if (!db_ready(m->sleeper) || !db_ready(m->control) || !node_listening(m) || m->stopping)
 		return false;
@@ -276,6 +277,9 @@ may_sleep(struct master *m)
 		return false;
 	TAILQ_FOREACH(q, &m->queues, link)
 		if (queue_hungry(q))
+			return false;
+	TAILQ_FOREACH(s, &m->shards, link)
+		if (shard_readable(m, s) && !s->looked)
 			return false;
 	return true;
 }
@@ -399,7 +403,7 @@ backlog(const struct master *m)
 
 	TAILQ_FOREACH(q, &m->queues, link)
 		TAILQ_FOREACH(l, &q->lanes, link)
-			if (l->more)
+			if (l->more && !q->paused)
 				return true;
 	return false;
 }

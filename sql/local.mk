@@ -8,6 +8,8 @@ sql_files = \
 	sql/migrations/0005_changes.sql \
 	sql/migrations/0006_schemas.sql \
 	sql/migrations/0007_programs.sql \
+	sql/migrations/0008_flow.sql \
+	sql/functions/apply_change.sql \
 	sql/functions/attach_node.sql \
 	sql/functions/awake.sql \
 	sql/functions/backoff.sql \
@@ -32,22 +34,29 @@ sql_files = \
 	sql/functions/declare_task.sql \
 	sql/functions/declare_triggers.sql \
 	sql/functions/declared.sql \
+	sql/functions/discard.sql \
 	sql/functions/dispatch.sql \
 	sql/functions/dispatch_waits.sql \
 	sql/functions/drained.sql \
 	sql/functions/draw_ids.sql \
 	sql/functions/due_time.sql \
 	sql/functions/duration_ms.sql \
+	sql/functions/edit.sql \
+	sql/functions/edit_json.sql \
+	sql/functions/edit_jsonb.sql \
 	sql/functions/emit.sql \
 	sql/functions/emit_json.sql \
 	sql/functions/emit_jsonb.sql \
 	sql/functions/emit_once.sql \
+	sql/functions/enable_queue.sql \
 	sql/functions/enable_schedule.sql \
+	sql/functions/enable_task.sql \
 	sql/functions/end_cancelled.sql \
 	sql/functions/end_event_waits.sql \
 	sql/functions/end_waits.sql \
 	sql/functions/ensure_partition.sql \
 	sql/functions/ensure_queue.sql \
+	sql/functions/error_kind.sql \
 	sql/functions/evaluate_filter.sql \
 	sql/functions/event_schemas.sql \
 	sql/functions/events_due.sql \
@@ -66,6 +75,7 @@ sql_files = \
 	sql/functions/fragment_fault.sql \
 	sql/functions/free_mark.sql \
 	sql/functions/gone.sql \
+	sql/functions/has_metadata.sql \
 	sql/functions/hide_escapes.sql \
 	sql/functions/invoke.sql \
 	sql/functions/invoke_batch.sql \
@@ -81,13 +91,16 @@ sql_files = \
 	sql/functions/kept_steps.sql \
 	sql/functions/leave_dispatcher.sql \
 	sql/functions/live_nodes.sql \
+	sql/functions/load_queues.sql \
 	sql/functions/load_tasks.sql \
 	sql/functions/lock_dispatcher.sql \
 	sql/functions/lock_shards.sql \
 	sql/functions/make_call.sql \
 	sql/functions/make_watch.sql \
 	sql/functions/match_waits.sql \
+	sql/functions/merge_metadata.sql \
 	sql/functions/missed_events.sql \
+	sql/functions/move.sql \
 	sql/functions/move_runs.sql \
 	sql/functions/need_watch.sql \
 	sql/functions/next_events.sql \
@@ -107,6 +120,7 @@ sql_files = \
 	sql/functions/poll_wakes.sql \
 	sql/functions/probe.sql \
 	sql/functions/promote.sql \
+	sql/functions/put_change.sql \
 	sql/functions/put_schedule.sql \
 	sql/functions/read_change.sql \
 	sql/functions/refresh_routes.sql \
@@ -144,6 +158,7 @@ sql_files = \
 	sql/functions/sweep.sql \
 	sql/functions/system_id.sql \
 	sql/functions/take.sql \
+	sql/functions/take_changes.sql \
 	sql/functions/take_dispatcher.sql \
 	sql/functions/take_wakes.sql \
 	sql/functions/task_options.sql \

@@ -221,7 +221,7 @@ open_streams(struct oneshot *o, const struct ends *e)
 /* Starting */
 
 struct environment {
-	char id[64], task[192], attempt[64], deadline[64], event[320], at[64], mark[64], token[32 + TOKEN_BYTES];
+	char id[64], task[192], attempt[64], deadline[64], event[320], at[64], mark[64], token[32 + TOKEN_BYTES], trace[288];
 };
 
 static void
@@ -247,6 +247,11 @@ set_env(const struct oneshot *o, struct environment *e, const struct msg_run *ru
 	if (run->has_deadline_ms) {
 		snprintf(e->deadline, sizeof(e->deadline), "PGCONDUCTOR_DEADLINE_MS=%" PRIu64, run->deadline_ms);
 		p->env[n++] = e->deadline;
+	}
+	/* A longer one is of a version to come; it is left out rather than cut. */
+	if (run->trace.p != NULL && run->trace.len < sizeof(e->trace) - strlen("PGCONDUCTOR_TRACEPARENT=")) {
+		snprintf(e->trace, sizeof(e->trace), "PGCONDUCTOR_TRACEPARENT=%.*s", (int)run->trace.len, run->trace.p);
+		p->env[n++] = e->trace;
 	}
 	if (o->w->listener.env != NULL) {
 		snprintf(e->token, sizeof(e->token), "PGCONDUCTOR_TOKEN=%s", o->token);

@@ -81,7 +81,7 @@ static bool
 is_workers(struct pstr name)
 {
 	static const char *const own[] = { "FD", "PROTO", "QUEUE", "ID", "TASK", "ATTEMPT", "DEADLINE_MS", "EVENT",
-		"PROCESS", "SOCKET", "TOKEN" };
+		"PROCESS", "SOCKET", "TOKEN", "TRACEPARENT" };
 	const size_t prefix = strlen("PGCONDUCTOR_");
 
 	if (name.len <= prefix || memcmp(name.p, "PGCONDUCTOR_", prefix) != 0)

@@ -1,4 +1,4 @@
-create or replace function pgconductor.emit(event text, payload text default 'null')
+create or replace function pgconductor.emit(event text, payload text default 'null', metadata json default null)
 returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -12,8 +12,8 @@ begin
     if to_regclass('pgconductor.events_' || to_char(present at time zone 'UTC', 'YYYYMMDD')) is null then
         perform pgconductor.ensure_partition(present);
     end if;
-    insert into pgconductor.events (created_at, key, payload)
-    select present, emit.event, body
+    insert into pgconductor.events (created_at, key, payload, metadata)
+    select present, emit.event, body, emit.metadata
     from pgconductor.dispatcher d
     where pgconductor.awake(d.node)
     returning id into made;
@@ -21,5 +21,5 @@ begin
 end
 $$;
 
-comment on function pgconductor.emit(text, text) is
-'Says that something has happened, as part of the caller''s transaction: starts the tasks that subscribe to this event, and resumes what waits for it. payload: JSON text. Returns the event''s id. PC002 payload is not JSON, PC003 payload too large, PC013 bad event name.';
+comment on function pgconductor.emit(text, text, json) is
+'Says that something has happened, as part of the caller''s transaction: starts the tasks that subscribe to this event, and resumes what waits for it. payload: JSON text. metadata: of the executions that it starts. Returns the event''s id. PC002 payload is not JSON, PC003 payload too large, PC013 bad event name.';

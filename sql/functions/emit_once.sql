@@ -1,4 +1,4 @@
-create or replace function pgconductor.emit_once(event text, payload text, draft bigint, again boolean)
+create or replace function pgconductor.emit_once(event text, payload text, metadata json, draft bigint, again boolean)
 returns bigint
 language plpgsql volatile
 as $$
@@ -14,8 +14,8 @@ begin
     end if;
     if made is null then
         perform pgconductor.ensure_partition(present);
-        insert into pgconductor.events (created_at, draft, key, payload)
-        select present, emit_once.draft, event, body
+        insert into pgconductor.events (created_at, draft, key, payload, metadata)
+        select present, emit_once.draft, event, body, emit_once.metadata
         from pgconductor.dispatcher d
         where pgconductor.awake(d.node)
         returning id into made;
@@ -24,5 +24,5 @@ begin
 end
 $$;
 
-comment on function pgconductor.emit_once(text, text, bigint, boolean) is
+comment on function pgconductor.emit_once(text, text, json, bigint, boolean) is
 'Engine. As emit, for a handler. draft: an id (see draw_ids) of its own, under which it is found again; again: the same was sent before, and it is not known whether it was committed.';

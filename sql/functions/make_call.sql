@@ -4,13 +4,16 @@ returns json
 language plpgsql volatile
 as $$
 declare
-    mark constant text := pgconductor.free_mark(args::text);
+    -- Not "=", see settle_plain.
+    inherited constant json := (select e.metadata from pgconductor.executions e
+        where e.id between execution and execution and e.ready_xid is not distinct from xid);
+    mark constant text := pgconductor.free_mark(concat(args, inherited));
     -- See invoke_items.
     plain constant json := pgconductor.hide_escapes(args::text, mark);
     extra text;
     target bigint;
+    own json;
 begin
-    -- Not "=", see settle_plain.
     if not exists (
         select from pgconductor.executions e
         where e.id between execution and execution and e.ready_xid is not distinct from xid)
@@ -35,7 +38,7 @@ begin
             raise exception using errcode = 'PC009', message = 'emit: there are event and payload, and nothing else';
         end if;
         return to_json(pgconductor.emit_once(pgconductor.show_escapes(plain ->> 'event', mark),
-            pgconductor.show_escapes((plain -> 'payload')::text, mark), draft, again)::text);
+            pgconductor.show_escapes((plain -> 'payload')::text, mark), inherited, draft, again)::text);
     elsif name in ('schedule', 'unschedule') then
         return pgconductor.call_schedule(name, plain, mark, again);
     elsif name <> 'invoke' then
@@ -46,8 +49,12 @@ begin
     if not again or not exists (select from pgconductor.executions e where e.id between draft and draft)
         and not exists (select from pgconductor.finished_executions f where f.id = draft)
     then
+        own := pgconductor.merge_metadata(inherited, pgconductor.show_escapes((plain -> 'metadata')::text, mark)::json);
         perform pgconductor.invoke_items(plain ->> 'task', format('[%s]', coalesce(pgconductor.show_escapes(
-            (select json_object_agg(a.key, a.value) from json_each(plain) a where a.key <> 'task')::text, mark), '{}'))::json,
+            (select json_object_agg(a.key, a.value) from (
+                select a.key, a.value from json_each(plain) a where a.key not in ('task', 'metadata')
+                union all
+                select 'metadata', pgconductor.hide_escapes(own::text, mark)::json where own is not null) a)::text, mark), '{}'))::json,
             draft);
     end if;
     return to_json(draft::text);
@@ -55,4 +62,4 @@ end
 $$;
 
 comment on function pgconductor.make_call(bigint, xid8, text, json, bigint, boolean) is
-'Engine, on the writer. Does what a handler asks for on behalf of its run, and returns the answer; null: the run is no more. name: invoke, with args as the items of invoke_batch and task, which makes the execution draft (see draw_ids) and returns its id as a string; cancel, with id and reason, which returns true or false; emit, with event and payload, which returns the event''s id as a string; or schedule and unschedule, see call_schedule. again: the same was sent before, and it is not known whether it was committed. PC009: no such call, or bad arguments; others as invoke.';
+'Engine, on the writer. Does what a handler asks for on behalf of its run, and returns the answer; null: the run is no more. name: invoke, with args as the items of invoke_batch and task, which makes the execution draft (see draw_ids), with the metadata of this one, and returns its id as a string; cancel, with id and reason, which returns true or false; emit, with event and payload, which returns the event''s id as a string; or schedule and unschedule, see call_schedule. again: the same was sent before, and it is not known whether it was committed. PC009: no such call, or bad arguments; others as invoke.';

@@ -27,4 +27,4 @@ end
 $$;
 
 comment on function pgconductor.park(bigint[], xid8[], text) is
-'Engine, on the writer. Puts runs aside until unpark(); reason: unserved. Returns the positions (from 1) of those that others have locked: they were not done, and stay ready.';
+'Engine, on the writer. Puts runs aside until unpark(); reason: unserved, or paused. Returns the positions (from 1) of those that others have locked: they were not done, and stay ready.';

@@ -29,6 +29,8 @@ begin
         select e.id, e.pending is not null and (e.expires_at is null or e.expires_at > present) as waits
         from due d join pgconductor.executions e on e.id between d.id and d.id
         where coalesce(e.ready_xid, '0') = '0'
+            -- Still: a client may have given it another time.
+            and e.run_at <= present
         for update of e skip locked
     ), done as (
         update pgconductor.executions e set ready_xid = pg_current_xact_id(), waiting = null, pending = null

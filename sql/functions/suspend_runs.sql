@@ -17,6 +17,7 @@ declare
     given xid8[];
     ends timestamptz[];
     begun timestamptz[];
+    metas json[];
     shards int[];
     refused int[];
     refused_keys text[];
@@ -74,13 +75,14 @@ begin
         array_agg(case when l.moved like l.ready_xid || '.%' then split_part(split_part(l.moved, '=', 2), '.', 1)::xid8
             else l.ready_xid end order by r.pos),
         array_agg(l.expires_at order by r.pos),
-        array_agg(l.created_at order by r.pos)
-    into free, missed, resumed, given, ends, begun
+        array_agg(l.created_at order by r.pos),
+        array_agg(l.metadata order by r.pos)
+    into free, missed, resumed, given, ends, begun, metas
     from unnest(suspend_runs.ids, suspend_runs.xids) with ordinality as r(id, xid, pos)
     -- Not "=", see settle_plain.
     left join pgconductor.executions e on e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
     left join lateral (
-        select x.id, x.ready_xid, x.journal, x.moved, x.expires_at, x.created_at from pgconductor.executions x
+        select x.id, x.ready_xid, x.journal, x.moved, x.expires_at, x.created_at, x.metadata from pgconductor.executions x
         where x.id between r.id and r.id and x.ready_xid is not distinct from r.xid
         for update skip locked
     ) l on true;
@@ -190,9 +192,9 @@ begin
         from judged j
         where j.known and not j.wrong and j.due_at < j.had and s.execution = any (array[j.id]) and s.key = any (array[j.key])
     ), child as (
-        insert into pgconductor.executions (created_at, run_at, shard, lane, priority, queue, task, payload, expires_at,
+        insert into pgconductor.executions (created_at, run_at, shard, lane, priority, queue, task, payload, metadata, expires_at,
             parent, parent_key, parent_wait)
-        select present, present, f.shard, -f.priority, f.priority, f.queue, f.task, coalesce(f.payload, 'null'),
+        select present, present, f.shard, -f.priority, f.priority, f.queue, f.task, coalesce(f.payload, 'null'), metas[f.run],
             present + f.total_timeout_ms * interval '1 ms', f.id, f.key, f.wait
         from fresh f where f.open and not f.timer and f.event is null
         returning shard, lane

@@ -21,6 +21,8 @@ begin
         -- the walk.
         from unnest(take_wakes.shards, take_wakes.xids, take_wakes.ids) with ordinality as r(shard, xid, id, pos)
         join pgconductor.wakes w on w.shard = any (array[r.shard]) and w.xid = any (array[r.xid]) and w.id = any (array[r.id])
+            -- See take_changes.
+            and w.change is null
         left join pgconductor.executions e on e.id between w.execution and w.execution
         left join lateral (
             select x.id, x.parent_wait from pgconductor.executions x

@@ -209,6 +209,21 @@ class Node:
         return self.call("select pgconductor.take_wakes(%s::int[], %s::xid8[], %s::bigint[])", [w[0] for w in wakes],
                          [w[1] for w in wakes], [w[2] for w in wakes])[0][0]
 
+    def changes(self):
+        """The wakes that have a change: (shard, xid, id, ready_xid of its execution)."""
+        shards = sorted(self.epochs)
+        n = len(shards)
+        return self.reader.execute(
+            "select shard, xid, id, ready_xid from pgconductor.poll_wakes(%s::int[], %s::xid8[], %s::bigint[], %s::xid8[], %s::int[])"
+            " where execution is not null", (shards, ["0"] * n, [0] * n, [ALL] * n, [1000000] * n)).fetchall()
+
+    def take_changes(self, changes=None, busy=()):
+        """busy: positions (from 0) of those whose run was handed out. Returns (position from 1, gone, again)."""
+        changes = self.changes() if changes is None else changes
+        return self.call("select pos, gone, again from pgconductor.take_changes(%s::int[], %s::xid8[], %s::bigint[], %s::xid8[],"
+                         " %s::boolean[])", *([c[i] for c in changes] for i in range(4)),
+                         [n in busy for n in range(len(changes))])
+
     def run_of(self, execution):
         """The ready run of an execution; None when it is not ready."""
         found = [r for r in self.ready() if r[0] == execution]
