@@ -248,8 +248,8 @@ check_wait(struct session *s, const struct msg_wait *m)
 {
 	if (m->key.len == 0 || m->key.len > CONFORM_KEY_BYTES)
 		breach(s, "SUSPEND.waits: a key that is not of 1 to 1,024 bytes");
-	if (m->has_timer_ms + (m->task.p != NULL) + (m->event.p != NULL) != 1)
-		breach(s, "SUSPEND.waits: one that is neither a timer nor an event nor a child");
+	if (m->has_timer_ms + (m->task.p != NULL) + (m->event.p != NULL) + (m->change.p != NULL) != 1)
+		breach(s, "SUSPEND.waits: one that is neither a timer nor an event nor a change nor a child");
 	if (m->payload.p != NULL && !is_json(m->payload))
 		breach(s, "SUSPEND.waits: a payload that is not JSON");
 	if (m->payload.len > s->max_payload)

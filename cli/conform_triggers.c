@@ -11,6 +11,7 @@
 #include "common/xmalloc.h"
 
 #define EVENT		"conform.event"
+#define CHANGE		"conform.change"
 #define EMIT		"conform.emit"
 #define SCHEDULE	"conform.schedule"
 #define UNSCHEDULE	"conform.unschedule"
@@ -70,6 +71,31 @@ event_timeout(struct session *s)
 {
 	if (session_offers(s, "suspend", EVENT))
 		expect_event(s, "hasty", ", \"timeout_ms\": 5000", NULL, NULL, 5000);
+}
+
+static void
+event_change(struct session *s)
+{
+	static const char given[] = "{\"schema\": \"shop\", \"table\": \"Orders\", \"operation\": \"update\", "
+	    "\"when\": \"new.paid and not old.paid\"}";
+	static const char payload[] = "{\"key\": \"row\", \"change\": {\"schema\": \"shop\", \"table\": \"Orders\", "
+	    "\"operation\": \"update\", \"when\": \"new.paid and not old.paid\"}}";
+	static const char expected[] = "SUSPEND with one wait, row, whose change is as given";
+	const struct frame *f;
+	uint64_t exec;
+	char *change;
+
+	if (!session_offers(s, "suspend", CHANGE))
+		return;
+	exec = session_run(s, CHANGE, payload);
+	f = session_next(s, expected);
+	if (f->type != MSG_SUSPEND || f->exec != exec || f->suspend.waits_n != 1 || !is(f->suspend.waits[0].key, "row") ||
+	    f->suspend.waits[0].change.p == NULL)
+		conform_fail(s, expected, session_text(f));
+	change = xstrndup(f->suspend.waits[0].change.p, f->suspend.waits[0].change.len);
+	if (!conform_has_json(change, given))
+		conform_differs(s, expected, "change %s", change);
+	free(change);
 }
 
 static uint64_t
@@ -202,6 +228,7 @@ const struct conform_case conform_triggers_cases[] = {
 	{ "event-filter", "a wait for an event may have a filter", event_filter, "triggers", false },
 	{ "event-since", "a wait for an event may count what was before", event_since, "triggers", false },
 	{ "event-timeout", "a wait for an event may have a timeout_ms", event_timeout, "triggers", false },
+	{ "event-change", "a wait may be for a change of a table", event_change, "triggers", false },
 	{ "event-payload", "the payload of the event survives", event_payload, "triggers", false },
 	{ "event-late", "that it did not come in time fails the execution for good", event_late, "triggers", false },
 	{ "emit", "CALL emits an event, and RETURN has its id", emit, "triggers", false },

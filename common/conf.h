@@ -174,7 +174,10 @@ struct conf *conf_load(const char *path, struct conf_errors *);
 struct conf *conf_parse(const char *name, const char *text, size_t len, struct conf_errors *);
 void	conf_free(struct conf *);
 
-/* Adds the program of -- CMD, known by argv[0]'s base name; handlers inherit the caller's environment from here on. */
+/*
+ * Adds the program of -- CMD, known by its base name, or that of the script if it is an interpreter; handlers inherit the
+ * caller's environment from here on.
+ */
 void	conf_set_command(struct conf *, char *const *argv);
 
 struct conf_queue *conf_queue_find(const struct conf *, const char *name);

@@ -222,11 +222,39 @@ conf_finish(struct conf *conf, struct conf_errors *errors)
 		check_handler(conf, conf->handlers[i], errors);
 }
 
+static const char *
+base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash != NULL ? slash + 1 : path;
+}
+
+/* What a program is known by: its base name; that of the script, or the module, where the command is an interpreter. */
+static const char *
+program_name(char *const *argv)
+{
+	static const char *const interpreters[] = { "python", "pypy", "node", "bun", "ruby", "perl", "php", "sh", "bash", "dash", "zsh" };
+	const char *base = base_name(argv[0]);
+	size_t len = strcspn(base, "0123456789.");
+
+	for (size_t i = 0; i < sizeof(interpreters) / sizeof(interpreters[0]); i++) {
+		if (strncmp(base, interpreters[i], len) != 0 || interpreters[i][len] != '\0')
+			continue;
+		for (int k = 1; argv[k] != NULL; k++) {
+			if (strcmp(argv[k], "-c") == 0 || strcmp(argv[k], "-e") == 0)
+				return base;
+			if (argv[k][0] != '-' && argv[k][0] != '\0')
+				return base_name(argv[k]);
+		}
+	}
+	return base;
+}
+
 void
 conf_set_command(struct conf *conf, char *const *argv)
 {
-	const char *slash = strrchr(argv[0], '/');
-	const char *base = slash != NULL ? slash + 1 : argv[0];
+	const char *base = program_name(argv);
 	struct conf_handler *h = xcalloc(1, sizeof(*h));
 
 	h->name = conf_handler_find(conf, base) == NULL ? xstrdup(base) : xasprintf("%s:command", base);

@@ -3,7 +3,7 @@
  *
  * What is due, and when the next one is, the database computes; here is only the moment to ask, on the control connection.
  * Every node asks, each schedule goes to one of them. Whatever is not known here (a schedule made by a transaction that
- * told nobody, a clock that was moved) is found within poll_interval.
+ * told nobody, a clock that was moved) is found within twice poll_interval.
  */
 #include "config.h"
 
@@ -19,6 +19,8 @@
 /* Schedules in one transaction; fewer after one has failed, which may have taken too long. */
 #define FIRE_MAX	1000
 #define RETRY_MS	1000
+/* What nobody tells of is looked for so many times more seldom than executions. */
+#define UNTOLD_POLLS	2
 
 struct cron {
 	struct event	*timer;
@@ -42,7 +44,7 @@ fired(const struct db_answer *a, void *arg)
 {
 	struct master *m = arg;
 	struct cron *c = m->cron;
-	int64_t wait = m->poll_interval_ms;
+	int64_t wait = UNTOLD_POLLS * (int64_t)m->poll_interval_ms;
 
 	c->asking = false;
 	/* It is asked again when there is a connection. */

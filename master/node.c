@@ -22,7 +22,7 @@
 #include "master/master.h"
 
 #define TICK_MS		250
-#define BALANCE_MS	2000
+#define BALANCE_MS	2500
 #define FLOORS_MS	10000
 #define PROBE_MS	10000
 #define PROBE_LIMIT_MS	25000
@@ -455,7 +455,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 		if (!m->stopping && due(&n->balance_ms, now, m->takeover_ms / 4 < BALANCE_MS ? m->takeover_ms / 4 : BALANCE_MS))
 			shard_balance(m);
 		/* Also what keeps the session from being ended as idle. */
-		if (due(&n->floors_ms, now, m->takeover_ms / 3 < FLOORS_MS ? m->takeover_ms / 3 : FLOORS_MS))
+		if (due(&n->floors_ms, now, m->takeover_ms * 2 / 5 < FLOORS_MS ? m->takeover_ms * 2 / 5 : FLOORS_MS))
 			shard_store_floors(m);
 		if (due(&n->probe_ms, now, PROBE_MS))
 			probe(m);

@@ -63,7 +63,12 @@ finish(struct upkeep *u)
 static bool
 removes(const char *statement)
 {
-	return strstr(statement, "pgconductor.expire(") != NULL || strstr(statement, "pgconductor.sweep(") != NULL;
+	static const char *const calls[] = { "pgconductor.expire(", "pgconductor.sweep(", "pgconductor.forget_keys(" };
+
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+		if (strstr(statement, calls[i]) != NULL)
+			return true;
+	return false;
 }
 
 static void

@@ -23,6 +23,8 @@
 #define LOCKED_RETRY_MS	300
 #define BUSY_RETRY_MS	10
 #define BROKEN_RETRY_MS	1000
+/* Without a reason it is looked so many times more seldom than for other things. */
+#define SELDOM		6
 
 static const struct db_stmt stmt_watch = { "watch", "select pos, locked from pgconductor.watch($1::json[])" };
 static const struct db_stmt stmt_keep = { "keep_watches", "select next_ms, complaints from pgconductor.keep_watches()" };
@@ -248,7 +250,7 @@ kept(const struct db_answer *a, void *arg)
 {
 	struct master *m = arg;
 	struct watch *w = m->watch;
-	int64_t wait = m->poll_interval_ms;
+	int64_t wait = (int64_t)m->poll_interval_ms * SELDOM;
 
 	w->keeping = false;
 	if (a->outcome == DB_LOST)

@@ -24,6 +24,8 @@ sql_files = \
 	sql/functions/check_options.sql \
 	sql/functions/check_size.sql \
 	sql/functions/check_writer.sql \
+	sql/functions/claim_items.sql \
+	sql/functions/claim_keys.sql \
 	sql/functions/clock_jump.sql \
 	sql/functions/clock_moment.sql \
 	sql/functions/clock_reached.sql \
@@ -71,6 +73,8 @@ sql_files = \
 	sql/functions/fire.sql \
 	sql/functions/fire_schedules.sql \
 	sql/functions/fit_change.sql \
+	sql/functions/flow_fault.sql \
+	sql/functions/forget_keys.sql \
 	sql/functions/forget_running.sql \
 	sql/functions/fragment_fault.sql \
 	sql/functions/free_mark.sql \
@@ -115,6 +119,7 @@ sql_files = \
 	sql/functions/partitioned.sql \
 	sql/functions/passing.sql \
 	sql/functions/payload_schema.sql \
+	sql/functions/plain_text.sql \
 	sql/functions/poll.sql \
 	sql/functions/poll_interval.sql \
 	sql/functions/poll_wakes.sql \

@@ -52,4 +52,4 @@ end
 $$;
 
 comment on function pgconductor.invoke_batch(text, json) is
-'Creates many executions of a task at once, all or none, and returns their ids in the order of items: a JSON array of objects with payload and, as for invoke, queue, priority, run_at, delay, metadata. Errors as invoke; PC009 for items that are no such array.';
+'Creates many executions of a task at once, all or none, and returns their ids in the order of items: a JSON array of objects with payload and, as for invoke, queue, priority, run_at, delay, dedupe_key, dedupe_for, throttle, debounce, max_wait, metadata. An id may come more than once, or be null, as with invoke; items with the same key count in their order, at one moment. Errors as invoke; PC009 for items that are no such array.';

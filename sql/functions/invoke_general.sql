@@ -11,15 +11,15 @@ declare
     level constant int := coalesce(invoke_general.priority, 0);
     body json := 'null';
     why text;
+    fault record;
     home record;
     made bigint;
+    held bigint;
 begin
-    why := case when dedupe_key is not null then 'dedupe_key' when dedupe_for is not null then 'dedupe_for'
-        when throttle is not null then 'throttle' when debounce is not null then 'debounce'
-        when max_wait is not null then 'max_wait' end;
-    if why is not null then
-        raise exception using errcode = 'PC006',
-            message = format('pgconductor.invoke: %s: not available in this version', why);
+    select f.code, f.why into fault
+    from pgconductor.flow_fault(dedupe_key, dedupe_for, throttle, debounce, max_wait, num_nonnulls(run_at, delay) > 0) f;
+    if fault.code is not null then
+        raise exception using errcode = fault.code, message = 'pgconductor.invoke: ' || fault.why;
     end if;
 
     if invoke_general.payload is not null then
@@ -36,6 +36,8 @@ begin
 
     if num_nonnulls(invoke_general.run_at, invoke_general.delay) > 0 then
         due := pgconductor.due_time('pgconductor.invoke', invoke_general.run_at, invoke_general.delay);
+    elsif debounce is not null then
+        due := present + least(debounce, max_wait);
     end if;
 
     select h.home as queue, h.home_shard as shard into home
@@ -43,13 +45,22 @@ begin
     if level <> 0 then
         perform pgconductor.use_lane('pgconductor.invoke', home.shard, level);
     end if;
-    insert into pgconductor.executions (ready_xid, created_at, run_at, shard, lane, priority, awaited, queue, task,
+    made := nextval('pgconductor.executions_id_seq');
+    if num_nonnulls(dedupe_key, dedupe_for, throttle, debounce) > 0 then
+        held := (pgconductor.claim_keys(invoke_general.task, array[row(made,
+            case when throttle is not null then 'throttle' when debounce is not null then 'debounce' else 'dedupe' end,
+            home.queue, coalesce(dedupe_key, invoke_general.task), coalesce(throttle, debounce, dedupe_for), max_wait,
+            level, body, invoke_general.metadata)::pgconductor.claim], pgconductor.is_on('pgconductor.await')))[1];
+        if held is distinct from made then
+            return held;
+        end if;
+    end if;
+    insert into pgconductor.executions (id, ready_xid, created_at, run_at, shard, lane, priority, awaited, queue, task,
         payload, metadata, expires_at)
-    select case when due <= present then pg_current_xact_id() end, present, due, home.shard, -level, level,
+    select made, case when due <= present then pg_current_xact_id() end, present, due, home.shard, -level, level,
         pgconductor.is_on('pgconductor.await'), home.queue, invoke_general.task, body, invoke_general.metadata,
         due + t.total_timeout_ms * interval '1 ms'
-    from pgconductor.tasks t where t.name = invoke_general.task
-    returning id into made;
+    from pgconductor.tasks t where t.name = invoke_general.task;
     -- What is due later is found by the next slow poll in time.
     if due < present + pgconductor.poll_interval() then
         perform pgconductor.wake(array[home.shard]);

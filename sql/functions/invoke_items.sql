@@ -16,6 +16,7 @@ declare
     name text;
     n int;
     ids bigint[];
+    answers bigint[];
     used int[];
 begin
     if invoke_items.items is null or json_typeof(invoke_items.items) <> 'array' then
@@ -30,11 +31,11 @@ begin
         mark := pgconductor.free_mark(body);
         plain := pgconductor.hide_escapes(body, mark)::json;
     end if;
-    select * into bad from pgconductor.bad_item(plain) limit 1;
+    select * into bad from pgconductor.bad_item(plain, mark) limit 1;
     if found then
         raise exception using errcode = bad.code,
             message = format('%s: items[%s]%s', what, bad.pos, pgconductor.show_escapes(bad.why, coalesce(mark, '<'))),
-            hint = 'Items are objects with payload, queue, priority, run_at, delay, metadata; positions count from 0.';
+            hint = 'Items are objects with payload and the options of invoke; positions count from 0.';
     end if;
 
     -- Every queue that is named, so that it exists; that also says if the task does not.
@@ -48,14 +49,20 @@ begin
 
     ids := case when draft is not null then array[draft]
         else array(select nextval('pgconductor.executions_id_seq') from generate_series(1, n)) end;
+    answers := ids;
+    if position('"dedupe_' in body) > 0 or position('"throttle"' in body) > 0 or position('"debounce"' in body) > 0 then
+        answers := pgconductor.claim_items(what, invoke_items.task, plain, mark, ids, wanted);
+    end if;
     with given as materialized (
-        select r.*, case when r.run_at is null and r.delay is null then present
+        select r.*, case when r.debounce is not null then present + least(r.debounce, r.max_wait)
+                when r.run_at is null and r.delay is null then present
                 else pgconductor.due_time(what, r.run_at, r.delay) end as due
         from (
             select r.*, row_number() over () as pos
             from json_to_recordset(plain) as r(payload json, queue text, priority int, run_at timestamptz,
-                delay interval, metadata json)
+                delay interval, metadata json, debounce interval, max_wait interval)
         ) r
+        where ids[r.pos] = answers[r.pos]
     ), put as (
         insert into pgconductor.executions (id, ready_xid, created_at, run_at, shard, lane, priority, awaited, queue,
             task, payload, metadata, expires_at)
@@ -83,7 +90,7 @@ begin
     from put p;
     perform pgconductor.check_size(what, n);
     perform pgconductor.wake(used);
-    return ids;
+    return answers;
 end
 $$;
 

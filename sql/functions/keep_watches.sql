@@ -41,6 +41,9 @@ begin
         exit when clock_timestamp() > began + interval '1 s';
     end loop;
     complaints := array_to_string(fresh, E'\n');
+    if next_ms is null and exists (select from pgconductor.watches x where x.unused_since is null and x.problem is not null) then
+        next_ms := 10000;
+    end if;
 
     -- Their functions are to know of new partitions; nobody is kept waiting by that.
     if exists (select from pgconductor.watches x where x.covered < present + interval '4 days') then

@@ -50,16 +50,18 @@ begin
         and not exists (select from pgconductor.finished_executions f where f.id = draft)
     then
         own := pgconductor.merge_metadata(inherited, pgconductor.show_escapes((plain -> 'metadata')::text, mark)::json);
-        perform pgconductor.invoke_items(plain ->> 'task', format('[%s]', coalesce(pgconductor.show_escapes(
+        target := (pgconductor.invoke_items(plain ->> 'task', format('[%s]', coalesce(pgconductor.show_escapes(
             (select json_object_agg(a.key, a.value) from (
                 select a.key, a.value from json_each(plain) a where a.key not in ('task', 'metadata')
                 union all
                 select 'metadata', pgconductor.hide_escapes(own::text, mark)::json where own is not null) a)::text, mark), '{}'))::json,
-            draft);
+            draft))[1];
+        -- Not a null that says that the run is no more.
+        return coalesce(to_json(target::text), 'null');
     end if;
     return to_json(draft::text);
 end
 $$;
 
 comment on function pgconductor.make_call(bigint, xid8, text, json, bigint, boolean) is
-'Engine, on the writer. Does what a handler asks for on behalf of its run, and returns the answer; null: the run is no more. name: invoke, with args as the items of invoke_batch and task, which makes the execution draft (see draw_ids), with the metadata of this one, and returns its id as a string; cancel, with id and reason, which returns true or false; emit, with event and payload, which returns the event''s id as a string; or schedule and unschedule, see call_schedule. again: the same was sent before, and it is not known whether it was committed. PC009: no such call, or bad arguments; others as invoke.';
+'Engine, on the writer. Does what a handler asks for on behalf of its run, and returns the answer; null: the run is no more. name: invoke, with args as the items of invoke_batch and task, which makes the execution draft (see draw_ids), with the metadata of this one, and returns its id as a string, or another''s, or null, see invoke; cancel, with id and reason, which returns true or false; emit, with event and payload, which returns the event''s id as a string; or schedule and unschedule, see call_schedule. again: the same was sent before, and it is not known whether it was committed. PC009: no such call, or bad arguments; others as invoke.';

@@ -64,6 +64,7 @@ begin
         from pgconductor.tasks t cross join lateral (values (t.keep_complete), (t.keep_fail)) k(keep)
         where k.keep is not null;
     return next 'select pgconductor.sweep(10000)';
+    return next 'select pgconductor.forget_keys(10000)';
     return next 'select pgconductor.tidy()';
     return next 'select pg_advisory_unlock(1346847492, 0)';
 end

@@ -2,6 +2,7 @@
 
 -- They return more than before, or take more.
 drop function if exists pgconductor.load_tasks();
+drop function if exists pgconductor.bad_item(json);
 drop function if exists pgconductor.poll_wakes(int[], xid8[], bigint[], xid8[], int[]);
 drop function if exists pgconductor.emit(text, text);
 drop function if exists pgconductor.emit(text, json);
@@ -28,3 +29,31 @@ alter table pgconductor.events add column metadata json;
 
 -- Since when nobody needs to look after its failure any more.
 alter table pgconductor.finished_executions add column discarded_at timestamptz;
+
+-- The keys that invokes have named. kind: dedupe, throttle or debounce. execution: the last that was made with the key. first_at:
+-- when. until: of dedupe, how long the key counts when that has finished (null: as long as there is history of it); of throttle,
+-- the end of the period; of debounce, when the execution is due: one that stands at another time is nobody's burst any more.
+create table pgconductor.invoke_keys (
+    execution bigint not null,
+    until     timestamptz,
+    first_at  timestamptz not null,
+    kind      text collate "C" not null,
+    task      text collate "C" not null,
+    queue     text collate "C" not null,
+    key       text collate "C" not null,
+    primary key (kind, task, queue, key)
+) with (fillfactor = 80, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
+
+-- What an invoke asks of its key. id: of the execution that it makes, if it may make one. span: how long to dedupe for, the
+-- period of throttle, the quiet time of debounce; the rest is for the execution that a debounce changes.
+create type pgconductor.claim as (
+    id       bigint,
+    kind     text,
+    queue    text,
+    key      text,
+    span     interval,
+    max_wait interval,
+    priority int,
+    payload  json,
+    metadata json
+);

@@ -233,7 +233,7 @@ h.serve()
 
     done = run_cli("register", "--db", dsn, "--", "/usr/bin/python3", program)
     assert (done.returncode, done.stdout) == (0, "2 tasks declared\n"), done.stderr
-    assert db.execute("select sources ? 'code:python3' from pgconductor.tasks where name = 'mail'").fetchone()[0]
+    assert db.execute("select sources ? 'code:program.py' from pgconductor.tasks where name = 'mail'").fetchone()[0]
 
 
 @pytest.mark.parametrize("command", [["false"], ["/nowhere/program"], ["cat", "/dev/null"]])

@@ -73,7 +73,7 @@ def test_rows_that_run_are_locked(node, db, connect, ledger, seed, scale, capsys
 def test_the_node_stays_fast_beside_a_locked_row(node, db, connect, ledger):
     """One job after the other, while an outcome cannot be written for a second: each is there at once."""
     book = Book(ledger)
-    held = invoke(db, {"ms": 50})
+    held = invoke(db, {"ms": 1000})
     wait_for(lambda: [r for r in book.live() if r.id == held], 10, "it runs")
     holder = Holder(connect, [held])
     wait_for(lambda: book.read().of[held][-1].end, 10, "it has ended")

@@ -38,7 +38,7 @@ def dump(cluster, path):
 def restore(cluster, path, dbname):
     cluster.create_database(dbname)
     with cluster.connect() as conn:
-        for role in ("pgconductor_client", "pgconductor_filter"):
+        for role in ("pgconductor_client", "pgconductor_filter", "pgconductor_change"):
             if not conn.execute("select 1 from pg_roles where rolname = %s", (role,)).fetchone():
                 conn.execute(f"create role {role} nologin")
     done = subprocess.run([f"{cluster.bindir}/psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", cluster.dsn(dbname), "-f",

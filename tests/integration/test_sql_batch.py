@@ -99,7 +99,6 @@ def test_nothing_is_fine(db):
     ('[{"delay":5}]', "PC005", "items[0].delay: 5 is not a string"),
     ('[{"run_at":"infinity"}]', "PC005", "items[0].run_at: an infinite time"),
     ('[{"run_at":"2199-01-01","delay":"1s"}]', "PC005", "items[0]: run_at, delay: give one of them, not both"),
-    ('[{"dedupe_key":"k"}]', "PC006", "items[0].dedupe_key: not available in this version"),
 ])
 def test_bad_items_are_named(db, items, code, message):
     with pytest.raises(psycopg.Error) as caught:

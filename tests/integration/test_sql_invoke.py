@@ -8,8 +8,6 @@ import pytest
 
 from support.sqlnode import Node, declare, invoke, one, row_of
 
-NOT_AVAILABLE = {"dedupe_key": "k", "dedupe_for": "1 hour", "throttle": "1 s", "debounce": "1 s", "max_wait": "1 s"}
-
 
 @pytest.fixture(autouse=True)
 def task(db):
@@ -96,12 +94,6 @@ def test_priority_bounds(db):
 def test_bad_input_is_named(db, call, code, message):
     assert sqlstate(db, f"select pgconductor.{call}") == (code, message)
     assert one(db, "select count(*) from pgconductor.executions") == (0,)
-
-
-@pytest.mark.parametrize("name", NOT_AVAILABLE)
-def test_options_of_later_versions_are_refused(db, name):
-    code, message = sqlstate(db, f"select pgconductor.invoke('work', {name} => %s)", NOT_AVAILABLE[name])
-    assert (code, message) == ("PC006", f"pgconductor.invoke: {name}: not available in this version")
 
 
 def test_size_limit_is_exact(db):

@@ -341,7 +341,7 @@ def test_a_dump_goes_on_in_another_cluster(db, dsn, connect, own_cluster):
     first.call("select pgconductor.store_floors(%s, '{1,2,3,4}', %s::xid8[])", first.id, [xid] * 4)
     other = own_cluster(migrate=False)
     # Roles are not in the dump of a database.
-    other.connect().execute("create role pgconductor_client; create role pgconductor_filter")
+    other.connect().execute("create role pgconductor_client; create role pgconductor_filter; create role pgconductor_change")
     restore(dsn, other.dsn("test"))
 
     def there(**options):

@@ -261,6 +261,26 @@ lasting_event(struct pgc_run *run, void *arg)
 }
 
 static int
+lasting_change(struct pgc_run *run, void *arg)
+{
+	json_t *payload = payload_of(run), *change = json_object_get(payload, "change");
+	struct pgc_event_wait wait = PGC_EVENT;
+	int over;
+
+	(void)arg;
+	wait.key = json_string_value(json_object_get(payload, "key"));
+	wait.schema = json_string_value(json_object_get(change, "schema"));
+	wait.table = json_string_value(json_object_get(change, "table"));
+	wait.operation = json_string_value(json_object_get(change, "operation"));
+	wait.filter = json_string_value(json_object_get(change, "when"));
+	over = pgc_wait_event(run, &wait);
+	if (over == 0)
+		over = wait.payload != NULL ? pgc_done(run, wait.payload) : pgc_fail(run, "it cannot be waited for");
+	json_decref(payload);
+	return over;
+}
+
+static int
 lasting_emit(struct pgc_run *run, void *arg)
 {
 	json_t *payload = payload_of(run);
@@ -392,6 +412,7 @@ main(void)
 	pgc_task(c, "conform.child", lasting_child, NULL);
 	pgc_task(c, "conform.start", lasting_start, NULL);
 	pgc_task(c, "conform.event", lasting_event, NULL);
+	pgc_task(c, "conform.change", lasting_change, NULL);
 	pgc_task(c, "conform.emit", lasting_emit, NULL);
 	pgc_task(c, "conform.schedule", lasting_schedule, NULL);
 	pgc_task(c, "conform.unschedule", lasting_unschedule, NULL);

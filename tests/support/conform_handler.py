@@ -21,7 +21,7 @@ CREDIT = 8
 CONCURRENCY = 1 if WRONG == "prefetch-order" else 4
 BEAT_MS = 1500 if WRONG in (None, "beat") else None
 LASTING = ["conform.steps", "conform.wait", "conform.child", "conform.start", "conform.progress", "conform.checkpoint",
-           "conform.event", "conform.emit", "conform.schedule", "conform.unschedule"]
+           "conform.event", "conform.change", "conform.emit", "conform.schedule", "conform.unschedule"]
 DEFAULT = ["conform.echo", "conform.null", "conform.fail", "conform.sleep", "conform.print", "conform.log", "conform.repeat",
            *LASTING]
 OTHER = ["conform.elsewhere"]
@@ -473,6 +473,11 @@ class Handler:
         else:
             result = saved.get("result")
             self.done(execution.number, None if wrong("event-payload") and result == "0" else result)
+
+    def lasting_change(self, execution, payload):
+        if wrong("event-change"):
+            payload["change"]["table"] = payload["change"]["table"].lower()
+        self.suspend(execution, {"key": payload["key"], "change": text_of(payload["change"])})
 
     def lasting_emit(self, execution, payload):
         if wrong("emit") and payload["payload"] == 0:

@@ -37,6 +37,7 @@ const orchestrator = Orchestrator.create({ conductor, tasks: [
 		ctx.invoke(key, { name: task }, payload, { timeout }))),
 	task("conform.start", ({ payload: { task, payload } }, ctx) => ctx.start({ name: task }, payload)),
 	task("conform.event", ({ payload: { key, timeout_ms: timeout, ...event } }, ctx) => ctx.waitForEvent(key, { ...event, timeout })),
+	task("conform.change", ({ payload: { key, change } }, ctx) => ctx.waitForEvent(key, change)),
 	task("conform.emit", ({ payload: { event, payload } }, ctx) => ctx.emit(event, payload)),
 	task("conform.schedule", ({ payload: { task, name, cron, timezone, payload } }, ctx) => (
 		ctx.schedule({ name: task }, name, { cron, timezone }, payload))),

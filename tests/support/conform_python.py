@@ -73,6 +73,10 @@ def event(payload: Any, ctx: Context) -> Any:
     return ctx.wait_for_event(payload["key"], timeout=limit(payload), **told(payload, "event", "when", "since"))
 
 
+def change(payload: Any, ctx: Context) -> Any:
+    return ctx.wait_for_event(payload["key"], change=payload["change"])
+
+
 def emit(payload: Any, ctx: Context) -> str:
     return ctx.emit(payload["event"], payload["payload"])
 
@@ -122,6 +126,10 @@ async def event_async(payload: Any, ctx: AsyncContext) -> Any:
     return await ctx.wait_for_event(payload["key"], timeout=limit(payload), **told(payload, "event", "when", "since"))
 
 
+async def change_async(payload: Any, ctx: AsyncContext) -> Any:
+    return await ctx.wait_for_event(payload["key"], change=payload["change"])
+
+
 async def emit_async(payload: Any, ctx: AsyncContext) -> str:
     return await ctx.emit(payload["event"], payload["payload"])
 
@@ -142,7 +150,8 @@ async def checkpoint_async(payload: Any, ctx: AsyncContext) -> None:
 
 ASYNC: dict[Callable[..., Any], Callable[..., Any]] = {
     sleep: sleep_async, steps: steps_async, wait: wait_async, child: child_async, start: start_async,
-    event: event_async, emit: emit_async, schedule: schedule_async, unschedule: unschedule_async, checkpoint: checkpoint_async,
+    event: event_async, change: change_async, emit: emit_async, schedule: schedule_async, unschedule: unschedule_async,
+    checkpoint: checkpoint_async,
 }
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "echo": lambda payload: payload,
@@ -157,6 +166,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "child": child,
     "start": start,
     "event": event,
+    "change": change,
     "emit": emit,
     "schedule": schedule,
     "unschedule": unschedule,

@@ -415,6 +415,31 @@ START_TEST(environments)
 }
 END_TEST
 
+START_TEST(name_of_a_program)
+{
+	static const struct {
+		const char *argv[5], *name;
+	} of[] = {
+		{ { "/opt/app/worker", "config.yml" }, "worker" },
+		{ { "/usr/bin/python3", "/srv/app/tasks.py", "--fast" }, "tasks.py" },
+		{ { "python3.11", "-u", "-m", "app.tasks" }, "app.tasks" },
+		{ { "node", "worker.js" }, "worker.js" },
+		{ { "bash", "-c", "exec worker" }, "bash" },
+		{ { "python3" }, "python3" },
+		{ { "pythonic", "tasks.py" }, "pythonic" },
+		{ { "7z", "x" }, "7z" },
+	};
+
+	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
+		struct conf *c = good("");
+
+		conf_set_command(c, (char *const *)of[i].argv);
+		ck_assert_str_eq(c->command->name, of[i].name);
+		conf_free(c);
+	}
+}
+END_TEST
+
 static char dir[] = "/tmp/pgc-conf-XXXXXX";
 
 static void
@@ -551,6 +576,7 @@ suite(void)
 	tcase_add_test(t, variables);
 	tcase_add_test(t, references);
 	tcase_add_test(t, environments);
+	tcase_add_test(t, name_of_a_program);
 	tcase_add_test(t, compare);
 	suite_add_tcase(s, t);
 	tcase_add_unchecked_fixture(files, enter_directory, remove_directory);

@@ -1,0 +1,62 @@
+-- Its place is kept by the session, between one call and the next.
+create or replace function pgconductor.forget_keys(max int)
+returns int
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+    present constant timestamptz := pgconductor.now();
+    began constant timestamptz := clock_timestamp();
+    place text[] := coalesce(nullif(current_setting('pgconductor.forgot', true), ''), '{"","","",""}')::text[];
+    upto text[];
+begin
+    -- Through all of them in the order of the key, for a second: see expire.
+    while clock_timestamp() < began + interval '1 second' loop
+        select array[w.kind, w.task, w.queue, w.key] into upto
+        from (
+            select k.kind, k.task, k.queue, k.key from pgconductor.invoke_keys k
+            where (k.kind, k.task, k.queue, k.key) > (place[1], place[2], place[3], place[4])
+            order by k.kind, k.task, k.queue, k.key
+            limit forget_keys.max
+        ) w
+        order by w.kind desc, w.task desc, w.queue desc, w.key desc
+        limit 1;
+        if not found then
+            perform set_config('pgconductor.forgot', '', false);
+            return 0;
+        end if;
+        -- Those that count no more, see claim_keys; of dedupe it is asked only when history may be gone.
+        with old as materialized (
+            select k.kind, k.task, k.queue, k.key, k.execution, k.until
+            from pgconductor.invoke_keys k
+            left join pgconductor.tasks t on t.name = k.task
+            where (k.kind, k.task, k.queue, k.key) > (place[1], place[2], place[3], place[4])
+                and (k.kind, k.task, k.queue, k.key) <= (upto[1], upto[2], upto[3], upto[4])
+                and coalesce(k.until, case when t.name is null then present
+                    else k.first_at + least(t.keep_complete, t.keep_fail) end) <= present
+                and case k.kind when 'throttle' then true
+                    when 'debounce' then not exists (
+                        select from pgconductor.executions e
+                        where e.id = k.execution and e.ready_xid is null and e.waiting is null and e.run_at = k.until)
+                    else not exists (select from pgconductor.executions e where e.id = k.execution)
+                        and (k.until is not null
+                            or not exists (select from pgconductor.finished_executions f where f.id = k.execution)) end
+        ), free as materialized (
+            -- What somebody uses now stays, and so does what was used since: it is not the same any more.
+            select o.* from old o
+            join pgconductor.invoke_keys k on k.kind = o.kind and k.task = o.task and k.queue = o.queue and k.key = o.key
+                and k.execution = o.execution and k.until is not distinct from o.until
+            for update of k skip locked
+        )
+        delete from pgconductor.invoke_keys k
+        using free f
+        where k.kind = f.kind and k.task = f.task and k.queue = f.queue and k.key = f.key;
+        place := upto;
+    end loop;
+    perform set_config('pgconductor.forgot', place::text, false);
+    return 1;
+end
+$$;
+
+comment on function pgconductor.forget_keys(int) is
+'Engine. Removes keys of invoke that count no more; so many rows at a time, for about a second. Above 0: there may be more.';
