@@ -68,6 +68,8 @@ integration_tests = \
 	tests/integration/test_sql_events.py \
 	tests/integration/test_sql_cron.py \
 	tests/integration/test_sql_edit.py \
+	tests/integration/test_edit.py \
+	tests/integration/test_pause.py \
 	tests/integration/test_sql_flow.py \
 	tests/integration/test_sql_history.py \
 	tests/integration/test_sql_invoke.py \

@@ -1,6 +1,7 @@
 create or replace function pgconductor.error_kind(error json)
 returns json
-language plpgsql immutable
+language plpgsql immutable security definer
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     mark constant text := pgconductor.free_mark(coalesce(error::text, ''));

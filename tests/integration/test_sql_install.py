@@ -11,7 +11,8 @@ from support import paths
 from support.sqlnode import declare, one
 
 CLIENT = {"invoke", "invoke_batch", "cancel", "retry", "result", "declare_task", "execution_logs", "execution_steps",
-          "save_step", "schedule", "unschedule", "enable_schedule", "emit", "payload_schema",
+          "save_step", "schedule", "unschedule", "enable_schedule", "emit", "payload_schema", "edit", "move", "discard", "enable_task",
+          "enable_queue", "error_kind",
           "event_schemas"}
 SQL = os.path.join(paths.SRC, "sql")
 
