@@ -1,5 +1,5 @@
 /*
- * pgconductor invoke --batch: a file of payloads, one for each line, in one transaction. The cli process only.
+ * pgconductor invoke --batch: a file of payloads, or of items, one for each line, in one transaction. The cli process only.
  *
  * Memory does not grow with the file: a thousand lines are sent at a time, and what comes back, the ids, goes to a
  * temporary file, to be printed when all is committed.
@@ -19,6 +19,7 @@
 #include "common/buf.h"
 #include "common/json.h"
 #include "common/schema/schema.h"
+#include "common/xmalloc.h"
 
 #define ITEMS_MAX	1000
 #define ITEMS_BYTES	(16 << 20)
@@ -36,7 +37,8 @@ struct batch {
 	size_t		 items_n;
 	struct buf	 ids;
 	FILE		*spool;		/* the ids before those; NULL: none */
-	int64_t		 lines, bytes, made;
+	int64_t		 lines, bytes, made, throttled;
+	int64_t		 first;		/* the line of the first of the items */
 };
 
 /* ---- being interrupted ---- */
@@ -145,6 +147,8 @@ ask(struct batch *b, const char *sql, int n, const char *const *params)
 		return res;
 	stop_if_interrupted(b);
 	rc = cli_db_error(b->conn, res);
+	if (b->same == NULL && b->items_n > 0)
+		cli_fail(rc, "items[0] is line %lld of %s; " NOTHING, (long long)b->first, b->path);
 	cli_fail(rc, NOTHING);
 }
 
@@ -163,14 +167,45 @@ send_items(struct batch *b)
 	res = ask(b, "select unnest(pgconductor.invoke_batch($1, $2::json))", 2, params);
 	if ((size_t)PQntuples(res) != b->items_n)
 		cli_fail(EX_SOFTWARE, "the database returned %d ids for %zu executions; " NOTHING, PQntuples(res), b->items_n);
-	for (int i = 0; i < PQntuples(res); i++)
+	for (int i = 0; i < PQntuples(res); i++) {
 		buf_addf(&b->ids, "%s\n", PQgetvalue(res, i, 0));
+		b->throttled += PQgetisnull(res, i, 0);
+	}
 	PQclear(res);
 	free(text);
 	b->made += (int64_t)b->items_n;
 	b->items_n = 0;
 	if (b->ids.len > IDS_BYTES)
 		spool_ids(b);
+}
+
+static void
+take_payload(const char *name, const char *value, void *arg)
+{
+	char **payload = arg;
+
+	if (strcmp(name, "payload") == 0) {
+		free(*payload);
+		*payload = xstrdup(value);
+	}
+}
+
+/* The payload is held against the task's schema. */
+static bool
+complies(struct batch *b, const char *line, size_t len, char *fault)
+{
+	char *payload = NULL;
+	bool ok;
+
+	if (b->same != NULL)
+		return cli_complies(b->schema, line, len, fault);
+	if (!cli_json_members(line, take_payload, &payload))
+		cli_fail(EX_DATAERR, "%s:%lld: not an object with payload and options; " NOTHING, b->path, (long long)b->lines);
+	if (payload == NULL)
+		payload = xstrdup("null");
+	ok = cli_complies(b->schema, payload, strlen(payload), fault);
+	free(payload);
+	return ok;
 }
 
 static void
@@ -186,12 +221,16 @@ add_line(struct batch *b, const char *line, size_t len)
 		return;
 	if (json_check(line, len, &at, &why) == -1)
 		cli_fail(EX_DATAERR, "%s:%lld: not JSON: %s at byte %zu; " NOTHING, b->path, (long long)b->lines, why, at + 1);
-	if (!cli_complies(b->schema, line, len, fault))
+	if (!complies(b, line, len, fault))
 		cli_fail(EX_DATAERR, "%s:%lld: payload of task %s: %s; " NOTHING, b->path, (long long)b->lines, b->task, fault);
-	buf_addstr(&b->items, b->items_n++ == 0 ? "[{\"payload\":" : ",{\"payload\":");
+	if (b->items_n == 0)
+		b->first = b->lines;
+	buf_addstr(&b->items, b->items_n++ == 0 ? "[" : ",");
+	if (b->same != NULL)
+		buf_addstr(&b->items, "{\"payload\":");
 	buf_add(&b->items, line, len);
-	buf_addstr(&b->items, b->same);
-	buf_addstr(&b->items, "}");
+	if (b->same != NULL)
+		buf_addf(&b->items, "%s}", b->same);
 	if (b->items_n == ITEMS_MAX || b->items.len > ITEMS_BYTES)
 		send_items(b);
 }
@@ -258,6 +297,9 @@ batch_invoke(PGconn *conn, const char *task, const char *path, const char *same)
 	progress_clear();
 	if (isatty(STDERR_FILENO))
 		cli_warn("%lld executions in %.1f s", (long long)b.made, (double)(cli_now_ms() - began) / 1000);
+	if (b.throttled > 0)
+		cli_warn("throttled: nothing was created for %lld of %lld, their lines are empty", (long long)b.throttled,
+		    (long long)b.made);
 	for (size_t i = 0; i < SIGNALS_N; i++)
 		signal(signals[i], SIG_DFL);
 	block_signals(SIG_UNBLOCK);

@@ -77,6 +77,8 @@ void	cli_help(const struct cli_command *, FILE *);
 const struct cli_option *cli_option_at(const struct cli_command *, size_t n);
 /* A duration given to this option; exits when it is none. */
 int64_t	cli_duration(const char *option, const char *value);
+/* A priority, likewise. */
+int	cli_priority(const char *option, const char *value);
 /* One line on stderr: "pgconductor: command: text". */
 void	cli_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void	cli_fail(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));

@@ -142,7 +142,7 @@ const struct cli_command ctx_sleep = {
 	.run = run_sleep,
 };
 
-/* ---- start, cancel ---- */
+/* ---- cancel ---- */
 
 static int
 refused(struct pgc_run *run)
@@ -151,40 +151,6 @@ refused(struct pgc_run *run)
 	ctx_status = 1;
 	return 0;
 }
-
-static int
-do_start(struct pgc_run *run, void *arg)
-{
-	char **argv = arg;
-	const char *id;
-
-	if (pgc_start(run, argv[1], argv[2], &id) != 0)
-		return PGC_OVER;
-	if (id == NULL)
-		return refused(run);
-	puts(id);
-	return 0;
-}
-
-static int
-run_start(int argc, char **argv)
-{
-	const char *payload;
-
-	expect(argc, argv, 1, 2, "TASK");
-	payload = ctx_payload(argc > 2 ? argv[2] : NULL);
-	return ctx_do(do_start, (const char *[]){ argv[0], argv[1], payload }, NULL, 0);
-}
-
-const struct cli_command ctx_start = {
-	.name = "ctx start",
-	.arguments = "TASK [JSON | - | @FILE]",
-	.operand = "TASK",
-	.summary = "create an execution of a task without waiting for what comes of it; print its id",
-	.details = "It is done in each run of the command. To have it done once: pgconductor ctx step KEY -- pgconductor ctx start …\n",
-	.no_database = true,
-	.run = run_start,
-};
 
 static const char *reason;
 

@@ -50,17 +50,6 @@ add(void)
 	return &c->v[c->n++];
 }
 
-static int
-priority_of(const char *text)
-{
-	char *end;
-	long n = strtol(text, &end, 10);
-
-	if (end == text || *end != '\0' || n < INT16_MIN || n > INT16_MAX)
-		cli_usage("priority: \"%s\" is not a whole number from -32768 to 32767", text);
-	return (int)n;
-}
-
 /* ---- a line of --all ---- */
 
 struct line {
@@ -103,7 +92,7 @@ take_member(const char *name, const char *value, void *arg)
 	else if (strcmp(name, "key") == 0)
 		l->child->key = children.keys[children.n - 1] = ctx_key(text_of(l, name, value));
 	else if (strcmp(name, "priority") == 0)
-		l->child->priority = priority_of(value);
+		l->child->priority = cli_priority("priority", value);
 	else if (strcmp(name, "timeout") == 0)
 		l->child->timeout_ms = duration_of(l, name, value);
 	else
@@ -195,7 +184,7 @@ take_arguments(int argc, char **argv)
 	if (key != NULL)
 		child->key = children.keys[0] = ctx_key(key);
 	if (priority != NULL)
-		child->priority = priority_of(priority);
+		child->priority = cli_priority("--priority", priority);
 	if (timeout != NULL)
 		child->timeout_ms = cli_duration("--timeout", timeout);
 }

@@ -20,14 +20,21 @@
 #define POLL_LAST_MS	500
 
 static const char *queue, *priority, *run_at, *delay, *batch, *timeout;
-static bool want_wait;
+static const char *dedupe_key, *dedupe_for, *throttle, *debounce, *max_wait;
+static bool want_wait, whole_items;
 
 static const struct cli_option options[] = {
 	{ "queue", 0, CLI_TEXT, &queue, "Q", "instead of the task's own queue" },
 	{ "priority", 0, CLI_TEXT, &priority, "N", "-32768 to 32767, higher first; 0 if left out" },
 	{ "run-at", 0, CLI_TEXT, &run_at, "T", "not before this time, such as \"2030-01-31 12:00+01\"" },
 	{ "delay", 0, CLI_TEXT, &delay, "D", "not before this long has passed: 250ms, 10s, 5m, 2h, 7d" },
+	{ "dedupe-key", 0, CLI_TEXT, &dedupe_key, "KEY", "made once with this key; after that the id is that of the first" },
+	{ "dedupe-for", 0, CLI_TEXT, &dedupe_for, "D", "for so long, 0 while it is unfinished; else while its history is kept" },
+	{ "throttle", 0, CLI_TEXT, &throttle, "D", "one in so long; more are not made, and no id is printed" },
+	{ "debounce", 0, CLI_TEXT, &debounce, "D", "one, when so long no other was asked for, with the last payload" },
+	{ "max-wait", 0, CLI_TEXT, &max_wait, "D", "with --debounce: so long after the first at the latest" },
 	{ "batch", 0, CLI_TEXT, &batch, "FILE", "an execution for each line of FILE (- is stdin), all or none" },
+	{ "items", 0, CLI_FLAG, &whole_items, NULL, "with --batch: lines are {\"payload\": …, \"priority\": …}, with their own options" },
 	{ "wait", 0, CLI_FLAG, &want_wait, NULL, "wait for the end, print the result: exit 0 completed, 1 failed or cancelled" },
 	{ "timeout", 0, CLI_TEXT, &timeout, "D", "with --wait: give up after so long, with exit 75" },
 	{ .name = NULL }
@@ -66,24 +73,41 @@ cli_read_payload(const char *arg)
 	return buf_steal_str(&text);
 }
 
-static char *
-delay_interval(void)
+/* What is passed on as an interval, by the names that SQL has for it. */
+static const struct {
+	const char	*option, *name, **value;
+} spans[] = {
+	{ "--delay", "delay", &delay },
+	{ "--dedupe-for", "dedupe_for", &dedupe_for },
+	{ "--throttle", "throttle", &throttle },
+	{ "--debounce", "debounce", &debounce },
+	{ "--max-wait", "max_wait", &max_wait },
+};
+
+#define SPANS_N (sizeof(spans) / sizeof(spans[0]))
+
+static bool
+has_span(void)
 {
-	return delay != NULL ? xasprintf("%lld milliseconds", (long long)cli_duration("--delay", delay)) : NULL;
+	for (size_t i = 0; i < SPANS_N; i++)
+		if (*spans[i].value != NULL)
+			return true;
+	return false;
 }
 
+/* NULL: not given. Never freed. */
 static const char *
+interval(size_t i)
+{
+	const char *value = *spans[i].value;
+
+	return value != NULL ? xasprintf("%lld milliseconds", (long long)cli_duration(spans[i].option, value)) : NULL;
+}
+
+static int
 priority_number(void)
 {
-	char *end;
-	long n;
-
-	if (priority == NULL)
-		return "0";
-	n = strtol(priority, &end, 10);
-	if (end == priority || *end != '\0' || n < INT16_MIN || n > INT16_MAX)
-		cli_usage("--priority: \"%s\" is not a whole number from -32768 to 32767", priority);
-	return priority;
+	return priority != NULL ? cli_priority("--priority", priority) : 0;
 }
 
 static void
@@ -157,8 +181,9 @@ wait_for(PGconn *conn, const char *id, int64_t until)
 static int
 invoke_one(PGconn *conn, const char *task, const char *payload)
 {
-	char *interval = delay_interval();
-	const char *params[] = { task, payload, queue, priority_number(), run_at, interval };
+	char *level = xasprintf("%d", priority_number());
+	const char *params[] = { task, payload, queue, level, run_at, dedupe_key, interval(0), interval(1), interval(2),
+	    interval(3), interval(4) };
 	int64_t until;
 	PGresult *res;
 	int rc = EX_OK;
@@ -167,14 +192,16 @@ invoke_one(PGconn *conn, const char *task, const char *payload)
 	until = cli_now_ms() + (timeout != NULL ? cli_duration("--timeout", timeout) : DURATION_MAX_MS);
 	if (want_wait)
 		PQclear(cli_query(conn, "set pgconductor.await = on", 0, NULL));
-	res = cli_query(conn, "select pgconductor.invoke($1, $2::text, queue => $3, priority => $4, run_at => $5, delay => $6)",
-	    6, params);
-	if (want_wait)
+	res = cli_query(conn, "select pgconductor.invoke($1, $2::text, queue => $3, priority => $4, run_at => $5, dedupe_key => $6,"
+	    " delay => $7, dedupe_for => $8, throttle => $9, debounce => $10, max_wait => $11)", 11, params);
+	if (PQgetisnull(res, 0, 0))
+		cli_warn("throttled: nothing was created");
+	else if (want_wait)
 		rc = wait_for(conn, PQgetvalue(res, 0, 0), until);
 	else
 		printf("%s\n", PQgetvalue(res, 0, 0));
 	PQclear(res);
-	free(interval);
+	free(level);
 	return rc;
 }
 
@@ -192,21 +219,21 @@ static char *
 item_options(void)
 {
 	struct buf out;
-	char *interval = delay_interval();
 
 	buf_init(&out);
 	add_text(&out, "queue", queue);
-	buf_addf(&out, ",\"priority\":%ld", strtol(priority_number(), NULL, 10));
+	buf_addf(&out, ",\"priority\":%d", priority_number());
 	add_text(&out, "run_at", run_at);
-	add_text(&out, "delay", interval);
-	free(interval);
+	add_text(&out, "dedupe_key", dedupe_key);
+	for (size_t i = 0; i < SPANS_N; i++)
+		add_text(&out, spans[i].name, interval(i));
 	return buf_steal_str(&out);
 }
 
 static int
 invoke_batch(PGconn *conn, const char *task)
 {
-	char *same = item_options();
+	char *same = whole_items ? NULL : item_options();
 
 	batch_invoke(conn, task, batch, same);
 	free(same);
@@ -226,6 +253,9 @@ run(int argc, char **argv)
 		cli_usage("%s: unexpected argument", argv[3]);
 	if (batch != NULL && (argc > 2 || want_wait))
 		cli_usage("--batch goes with neither a payload nor --wait");
+	if (whole_items && (batch == NULL || queue != NULL || priority != NULL || run_at != NULL || dedupe_key != NULL ||
+	    has_span()))
+		cli_usage("--items goes with --batch, and each line says what its options are");
 	if (timeout != NULL && !want_wait)
 		cli_usage("--timeout goes with --wait");
 	if (batch == NULL)
@@ -246,7 +276,8 @@ const struct cli_command cmd_invoke = {
 	.operand = "TASK",
 	.summary = "create an execution of a task; print its id, or wait for its result",
 	.details = "The payload is JSON text, - to read it from stdin, or @FILE; null if left out. With --batch the ids are\n"
-	    "printed when all is stored; what is interrupted creates nothing.\n",
+	    "printed when all is stored; what is interrupted creates nothing. What --throttle refuses has no id: nothing is\n"
+	    "printed, in a batch an empty line, with a word on stderr, and that is no failure.\n",
 	.options = options,
 	.run = run,
 };

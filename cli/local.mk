@@ -23,6 +23,7 @@ libcli_la_SOURCES = \
 	cli/ctx_event.c \
 	cli/ctx_invoke.c \
 	cli/ctx_schedule.c \
+	cli/ctx_start.c \
 	cli/ctx_step.c \
 	cli/devdb.c cli/devdb.h \
 	cli/devpg.c \

@@ -89,6 +89,17 @@ cli_duration(const char *option, const char *value)
 	return ms;
 }
 
+int
+cli_priority(const char *option, const char *value)
+{
+	char *end;
+	long n = strtol(value, &end, 10);
+
+	if (end == value || *end != '\0' || n < INT16_MIN || n > INT16_MAX)
+		cli_usage("%s: \"%s\" is not a whole number from -32768 to 32767", option, value);
+	return (int)n;
+}
+
 FILE *
 cli_open_input(const char *path)
 {

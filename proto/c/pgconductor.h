@@ -276,6 +276,23 @@ int	pgc_cancel_execution(struct pgc_run *, const char *id, const char *reason, b
  */
 int	pgc_start(struct pgc_run *, const char *task, const char *payload, const char **id);
 
+/* What is asked for with the options of invoke, see docs/flow.md. Begin with PGC_START. Times in milliseconds, -1: none. */
+struct pgc_start {
+	const char	*task;
+	const char	*payload;	/* JSON; NULL is null */
+	const char	*queue;		/* NULL: the task's own */
+	int		 priority;	/* higher first */
+	int64_t		 delay_ms;	/* not before so long has passed */
+	const char	*dedupe_key;	/* NULL: none; the one of throttle and debounce is then the task's name */
+	int64_t		 dedupe_for_ms;	/* from when it was made, 0: while it is unfinished; -1: as long as its history is kept */
+	int64_t		 throttle_ms;	/* one in so long at most */
+	int64_t		 debounce_ms;	/* when so long no other was asked for */
+	int64_t		 max_wait_ms;	/* with debounce: so long after the first at the latest */
+};
+#define PGC_START	{ NULL, NULL, NULL, 0, -1, NULL, -1, -1, -1, -1 }
+/* As pgc_start. NULL in *id, and pgc_error has nothing to say, "": throttled, nothing was made. */
+int	pgc_start_with(struct pgc_run *, const struct pgc_start *, const char **id);
+
 /*
  * Says that something has happened, which starts the tasks that are subscribed to it and resumes what waits for it. payload:
  * JSON; NULL is null. Waits for the event's id, and is done in each run, as pgc_start. NULL in *id: it is refused, pgc_error

@@ -545,8 +545,25 @@ pgc_emit(struct pgc_run *r, const char *event, const char *payload, const char *
 	return 0;
 }
 
+static void
+add_time(struct buf *b, const char *name, int64_t ms)
+{
+	if (ms >= 0)
+		buf_addf(b, ",\"%s\":\"%lld milliseconds\"", name, (long long)ms);
+}
+
 PUBLIC int
 pgc_start(struct pgc_run *r, const char *task, const char *payload, const char **id)
+{
+	struct pgc_start s = PGC_START;
+
+	s.task = task;
+	s.payload = payload;
+	return pgc_start_with(r, &s, id);
+}
+
+PUBLIC int
+pgc_start_with(struct pgc_run *r, const struct pgc_start *s, const char **id)
 {
 	struct buf args;
 
@@ -554,8 +571,17 @@ pgc_start(struct pgc_run *r, const char *task, const char *payload, const char *
 		return PGC_OVER;
 	buf_init(&args);
 	buf_addstr(&args, "{");
-	add_member(&args, "task", task);
-	buf_addf(&args, ",\"payload\":%s}", payload != NULL ? payload : "null");
+	add_member(&args, "task", s->task);
+	add_option(&args, "queue", s->queue);
+	add_option(&args, "dedupe_key", s->dedupe_key);
+	if (s->priority != 0)
+		buf_addf(&args, ",\"priority\":%d", s->priority);
+	add_time(&args, "delay", s->delay_ms);
+	add_time(&args, "dedupe_for", s->dedupe_for_ms);
+	add_time(&args, "throttle", s->throttle_ms);
+	add_time(&args, "debounce", s->debounce_ms);
+	add_time(&args, "max_wait", s->max_wait_ms);
+	buf_addf(&args, ",\"payload\":%s}", s->payload != NULL ? s->payload : "null");
 	if (call(r, "invoke", &args) != 0)
 		return PGC_OVER;
 	*id = answer_text(r->journal);

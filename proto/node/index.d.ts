@@ -342,8 +342,11 @@ export interface ExecutionContext<Events extends object = {}> {
 	 * does it. Not in the caller's transaction.
 	 */
 	start<T extends TaskName>(
-		task: T, payload: PayloadOf<T> | RawJSON, options?: Pick<InvokeOptions, StartOption> & { queue?: string | undefined },
+		task: T, payload: PayloadOf<T> | RawJSON, options?: CertainOptions & { queue?: string | undefined },
 	): Promise<string>;
+	start<T extends TaskName>(
+		task: T, payload: PayloadOf<T> | RawJSON, options: InvokeOptions & { queue?: string | undefined },
+	): Promise<string | null>;
 	/** Cancels another execution; false if there is no unfinished one. */
 	cancel(id: string, options?: { reason?: string | undefined }): Promise<boolean>;
 	/**
@@ -418,7 +421,6 @@ export interface Child<T extends TaskName = TaskName> extends ChildOptions {
 
 /** Of a task that the compiler does not know: anything. */
 export type ChildResult<T> = T extends Task<never, infer Return> ? Saved<Return> : any;
-export type StartOption = "priority" | "run_at" | "runAt" | "delay" | "metadata";
 
 /** `fields`: an object, or an Error. */
 export interface Logger {
@@ -455,28 +457,41 @@ export interface ConductorOptions<Own extends object = {}, Events extends object
 /** Intervals take a duration, or units as in `{ minutes: 5 }`. */
 export type Interval = Duration | { readonly [unit: string]: number };
 
-/** Those not yet implemented are refused by the server, with an error that says so. */
 export interface InvokeOptions {
 	/** Higher first, -32768 to 32767; 0 unless given. */
 	priority?: number | undefined;
 	run_at?: Date | string | undefined;
 	runAt?: Date | string | undefined;
 	delay?: Interval | undefined;
+	/** Made once with this key: afterwards the id is that of the first. Also the key of `throttle` and `debounce`, else the task is. */
 	dedupe_key?: string | undefined;
 	dedupeKey?: string | undefined;
+	/** For so long from when it was made, 0 while it is unfinished; as long as its history is kept if left out. */
 	dedupe_for?: Interval | undefined;
 	dedupeFor?: Interval | undefined;
+	/** One in so long; more are not made, and null is returned. */
 	throttle?: Interval | undefined;
+	/** One, when so long no other was asked for, with the last payload. */
 	debounce?: Interval | undefined;
+	/** With `debounce`: so long after the first at the latest. */
 	max_wait?: Interval | undefined;
 	maxWait?: Interval | undefined;
 	/** Any JSON: `ctx.metadata`. */
 	metadata?: unknown;
 }
 
+/** With these there is always an id. */
+export interface CertainOptions extends InvokeOptions {
+	throttle?: undefined;
+}
+
 export interface BatchItem<Payload = unknown> extends InvokeOptions {
 	payload: Payload | RawJSON;
 	queue?: string | undefined;
+}
+
+export interface CertainItem<Payload = unknown> extends BatchItem<Payload> {
+	throttle?: undefined;
 }
 
 /** Where a call is made: the caller's transaction (or any other postgres.js instance) in place of the conductor's own. */
@@ -500,10 +515,14 @@ export interface Result<Return = any> {
 export interface Client<Options, Events extends object = {}> {
 	/** Creates executions, all or none; returns their ids in the order of the items. */
 	invoke<T extends TaskName>(
-		task: T, items: readonly BatchItem<PayloadOf<T>>[], options?: InvokeOptions & Options,
+		task: T, items: readonly CertainItem<PayloadOf<T>>[], options?: CertainOptions & Options,
 	): Promise<string[]>;
+	invoke<T extends TaskName>(
+		task: T, items: readonly BatchItem<PayloadOf<T>>[], options?: InvokeOptions & Options,
+	): Promise<(string | null)[]>;
 	/** Creates an execution, and returns its id. A payload that is an array is a batch of one: `[{ payload: [1, 2] }]`. */
-	invoke<T extends TaskName>(task: T, payload: PayloadOf<T> | RawJSON, options?: InvokeOptions & Options): Promise<string>;
+	invoke<T extends TaskName>(task: T, payload: PayloadOf<T> | RawJSON, options?: CertainOptions & Options): Promise<string>;
+	invoke<T extends TaskName>(task: T, payload: PayloadOf<T> | RawJSON, options: InvokeOptions & Options): Promise<string | null>;
 	/**
 	 * Says that something has happened: starts the tasks that this event triggers, and resumes those that wait for it. Returns the
 	 * event's id. Throws `BadPayload` if the payload is not as the event's schema wants.
@@ -541,9 +560,13 @@ export class Conductor<Own extends object = {}, Events extends object = {}> impl
 	createWorker(options: { queue: string; tasks: readonly Task<never, any>[]; config?: WorkerConfig }): Worker;
 
 	invoke<T extends TaskName>(
-		task: T, items: readonly BatchItem<PayloadOf<T>>[], options?: InvokeOptions & CallOptions,
+		task: T, items: readonly CertainItem<PayloadOf<T>>[], options?: CertainOptions & CallOptions,
 	): Promise<string[]>;
-	invoke<T extends TaskName>(task: T, payload: PayloadOf<T> | RawJSON, options?: InvokeOptions & CallOptions): Promise<string>;
+	invoke<T extends TaskName>(
+		task: T, items: readonly BatchItem<PayloadOf<T>>[], options?: InvokeOptions & CallOptions,
+	): Promise<(string | null)[]>;
+	invoke<T extends TaskName>(task: T, payload: PayloadOf<T> | RawJSON, options?: CertainOptions & CallOptions): Promise<string>;
+	invoke<T extends TaskName>(task: T, payload: PayloadOf<T> | RawJSON, options: InvokeOptions & CallOptions): Promise<string | null>;
 	emit<N extends EventName<Events>>(
 		event: N, ...payload: [...Emitted<EmittedPayload<Events, N>>, options?: CallOptions]
 	): Promise<string>;

@@ -104,6 +104,43 @@ def test_batch_is_all_or_nothing(cli, declared):
     assert declared.execute("select count(*) from pgconductor.executions_all").fetchone()[0] == 0
 
 
+def test_keys(cli, declared):
+    first = cli("invoke", "t", "1", "--dedupe-key", "k", "--dedupe-for", "1h", check=True).stdout
+    assert cli("invoke", "t", "2", "--dedupe-key", "k", "--dedupe-for", "0", check=True).stdout == first
+    late = cli("invoke", "t", "3", "--debounce", "1h", "--max-wait", "30m", check=True).stdout
+    assert cli("invoke", "t", "4", "--debounce", "2h", "--dedupe-key", "t", check=True).stdout == late
+    assert cli("invoke", "t", "5", "--throttle", "1h", check=True).stdout.strip().isdigit()
+    for more in ([], ["--wait", "--timeout", "1s"]):
+        done = cli("invoke", "t", "6", "--throttle", "1h", *more)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "pgconductor: invoke: throttled: nothing was created\n")
+    assert declared.execute("select payload::text from pgconductor.executions order by id").fetchall() == [("1",), ("4",), ("5",)]
+    assert cli("invoke", "t", "--debounce", "1h", "--delay", "1h").returncode == 65
+    assert "--throttle: \"soon\" is not a duration" in cli("invoke", "t", "--throttle", "soon").stderr
+
+
+def test_keys_of_a_batch(cli, declared):
+    done = cli("invoke", "t", "--batch", "-", "--throttle", "1h", input="1\n2\n3\n", check=True)
+    assert done.stdout.splitlines()[1:] == ["", ""] and done.stdout.splitlines()[0].isdigit()
+    assert "throttled: nothing was created for 2 of 3, their lines are empty" in done.stderr
+    done = cli("invoke", "t", "--batch", "-", "--dedupe-key", "k", input="1\n2\n", check=True)
+    assert len(set(done.stdout.splitlines())) == 1
+
+
+def test_items_of_a_batch(cli, declared):
+    """Each with options of its own."""
+    text = '{"payload": {"a": 12.50}, "dedupe_key": "k"}\n\n{}\n{"payload": 2, "dedupe_key": "k", "priority": 3}\n{"queue": "other"}\n'
+    done = cli("invoke", "t", "--batch", "-", "--items", input=text, check=True)
+    ids = [int(line) for line in done.stdout.splitlines()]
+    assert ids[0] == ids[2] and declared.execute("select id, payload::text, queue from pgconductor.executions order by id").fetchall() == [
+        (ids[0], '{"a": 12.50}', "default"), (ids[1], "null", "default"), (ids[3], "null", "other")]
+    for line, why in (("3", "-:2: not an object"), ('{"prio": 1}', "items[1].prio: no such option")):
+        done = cli("invoke", "t", "--batch", "-", "--items", input="{}\n" + line)
+        assert done.returncode == 65 and why in done.stderr and "nothing was created" in done.stderr and done.stdout == ""
+    assert "line 3 of -" in cli("invoke", "t", "--batch", "-", "--items", input="\n\n{}\n" + line).stderr
+    assert cli("invoke", "t", "--batch", "-", "--items", "--queue", "q", input="{}").returncode == 64
+    assert cli("invoke", "t", "--items").returncode == 64
+
+
 def test_wait(cli, server):
     server(config=TASKS)
     text = '{"a": 12.50, "b": 123456789012345678901234567890, "c": "\\u0000"}'

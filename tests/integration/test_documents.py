@@ -1,4 +1,4 @@
-"""Every code block of README.md, of the tutorial, of durable.md and of triggers.md is run, in the order in which a reader would.
+"""Every code block of README.md, of the tutorial, of durable.md, triggers.md and flow.md is run, in the order in which a reader would.
 
 A block's first word is its language. Behind it stand the name of the file it is (then it is written), or for a console
 whether it is the terminal of the server; and the track that it belongs to, where the language does not say so:
@@ -164,7 +164,7 @@ class Reader:
                 self.check(block, command, wanted, status)
 
 
-DOCUMENTS = ["README.md", "docs/tutorial.md", "docs/durable.md", "docs/triggers.md"]
+DOCUMENTS = ["README.md", "docs/tutorial.md", "docs/durable.md", "docs/triggers.md", "docs/flow.md"]
 
 
 @pytest.mark.parametrize("document, track", [pytest.param(document, track, marks=needs_node if track == "typescript" else ())

@@ -241,6 +241,22 @@ def test_a_task_starts_another(db):
     assert value(db, "select parent from pgconductor.executions_all where id = %s", child) is None
 
 
+def test_a_task_starts_another_once(db):
+    """One that was made already, one too many, and one that is put off."""
+    def start(**options):
+        job = invoke(db, "start", json.dumps({"task": "leaf", "payload": {"value": len(made)}, **options}))
+        made.append(wait_finished(db, job)[1])
+        return made[-1]
+    made = []
+    assert start(dedupe_key="k") == start(dedupe_key="k") is not None
+    assert start(throttle_s=3600) is not None and start(throttle_s=3600) is None
+    late = start(debounce_s=3600)
+    assert start(debounce_s=1800) == late
+    assert db.execute("select state, payload from pgconductor.executions_all where id = %s", (int(late),)).fetchone() == (
+        "delayed", {"value": 5})
+    assert len(set(made)) == 4 and db.execute("select pgconductor.cancel(%s)", (int(late),)).fetchone() == (True,)
+
+
 def test_total_timeout(db, ledger):
     """The attempt that runs when it is over fails for good, and one that waits does."""
     job, asleep = invoke(db, "brief", "null"), invoke(db, "nap", '{"ms": 60000}')

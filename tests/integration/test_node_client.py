@@ -126,8 +126,8 @@ def test_what_is_refused(db, script):
         say(await caught(conductor.invoke(greet, "x".repeat(17 << 20))));
         say(await caught(conductor.invoke({ ...greet, queue: "No Queue" }, 1)));
         say(await caught(conductor.invoke(greet, 1, { runAt: new Date(), delay: "1s" })));
-        say(await caught(conductor.invoke(greet, 1, { dedupe_key: "k" })));
-        say(await caught(conductor.invoke(greet, [{ payload: 1, throttle: { seconds: 5 } }])));
+        say(await caught(conductor.invoke(greet, 1, { dedupe_key: "" })));
+        say(await caught(conductor.invoke(greet, [{ payload: 1, throttle: { seconds: 0 } }])));
         say(await caught(conductor.invoke(greet, 1, { priority: 99999 })));
         say(await caught(conductor.invoke(greet, NaN)));
         say(await caught(conductor.invoke(greet, [1, 2])));
@@ -137,11 +137,32 @@ def test_what_is_refused(db, script):
     """)
     assert [(e[0], e[2]) for e in found] == [
         ("UndeclaredTask", "PC001"), ("BadPayload", "PC002"), ("PayloadTooLarge", "PC003"), ("BadQueue", "PC004"),
-        ("BadTime", "PC005"), ("NotAvailable", "PC006"), ("NotAvailable", "PC006"), ("BadArgument", "PC009"), ("TypeError", None),
+        ("BadTime", "PC005"), ("BadArgument", "PC009"), ("BadTime", "PC005"), ("BadArgument", "PC009"), ("TypeError", None),
         ("TypeError", None), ("TypeError", None), ("PostgresError", "22P02"), ("BadTask", "PC008")]
     assert "'nope' was never declared" in found[0][1] and found[0][3] == "PostgresError"
-    assert "dedupe_key: not available" in found[5][1] and "batch of one" in found[9][1]
+    assert "dedupe_key: an empty text" in found[5][1] and "batch of one" in found[9][1]
     assert rows(db) == []
+
+
+def test_keys(db, script):
+    """One that was made already, one too many, and one that is put off."""
+    first, same, batch, accepted, refused, many, late, later, latest = script("""
+        const greet = { name: "greet" };
+        say(await conductor.invoke(greet, 1, { dedupe_key: "é", dedupeFor: "1h" }));
+        say(await conductor.invoke(greet, 2, { dedupeKey: "é" }));
+        say(await conductor.invoke(greet, [{ payload: 3, dedupe_key: "é", dedupe_for: 0 }, { payload: 4 }]));
+        say(await conductor.invoke(greet, 5, { throttle: { seconds: 3600 } }));
+        say(await conductor.invoke(greet, 6, { throttle: { seconds: 3600 } }));
+        say(await conductor.invoke(greet, [{ payload: 7, throttle: 1000 }, { payload: 8, throttle: "1h", dedupeKey: "k" }]));
+        say(await conductor.invoke(greet, 9, { debounce: { seconds: 60 }, maxWait: "1h" }));
+        say(await conductor.invoke(greet, 10, { debounce: "5m" }));
+        say(await conductor.invoke(greet, [{ payload: 11, debounce: { seconds: 120 }, max_wait: "1h" }]));
+    """)
+    assert first == same == batch[0] and batch[1] not in (first, None)
+    assert accepted is not None and refused is None and many[0] is None and many[1] is not None
+    assert late == later == latest[0]
+    assert db.execute("select payload, round(extract(epoch from run_at - created_at) / 60) from pgconductor.executions where id = %s",
+                      (late,)).fetchone() == (11, 2)
 
 
 def test_declared_before_it_is_deployed(db, script):

@@ -113,6 +113,22 @@ def test_declare(client, db):
     client.invoke(declared)
 
 
+def test_keys(client, db):
+    """One that was made already, one too many, and one that is put off: with every way to say how long."""
+    first = client.invoke("value", 1, dedupe_key="é", dedupe_for="1h")
+    assert client.invoke("value", 2, dedupe_key="é") == first
+    assert client.invoke_batch("value", [{"payload": 3, "dedupe_key": "é", "dedupe_for": 0}, {"payload": 4}])[0] == first
+    hour = datetime.timedelta(hours=1)
+    assert client.invoke("value", 5, throttle=3600) is not None and client.invoke("value", 6, throttle={"seconds": 10}) is None
+    assert client.invoke_batch("value", [{"throttle": "1h"}, {"throttle": hour, "dedupe_key": "k"}, {"throttle": {"hours": 1}}])[::2] == [None, None]
+    late = client.invoke("value", 7, debounce={"seconds": 60}, max_wait={"minutes": 10})
+    assert client.invoke("value", 8, debounce=hour) == late
+    assert client.invoke_batch("value", [{"payload": 9, "debounce": {"seconds": 120}, "max_wait": "1h"}]) == [late]
+    assert db.execute("select payload, round(extract(epoch from run_at - created_at) / 60) from pgconductor.executions where id = %s",
+                      (late,)).fetchone() == (9, 2)
+    assert executions(db) == 5
+
+
 # ---- errors
 
 
@@ -123,8 +139,9 @@ def test_errors_of_the_server_are_exceptions(client, dsn, empty_dsn):
             (lambda: client.invoke("value", "x" * (17 << 20)), pgconductor.PayloadTooLarge, "16777216"),
             (lambda: client.invoke("value", queue="Not One"), pgconductor.BadQueue, "Not One"),
             (lambda: client.invoke("value", delay=1, run_at=datetime.datetime.now()), pgconductor.BadTime, "not both"),
-            (lambda: client.invoke("value", dedupe_key="x"), pgconductor.NotAvailable, "dedupe_key"),
-            (lambda: client.invoke("value", debounce="1s"), pgconductor.NotAvailable, "debounce"),
+            (lambda: client.invoke("value", dedupe_key=""), pgconductor.BadArgument, "dedupe_key: an empty text"),
+            (lambda: client.invoke("value", debounce=0), pgconductor.BadTime, "debounce: 00:00:00 is not above 0"),
+            (lambda: client.invoke("value", debounce=1, throttle="1s"), pgconductor.BadArgument, "not both"),
             (lambda: client.invoke("value", priority=40000), pgconductor.BadArgument, "priority"),
             (lambda: Client(empty_dsn).invoke("value"), pgconductor.NotInstalled, "pgconductor migrate")):
         with pytest.raises(kind, match=words) as caught:

@@ -266,6 +266,12 @@ def produce(client: Client) -> str:
     client.emit(named, 3)  # wrong
     client.schedule(greet, "daily", "@daily", 3)  # wrong
     client.unschedule(3, "daily")  # wrong
+    made: str = client.invoke(greet, {"name": "x"}, dedupe_key="k", dedupe_for="1h", debounce={"seconds": 1}, max_wait=3)
+    perhaps: str | None = client.invoke(greet, {"name": "x"}, throttle=10)
+    made = client.invoke(greet, {"name": "x"}, throttle=10)  # wrong
+    client.invoke(greet, {"name": 3}, dedupe_key="k")  # wrong
+    many: list[str] = client.invoke_batch(greet, [{"payload": {"name": "x"}, "dedupe_key": "k"}])
+    some: list[str | None] = client.invoke_batch(greet, [{"payload": {"name": "x"}, "throttle": "1s"}])
     return client.emit(named, {"name": "x"}) + client.emit("by.name") + client.emit(anything)
 
 @task(triggers={"cron": "@daily", "zone": "UTC"})  # wrong

@@ -16,6 +16,7 @@
  *	loop    null                            a step "kept", then until it is stopped at a checkpoint, telling its progress and the
  *	        note "looping"; enters "loop" each time
  *	cancel  {"id"}, start {"task", "payload"}   by a call; the one returns whether it was unfinished, the other the id
+ *		(null: none was made); start has "dedupe_key", "throttle_s" and "debounce_s" too, or some of them, or none
  *	flow    null                            20 steps, 3 sleeps between them and 5 children; returns the sum of all
  *	hang    null                            stops its process; enters "hang"
  *	keep    {"values"}                      each saved under value-0…, then sleeps 1 ms; returns what is saved, as a list
@@ -320,18 +321,36 @@ cancel(struct pgc_run *run, void *arg)
 	    pgc_done(run, cancelled ? "true" : "false"));
 }
 
+/* In milliseconds; -1: not there. */
+static int64_t
+seconds_of(const json_t *payload, const char *name)
+{
+	const json_t *value = json_object_get(payload, name);
+
+	return value != NULL ? json_integer_value(value) * 1000 : -1;
+}
+
 static int
 start(struct pgc_run *run, void *arg)
 {
 	json_t *payload = payload_of(run);
 	char *text = json_dumps(json_object_get(payload, "payload"), JSON_ENCODE_ANY);
 	const char *id = NULL;
-	int verdict = pgc_start(run, json_string_value(json_object_get(payload, "task")), text, &id);
+	struct pgc_start s = PGC_START;
+	int verdict;
 
 	(void)arg;
+	s.task = json_string_value(json_object_get(payload, "task"));
+	s.payload = text;
+	s.dedupe_key = json_string_value(json_object_get(payload, "dedupe_key"));
+	s.throttle_ms = seconds_of(payload, "throttle_s");
+	s.debounce_ms = seconds_of(payload, "debounce_s");
+	verdict = pgc_start_with(run, &s, &id);
 	free(text);
-	if (verdict == 0)
-		verdict = id != NULL ? pgc_done_text(run, id) : pgc_fail(run, pgc_error(pgc_of(run)));
+	if (verdict == 0 && *pgc_error(pgc_of(run)) != '\0')
+		verdict = pgc_fail(run, pgc_error(pgc_of(run)));
+	else if (verdict == 0)
+		verdict = id != NULL ? pgc_done_text(run, id) : pgc_done(run, NULL);
 	return ends(payload, verdict);
 }
 

@@ -96,7 +96,11 @@ const tasks = {
 
 	cancel: ({ payload }, ctx) => ctx.cancel(payload.id, { reason: "by a task" }),
 
-	start: ({ payload: { task, payload } }, ctx) => ctx.start({ name: task }, payload),
+	start: ({ payload: { task, payload, dedupe_key, throttle_s, debounce_s } }, ctx) => ctx.start({ name: task }, payload, {
+		dedupeKey: dedupe_key,
+		throttle: throttle_s && { seconds: throttle_s },
+		debounce: debounce_s && { seconds: debounce_s },
+	}),
 
 	async flow(event, ctx) {
 		const found = [];

@@ -243,8 +243,11 @@ def cancel(payload: Any, ctx: Context) -> bool:
     return ctx.cancel(payload["id"], "by a task")
 
 
-async def start(payload: Any, ctx: AsyncContext) -> str:
-    return await ctx.start(payload["task"], payload["payload"])
+async def start(payload: Any, ctx: AsyncContext) -> str | None:
+    if "throttle_s" in payload:
+        return await ctx.start(payload["task"], payload["payload"], throttle={"seconds": payload["throttle_s"]})
+    return await ctx.start(payload["task"], payload["payload"], dedupe_key=payload.get("dedupe_key"),
+                           debounce=payload.get("debounce_s"))
 
 
 def hang(payload: Any, ctx: Context) -> None:

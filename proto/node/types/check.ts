@@ -63,8 +63,10 @@ const order = conductor.createTask({ name: "order", totalTimeout: "1d" }, { invo
 		// @ts-expect-error a name is needed
 		await ctx.invokeAll([{ task: greet, payload: { width: 1 } }]);
 		const id: string = await ctx.start(greet, { name: "Ann" }, { delay: "1h", metadata: [1] });
-		// @ts-expect-error not for a start
-		await ctx.start(greet, { name: "Ann" }, { throttle: "1h" });
+		const perhaps: string | null = await ctx.start(greet, { name: "Ann" }, { throttle: "1h" });
+		// @ts-expect-error it may be null
+		const surely: string = await ctx.start(greet, { name: "Ann" }, { throttle: "1h" });
+		void [perhaps, surely];
 		const done: boolean = await ctx.cancel(id, { reason: "no more" });
 		await ctx.checkpoint();
 		ctx.progress(50, "half");

@@ -9,7 +9,7 @@
     serve()
 """
 
-from ._calls import Item, Result
+from ._calls import Item, Result, ThrottledItem
 from ._client import AsyncClient, Client
 from ._context import Logger
 from ._durable import Context, current
@@ -32,6 +32,6 @@ __all__ = [
     "BadSchema", "BadTask", "BadTime", "Cancelled", "Child", "ChildFailed", "ChildTimeout", "Client", "ClientError",
     "Context", "Duration", "Error", "EventTimeout", "EventType", "EventWait", "ExecutionFailed", "Exponential", "INVOCABLE",
     "Item", "LogHandler", "Logger", "NonRetryableError", "NotAvailable", "NotInstalled", "PayloadTooLarge", "RawJSON",
-    "Result", "RetryAfter", "Suspended", "Task", "Trigger", "UndeclaredTask", "UnknownExecution", "WaitFailed",
+    "Result", "RetryAfter", "Suspended", "Task", "ThrottledItem", "Trigger", "UndeclaredTask", "UnknownExecution", "WaitFailed",
     "__version__", "change", "cron", "current", "define_event", "event", "invocable", "literal", "serve", "stop", "task",
 ]

@@ -19,15 +19,33 @@ T = TypeVar("T")
 Id = Union[str, int]
 
 
-class Item(TypedDict, Generic[P], total=False):
+Span = Union[Duration, Mapping[str, float]]
+"""A duration, or as timedelta takes it: ``{"seconds": 5}``."""
+
+
+class Options(TypedDict, Generic[P], total=False):
+    payload: P
+    queue: str | None
+    priority: int | None
+    run_at: datetime | None
+    delay: Span | None
+    metadata: Any
+    dedupe_key: str | None
+    dedupe_for: Span | None
+    debounce: Span | None
+    max_wait: Span | None
+
+
+class Item(Options[P], Generic[P], total=False):
     """One of invoke_batch: its payload, and what invoke() takes besides."""
 
-    payload: P
-    queue: str
-    priority: int
-    run_at: datetime
-    delay: Duration
-    metadata: Any
+    throttle: None
+
+
+class ThrottledItem(Options[P], Generic[P]):
+    """One that it may be too soon for: then it is not made."""
+
+    throttle: Span
 
 
 @dataclass(frozen=True)
@@ -63,24 +81,24 @@ _CASTS = {"queue": "text", "priority": "int", "run_at": "timestamptz", "delay": 
           "dedupe_for": "interval", "throttle": "interval", "debounce": "interval", "max_wait": "interval", "metadata": "json"}
 
 
-def invoke(task: Task[Any, Any] | str, payload: Any, options: Mapping[str, Any]) -> Call[str]:
+def invoke(task: Task[Any, Any] | str, payload: Any, options: Mapping[str, Any]) -> Call[str | None]:
     for key in options.keys() - _CASTS.keys():
         raise TypeError(f"invoke: no such option: {key}")
     given = {key: value for key, value in options.items() if value is not None}
     named = "".join(f", {key} => %s::{_CASTS[key]}" for key in given)
     return Call(f"select pgconductor.invoke(%s::text, %s::text{named})",
                 (name_of(task), _payload("invoke", task, payload), *(_option(key, value) for key, value in given.items())),
-                lambda row: str(_only(row)))
+                lambda row: _id(_only(row)))
 
 
-def invoke_batch(task: Task[Any, Any] | str, items: Iterable[Mapping[str, Any]]) -> Call[list[str]]:
+def invoke_batch(task: Task[Any, Any] | str, items: Iterable[Mapping[str, Any]]) -> Call[list[str | None]]:
     given = list(items)
     if isinstance(task, Task) and task.payload_schema is not None:
         for one in given:
             _payload("invoke_batch", task, one.get("payload"))
     text = ", ".join(map(item, given))
     return Call("select pgconductor.invoke_batch(%s::text, %s::json)", (name_of(task), f"[{text}]"),
-                lambda row: [str(made) for made in _only(row)])
+                lambda row: [_id(made) for made in _only(row)])
 
 
 def cancel(id: Id, reason: str | None) -> Call[bool]:
@@ -150,12 +168,20 @@ def _only(row: tuple[Any, ...] | None) -> Any:
     return row[0] if row is not None else None
 
 
+def _id(made: Any) -> str | None:
+    return str(made) if made is not None else None
+
+
+def _seconds(value: Span) -> float:
+    return seconds(timedelta(**value) if isinstance(value, Mapping) else value)
+
+
 def _option(key: str, value: Any) -> Any:
     """As psycopg takes it."""
     if key == "metadata":
         return dumps(value)
     if _CASTS[key] == "interval":
-        return timedelta(seconds=seconds(value))
+        return timedelta(seconds=_seconds(value))
     return value
 
 
@@ -165,8 +191,8 @@ def item(given: Mapping[str, Any]) -> str:
     for key, value in given.items():
         if key == "run_at" and isinstance(value, datetime):
             made[key] = value.isoformat()
-        elif key == "delay" and value is not None:
-            made[key] = f"{seconds(value)!r} seconds"
+        elif _CASTS.get(key) == "interval" and value is not None:
+            made[key] = f"{_seconds(value)!r} seconds"
     return dumps_object(made)
 
 
@@ -196,4 +222,4 @@ def refusal(code: str | None, message: str) -> errors.ClientError:
     return _BY_SQLSTATE.get(code, _BY_CODE.get(code or "", errors.ClientError))(message)
 
 
-__all__ = ["Call", "Id", "Item", "RawJSON", "Result"]
+__all__ = ["Call", "Id", "Item", "RawJSON", "Result", "Span", "ThrottledItem"]

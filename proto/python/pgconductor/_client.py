@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from . import _calls
-from ._calls import Call, Id, Item, Result
+from ._calls import Call, Id, Item, Result, Span, ThrottledItem
 from ._duration import Duration, seconds
 from ._task import P, Payload, Task
 from ._triggers import CatchUp, EventType, Overlap
@@ -63,34 +63,49 @@ class Client:
     # ---- executions
 
     @overload
-    def invoke(self, task: Task[P, Any], payload: Payload[P], *,
+    def invoke(self, task: Task[P, Any], payload: Payload[P], *, throttle: None = None,
                queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
-               delay: Duration | None = None, metadata: Any = None, dedupe_key: str | None = None,
-               dedupe_for: Duration | None = None, throttle: Duration | None = None,
-               debounce: Duration | None = None, max_wait: Duration | None = None) -> str: ...
+               delay: Span | None = None, metadata: Any = None, dedupe_key: str | None = None,
+               dedupe_for: Span | None = None, debounce: Span | None = None, max_wait: Span | None = None) -> str: ...
     @overload
-    def invoke(self, task: Task[None, Any] | str, payload: Any = None, *,
+    def invoke(self, task: Task[P, Any], payload: Payload[P], *, throttle: Span,
                queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
-               delay: Duration | None = None, metadata: Any = None, dedupe_key: str | None = None,
-               dedupe_for: Duration | None = None, throttle: Duration | None = None,
-               debounce: Duration | None = None, max_wait: Duration | None = None) -> str: ...
-    def invoke(self, task: Task[Any, Any] | str, payload: Any = None, **options: Any) -> str:
+               delay: Span | None = None, metadata: Any = None, dedupe_key: str | None = None,
+               dedupe_for: Span | None = None, debounce: Span | None = None, max_wait: Span | None = None) -> str | None: ...
+    @overload
+    def invoke(self, task: Task[None, Any] | str, payload: Any = None, *, throttle: None = None,
+               queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
+               delay: Span | None = None, metadata: Any = None, dedupe_key: str | None = None,
+               dedupe_for: Span | None = None, debounce: Span | None = None, max_wait: Span | None = None) -> str: ...
+    @overload
+    def invoke(self, task: Task[None, Any] | str, payload: Any = None, *, throttle: Span,
+               queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
+               delay: Span | None = None, metadata: Any = None, dedupe_key: str | None = None,
+               dedupe_for: Span | None = None, debounce: Span | None = None, max_wait: Span | None = None) -> str | None: ...
+    def invoke(self, task: Task[Any, Any] | str, payload: Any = None, **options: Any) -> str | None:
         """Create an execution of a task; its id. It runs once the transaction has committed.
 
-        queue     instead of the task's own
-        priority  higher first
-        run_at    not before; or delay: a duration from now
-        metadata  anything, as JSON; ctx.metadata in the function
+        queue       instead of the task's own
+        priority    higher first
+        run_at      not before; or delay: a duration from now
+        metadata    anything, as JSON; ctx.metadata in the function
+        dedupe_key  made once with it, afterwards the id is that of the first; dedupe_for: for so long
+        throttle    one in so long; more are not made, and None is returned
+        debounce    one, when so long no other was asked for, with the last payload; max_wait: after the first at the latest
 
-        The others are refused by servers that do not have them yet.
+        throttle and debounce go by dedupe_key, or by the task.
         """
         return self._do(_calls.invoke(task, payload, options))
 
     @overload
     def invoke_batch(self, task: Task[P, Any], items: Iterable[Item[P]]) -> list[str]: ...
     @overload
+    def invoke_batch(self, task: Task[P, Any], items: Iterable[ThrottledItem[P]]) -> list[str | None]: ...
+    @overload
     def invoke_batch(self, task: str, items: Iterable[Item[Any]]) -> list[str]: ...
-    def invoke_batch(self, task: Task[Any, Any] | str, items: Iterable[Any]) -> list[str]:
+    @overload
+    def invoke_batch(self, task: str, items: Iterable[ThrottledItem[Any]]) -> list[str | None]: ...
+    def invoke_batch(self, task: Task[Any, Any] | str, items: Iterable[Any]) -> list[Any]:
         """Create many executions at once, all or none: {"payload": …} each, with the options of invoke if need be.
         Their ids, in the same order."""
         return self._do(_calls.invoke_batch(task, items))
@@ -195,25 +210,37 @@ class AsyncClient:
             self._conn = None
 
     @overload
-    async def invoke(self, task: Task[P, Any], payload: Payload[P], *,
+    async def invoke(self, task: Task[P, Any], payload: Payload[P], *, throttle: None = None,
                      queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
-                     delay: Duration | None = None, metadata: Any = None, dedupe_key: str | None = None,
-                     dedupe_for: Duration | None = None, throttle: Duration | None = None,
-                     debounce: Duration | None = None, max_wait: Duration | None = None) -> str: ...
+                     delay: Span | None = None, metadata: Any = None, dedupe_key: str | None = None,
+                     dedupe_for: Span | None = None, debounce: Span | None = None, max_wait: Span | None = None) -> str: ...
     @overload
-    async def invoke(self, task: Task[None, Any] | str, payload: Any = None, *,
+    async def invoke(self, task: Task[P, Any], payload: Payload[P], *, throttle: Span,
                      queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
-                     delay: Duration | None = None, metadata: Any = None, dedupe_key: str | None = None,
-                     dedupe_for: Duration | None = None, throttle: Duration | None = None,
-                     debounce: Duration | None = None, max_wait: Duration | None = None) -> str: ...
-    async def invoke(self, task: Task[Any, Any] | str, payload: Any = None, **options: Any) -> str:
+                     delay: Span | None = None, metadata: Any = None, dedupe_key: str | None = None,
+                     dedupe_for: Span | None = None, debounce: Span | None = None, max_wait: Span | None = None) -> str | None: ...
+    @overload
+    async def invoke(self, task: Task[None, Any] | str, payload: Any = None, *, throttle: None = None,
+                     queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
+                     delay: Span | None = None, metadata: Any = None, dedupe_key: str | None = None,
+                     dedupe_for: Span | None = None, debounce: Span | None = None, max_wait: Span | None = None) -> str: ...
+    @overload
+    async def invoke(self, task: Task[None, Any] | str, payload: Any = None, *, throttle: Span,
+                     queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
+                     delay: Span | None = None, metadata: Any = None, dedupe_key: str | None = None,
+                     dedupe_for: Span | None = None, debounce: Span | None = None, max_wait: Span | None = None) -> str | None: ...
+    async def invoke(self, task: Task[Any, Any] | str, payload: Any = None, **options: Any) -> str | None:
         return await self._do(_calls.invoke(task, payload, options))
 
     @overload
     async def invoke_batch(self, task: Task[P, Any], items: Iterable[Item[P]]) -> list[str]: ...
     @overload
+    async def invoke_batch(self, task: Task[P, Any], items: Iterable[ThrottledItem[P]]) -> list[str | None]: ...
+    @overload
     async def invoke_batch(self, task: str, items: Iterable[Item[Any]]) -> list[str]: ...
-    async def invoke_batch(self, task: Task[Any, Any] | str, items: Iterable[Any]) -> list[str]:
+    @overload
+    async def invoke_batch(self, task: str, items: Iterable[ThrottledItem[Any]]) -> list[str | None]: ...
+    async def invoke_batch(self, task: Task[Any, Any] | str, items: Iterable[Any]) -> list[Any]:
         return await self._do(_calls.invoke_batch(task, items))
 
     async def cancel(self, id: Id, reason: str | None = None) -> bool:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 from . import _calls
-from ._calls import Id
+from ._calls import Id, Span
 from ._context import BaseContext, current_context
 from ._duration import Duration
 from ._journal import WAITS, Waiter, outcome, step_result
@@ -287,16 +287,29 @@ class Context(BaseContext):
     # ---- calls
 
     @overload
-    def start(self, task: Task[P, Any], payload: Payload[P], *, queue: str | None = None, priority: int | None = None,
-              run_at: datetime | None = None, delay: Duration | None = None, metadata: Any = None) -> str: ...
+    def start(self, task: Task[P, Any], payload: Payload[P], *, throttle: None = None,
+              queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
+              delay: Span | None = None, metadata: Any = None, dedupe_key: str | None = None,
+              dedupe_for: Span | None = None, debounce: Span | None = None, max_wait: Span | None = None) -> str: ...
     @overload
-    def start(self, task: Task[None, Any] | str, payload: Any = None, *, queue: str | None = None,
-              priority: int | None = None, run_at: datetime | None = None, delay: Duration | None = None,
-              metadata: Any = None) -> str: ...
-    def start(self, task: Any, payload: Any = None, **options: Any) -> str:
+    def start(self, task: Task[P, Any], payload: Payload[P], *, throttle: Span,
+              queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
+              delay: Span | None = None, metadata: Any = None, dedupe_key: str | None = None,
+              dedupe_for: Span | None = None, debounce: Span | None = None, max_wait: Span | None = None) -> str | None: ...
+    @overload
+    def start(self, task: Task[None, Any] | str, payload: Any = None, *, throttle: None = None,
+              queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
+              delay: Span | None = None, metadata: Any = None, dedupe_key: str | None = None,
+              dedupe_for: Span | None = None, debounce: Span | None = None, max_wait: Span | None = None) -> str: ...
+    @overload
+    def start(self, task: Task[None, Any] | str, payload: Any = None, *, throttle: Span,
+              queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
+              delay: Span | None = None, metadata: Any = None, dedupe_key: str | None = None,
+              dedupe_for: Span | None = None, debounce: Span | None = None, max_wait: Span | None = None) -> str | None: ...
+    def start(self, task: Any, payload: Any = None, **options: Any) -> str | None:
         """Invoke a task without waiting for what comes of it; its id. Each run does it anew, unless it is done in a step:
-        ``ctx.step("start", ctx.start, report, 7)``. The options are those of ``Client.invoke``."""
-        answer: str = self._make_call("invoke", start_args(task, payload, options))
+        ``ctx.step("start", ctx.start, report, 7)``. The options are those of ``Client.invoke``; None if throttled."""
+        answer: str | None = self._make_call("invoke", start_args(task, payload, options))
         return answer
 
     def cancel(self, id: Id, reason: str | None = None) -> bool:

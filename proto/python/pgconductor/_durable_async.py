@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 from . import _calls
-from ._calls import Id
+from ._calls import Id, Span
 from ._context import BaseContext
 from ._duration import Duration
 from ._journal import WAITS, Journal, outcome, step_result
@@ -304,14 +304,26 @@ class AsyncContext(BaseContext):
     # ---- calls
 
     @overload
-    def start(self, task: Task[P, Any], payload: Payload[P], *, queue: str | None = None, priority: int | None = None,
-              run_at: datetime | None = None, delay: Duration | None = None,
-              metadata: Any = None) -> Coroutine[Any, Any, str]: ...
+    def start(self, task: Task[P, Any], payload: Payload[P], *, throttle: None = None,
+              queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
+              delay: Span | None = None, metadata: Any = None, dedupe_key: str | None = None,
+              dedupe_for: Span | None = None, debounce: Span | None = None, max_wait: Span | None = None) -> Coroutine[Any, Any, str]: ...
     @overload
-    def start(self, task: Task[None, Any] | str, payload: Any = None, *, queue: str | None = None,
-              priority: int | None = None, run_at: datetime | None = None, delay: Duration | None = None,
-              metadata: Any = None) -> Coroutine[Any, Any, str]: ...
-    def start(self, task: Any, payload: Any = None, **options: Any) -> Coroutine[Any, Any, str]:
+    def start(self, task: Task[P, Any], payload: Payload[P], *, throttle: Span,
+              queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
+              delay: Span | None = None, metadata: Any = None, dedupe_key: str | None = None,
+              dedupe_for: Span | None = None, debounce: Span | None = None, max_wait: Span | None = None) -> Coroutine[Any, Any, str | None]: ...
+    @overload
+    def start(self, task: Task[None, Any] | str, payload: Any = None, *, throttle: None = None,
+              queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
+              delay: Span | None = None, metadata: Any = None, dedupe_key: str | None = None,
+              dedupe_for: Span | None = None, debounce: Span | None = None, max_wait: Span | None = None) -> Coroutine[Any, Any, str]: ...
+    @overload
+    def start(self, task: Task[None, Any] | str, payload: Any = None, *, throttle: Span,
+              queue: str | None = None, priority: int | None = None, run_at: datetime | None = None,
+              delay: Span | None = None, metadata: Any = None, dedupe_key: str | None = None,
+              dedupe_for: Span | None = None, debounce: Span | None = None, max_wait: Span | None = None) -> Coroutine[Any, Any, str | None]: ...
+    def start(self, task: Any, payload: Any = None, **options: Any) -> Coroutine[Any, Any, str | None]:
         """As Context.start."""
         return self._make_call("invoke", start_args(task, payload, options))
 

@@ -135,7 +135,7 @@ class BadQueue(ClientError):
 
 
 class BadTime(ClientError):
-    """``run_at`` or ``delay`` is no time at which something can run, or both were given."""
+    """``run_at`` or ``delay`` is no time at which something can run, or both were given; or another time is out of range."""
 
     sqlstate = "PC005"
 
