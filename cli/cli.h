@@ -6,7 +6,7 @@
  *	options.c	options, --help and messages
  *	connect.c	which database, and asking it
  *	table.c grid.c	tables for people, JSON lines for programs
- *	filter.c	choosing executions
+ *	filter.c	choosing executions;  select.c  doing something to them
  *	error.c		errors of executions
  *	progress.c	how far something has got;  screen.c  a whole terminal
  *	migrate.c	installing the schema
@@ -173,7 +173,7 @@ void	register_configured(PGconn *, const struct conf *);
 /* ---- the commands ---- */
 
 extern const struct cli_command cmd_dev, cmd_run, cmd_check, cmd_migrate, cmd_register, cmd_retire, cmd_invoke, cmd_emit, cmd_cancel,
-    cmd_retry,
+    cmd_retry, cmd_edit, cmd_move, cmd_discard,
     cmd_schedule, cmd_unschedule, cmd_schedules, cmd_pause, cmd_resume, cmd_show, cmd_logs, cmd_list, cmd_ps, cmd_top, cmd_queues, cmd_tasks, cmd_nodes, cmd_ready, cmd_conform,
     cmd_ctx, cmd_completion;
 

@@ -16,7 +16,7 @@ bool
 filter_given(const struct filter *f)
 {
 	return f->task != NULL || f->queue != NULL || f->state != NULL || f->after != NULL || f->before != NULL ||
-	    f->error != NULL;
+	    f->error != NULL || f->metadata.n != 0;
 }
 
 static bool
@@ -80,6 +80,39 @@ add_time(const char *value, char *ago, size_t size, const char **params)
 	}
 }
 
+/* An element of an array, in quotes. */
+static void
+add_element(struct buf *array, const char *s, size_t len)
+{
+	buf_addstr(array, array->len == 1 ? "\"" : ",\"");
+	for (size_t i = 0; i < len; i++)
+		buf_addf(array, s[i] == '"' || s[i] == '\\' ? "\\%c" : "%c", s[i]);
+	buf_addstr(array, "\"");
+}
+
+static void
+add_metadata(struct filter *f)
+{
+	struct buf keys, values;
+
+	buf_init(&keys);
+	buf_init(&values);
+	buf_addstr(&keys, "{");
+	buf_addstr(&values, "{");
+	for (size_t i = 0; i < f->metadata.n; i++) {
+		const char *pair = f->metadata.v[i], *equals = strchr(pair, '=');
+
+		if (equals == NULL || equals == pair)
+			cli_usage("--metadata: \"%s\" is not of the form K=V", pair);
+		add_element(&keys, pair, (size_t)(equals - pair));
+		add_element(&values, equals + 1, strlen(equals + 1));
+	}
+	buf_addstr(&keys, "}");
+	buf_addstr(&values, "}");
+	f->keys = buf_steal_str(&keys);
+	f->values = buf_steal_str(&values);
+}
+
 void
 filter_params(struct filter *f, const char **params)
 {
@@ -92,4 +125,9 @@ filter_params(struct filter *f, const char **params)
 	add_time(f->before, f->before_ago, sizeof(f->before_ago), params + 5);
 	params[7] = f->error;
 	params[8] = f->part;
+	if (f->metadata.n != 0)
+		add_metadata(f);
+	params[9] = f->keys;
+	params[10] = f->values;
+	params[11] = f->discarded ? "true" : "false";
 }

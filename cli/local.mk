@@ -2,7 +2,9 @@
 noinst_LTLIBRARIES += libcli.la
 libcli_la_SOURCES = \
 	cli/cli.h \
+	cli/action.h \
 	cli/batch.c cli/batch.h \
+	cli/change.c \
 	cli/cmd_migrate.c \
 	cli/completion.c \
 	cli/config.c \

@@ -47,7 +47,7 @@ static const char now_sql[] =
 
 /* What waits for time, or for ever: of so many rows, those that are suspended and the others. */
 #define AT_REST(when, others) \
-	"select count(*) filter (where n.waiting is distinct from 'suspended') as " others "," \
+	"select count(*) filter (where coalesce(n.waiting, '') not in ('suspended', 'paused')) as " others "," \
 	" count(*) filter (where n.waiting = 'suspended') as suspended" \
 	" from (select e.waiting from pgconductor.shards s cross join lateral (select e.waiting from pgconductor.executions e" \
 	"  where e.shard = s.id and e.ready_xid is null and e.run_at " when LIMIT ") e where s.queue = q.name" LIMIT ") n"

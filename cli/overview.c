@@ -27,18 +27,23 @@ static const struct cli_option ps_options[] = {
 
 #define AT_REST "e.ready_xid is null and e.waiting is distinct from 'suspended'"
 
+#define PAUSED "(q.paused_at is not null or t.paused_at is not null)"
+
 /* Counts what is unfinished, by queue: reads the whole table of executions. */
 static const char queues_sql[] =
-    "select q.name as queue, count(e.id) filter (where e.ready_xid is not null and r.id is null) as ready,"
+    "select q.name as queue, count(e.id) filter (where e.ready_xid is not null and r.id is null and not " PAUSED ") as ready,"
     " count(r.id) as running,"
     " count(e.id) filter (where " AT_REST " and e.run_at <> 'infinity') as delayed,"
     " count(e.id) filter (where e.ready_xid is null and e.waiting = 'suspended') as suspended,"
-    " count(e.id) filter (where " AT_REST " and e.run_at = 'infinity') as unserved,"
+    " count(e.id) filter (where " AT_REST " and e.run_at = 'infinity' and e.waiting is distinct from 'paused') as unserved,"
+    " count(e.id) filter (where e.waiting = 'paused' and e.ready_xid is null or e.ready_xid is not null and r.id is null and " PAUSED ") as paused,"
     " cardinality(q.shard_ids) as shards,"
     " (select count(distinct s.owner) from pgconductor.shards s where s.queue = q.name and s.owner in"
-    "  (select l.node from pgconductor.live_nodes() l)) as nodes"
+    "  (select l.node from pgconductor.live_nodes() l)) as nodes,"
+    " case when q.paused_at is null then 'on' else 'paused' end as state"
     " from pgconductor.queues q left join pgconductor.executions e on e.queue = q.name"
     " left join pgconductor.running r on r.id = e.id and r.ready_xid = e.ready_xid"
+    " left join pgconductor.tasks t on t.name = e.task"
     " group by q.name order by q.name";
 
 /* Lists and objects without the marks of JSON: 15s, 30s, 60s. */
@@ -47,7 +52,7 @@ static const char queues_sql[] =
 	" filter (where o.option = '" name "') as " name
 
 static const char tasks_sql[] =
-    "select o.task, max(s.state) as state, " OPTION("queue") ", array_to_string(max(s.programs), ', ') as programs,"
+    "select o.task, max(s.state) || coalesce((select ', paused' from pgconductor.tasks t where t.name = o.task and t.paused_at is not null), '') as state, " OPTION("queue") ", array_to_string(max(s.programs), ', ') as programs,"
     " array_to_string(max(s.triggers), ', ') as triggers, "
     OPTION("max_attempts") ", " OPTION("timeout") ", " OPTION("total_timeout") ", "
     OPTION("remove_on_complete") ", " OPTION("remove_on_fail") ", " OPTION("backoff")
@@ -56,6 +61,7 @@ static const char tasks_sql[] =
 
 static const char tasks_json_sql[] =
     "select s.task, s.state, s.programs, s.nodes, s.invocable, s.triggers, s.retired_at,"
+    " (select t.paused_at from pgconductor.tasks t where t.name = s.task) as paused_at,"
     " (select json_object_agg(o.option, json_build_object('value', o.value, 'source', o.source) order by o.option)"
     "   from pgconductor.task_options() o where o.task = s.task) as options"
     " from pgconductor.task_states() s where $1::text is null or s.task = $1 order by s.task";
@@ -154,7 +160,7 @@ const struct cli_command cmd_queues = {
 	.arguments = "[--json]",
 	.summary = "list queues with what waits in them",
 	.details = "suspended: asleep, or waiting for other executions. unserved: ready, but no running program serves its task.\n"
-	    "nodes: how many serve the queue.\n",
+	    "paused: ready, but the queue, or its task, is paused. nodes: how many serve the queue.\n",
 	.options = options,
 	.run = run_queues,
 };
@@ -165,7 +171,7 @@ const struct cli_command cmd_tasks = {
 	.operand = "TASK",
 	.summary = "list tasks with their settings and where these come from",
 	.details = "state: served by a running node; unserved: what is invoked waits for one; retired: no program and no configuration\n"
-	    "declares it any more. programs: those that declare it. triggers: what starts it. (config), (set) or (code:PROGRAM) says\n"
+	    "declares it any more; paused: see pause. programs: those that declare it. triggers: what starts it. (config), (set) or (code:PROGRAM) says\n"
 	    "who set a value, (retired) whoever did before that; the others are defaults.\n",
 	.options = options,
 	.run = run_tasks,

@@ -1,5 +1,5 @@
 /*
- * pgconductor schedule, unschedule, schedules, and pause and resume of a schedule. The cli process only.
+ * pgconductor schedule, unschedule, schedules, and pause and resume, also of queues and tasks. The cli process only.
  */
 #include "config.h"
 
@@ -106,27 +106,62 @@ run_unschedule(int argc, char **argv)
 	return change(argc, argv, "select pgconductor.unschedule($1, $2)", "removed");
 }
 
+/* The same with a queue or a task. */
+static int
+change_one(int argc, char **argv, const char *what, const char *sql, const char *done)
+{
+	const char *name = argv[1];
+	PGconn *conn;
+	PGresult *res;
+	int rc = EX_OK;
+
+	if (argc < 2)
+		cli_usage("NAME of the %s is missing", what);
+	if (argc > 2)
+		cli_usage("%s: unexpected argument", argv[2]);
+	conn = cli_connect(cli_conninfo(NULL));
+	res = cli_query(conn, sql, 1, &name);
+	if (cli_is_true(res, 0, 0)) {
+		printf("%s %s %s\n", what, name, done);
+	} else {
+		cli_warn("%s: there is no %s of this name", name, what);
+		rc = 1;
+	}
+	PQclear(res);
+	PQfinish(conn);
+	return cli_done(rc);
+}
+
 /* What is to be paused or resumed is named first. */
 static int
-change_named(int argc, char **argv, const char *sql, const char *done)
+set_enabled(int argc, char **argv, bool enabled)
 {
+	const char *done = enabled ? "resumed" : "paused";
+
 	if (argc < 2)
-		cli_usage("schedule is missing, and which one");
-	if (strcmp(argv[1], "schedule") != 0)
-		cli_usage("%s: not what can be paused and resumed: schedule", argv[1]);
-	return change(argc - 1, argv + 1, sql, done);
+		cli_usage("queue, task or schedule is missing, and which one");
+	if (strcmp(argv[1], "schedule") == 0)
+		return change(argc - 1, argv + 1, enabled ? "select pgconductor.enable_schedule($1, $2, true)" :
+		    "select pgconductor.enable_schedule($1, $2, false)", done);
+	if (strcmp(argv[1], "queue") == 0)
+		return change_one(argc - 1, argv + 1, "queue", enabled ? "select pgconductor.enable_queue($1, true)" :
+		    "select pgconductor.enable_queue($1, false)", done);
+	if (strcmp(argv[1], "task") == 0)
+		return change_one(argc - 1, argv + 1, "task", enabled ? "select pgconductor.enable_task($1, true)" :
+		    "select pgconductor.enable_task($1, false)", done);
+	cli_usage("%s: not what can be paused and resumed: queue, task or schedule", argv[1]);
 }
 
 static int
 run_pause(int argc, char **argv)
 {
-	return change_named(argc, argv, "select pgconductor.enable_schedule($1, $2, false)", "paused");
+	return set_enabled(argc, argv, false);
 }
 
 static int
 run_resume(int argc, char **argv)
 {
-	return change_named(argc, argv, "select pgconductor.enable_schedule($1, $2, true)", "resumed");
+	return set_enabled(argc, argv, true);
 }
 
 static int
@@ -178,19 +213,20 @@ const struct cli_command cmd_schedules = {
 
 const struct cli_command cmd_pause = {
 	.name = "pause",
-	.arguments = "schedule TASK NAME",
-	.operand = "schedule",
-	.summary = "start nothing by a schedule, whatever is deployed",
-	.details = "Exits with 1 if there is no such schedule.\n",
+	.arguments = "queue NAME | task NAME | schedule TASK NAME",
+	.operand = "queue|task|schedule",
+	.summary = "hand out nothing of a queue or task, start nothing by a schedule",
+	.details = "It stays so, whatever is deployed. What runs goes on; what is invoked waits. Exits with 1 if there is none of this\n"
+	    "name.\n",
 	.run = run_pause,
 };
 
 const struct cli_command cmd_resume = {
 	.name = "resume",
-	.arguments = "schedule TASK NAME",
-	.operand = "schedule",
-	.summary = "go on with a schedule, from now on",
-	.details = "What it has missed is not made up for. Also for one that could not be computed. Exits with 1 if there is no such\n"
-	    "schedule.\n",
+	.arguments = "queue NAME | task NAME | schedule TASK NAME",
+	.operand = "queue|task|schedule",
+	.summary = "go on with a queue, a task or a schedule",
+	.details = "What a schedule has missed is not made up for. Also for one that could not be computed. Exits with 1 if there is\n"
+	    "none of this name.\n",
 	.run = run_resume,
 };

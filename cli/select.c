@@ -1,14 +1,16 @@
 /*
- * pgconductor cancel and retry: executions named by id, or many at once by what they have in common. The cli process
- * only.
+ * pgconductor cancel and retry, and what other commands do to executions named by id, or to many at once by what they
+ * have in common. The cli process only.
  */
 #include "config.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/action.h"
 #include "cli/cli.h"
 #include "cli/filter.h"
+#include "common/buf.h"
 #include "common/xmalloc.h"
 
 /* So many in one transaction. */
@@ -28,38 +30,48 @@ static const struct cli_option retry_options[] = {
 	{ .name = NULL }
 };
 
-struct action {
-	const char		*by_id;		/* the call; $1 is the id, $2 the reason if it takes one */
-	const char		*by_filter;	/* the call on id; $11 is the reason */
-	bool			 takes_reason;
-	const char		*done;
-	const char		*none;
-	const char		*part;		/* of executions, when no state is given */
-	const char		*state;		/* likewise; NULL: any */
-};
-
 static const struct action cancel_action = {
-	"pgconductor.cancel($1, $2)", "pgconductor.cancel(id, $11)", true, "cancelled",
-	"there is no unfinished execution with this id", "unfinished", NULL
+	"pgconductor.cancel(%s, $%d)", 1, "cancelled", "there is no unfinished execution with this id", "unfinished", NULL
 };
 
 static const struct action retry_action = {
-	"pgconductor.retry($1)", "pgconductor.retry(id)", false, "made ready",
-	"there is no finished execution with this id", "finished", "failed"
+	"pgconductor.retry(%s)", 0, "made ready", "there is no finished execution with this id", "finished", "failed"
 };
+
+/* The call with the numbers of its parameters put in, behind the id's. */
+static char *
+call_text(const struct action *action, const char *id, int first)
+{
+	struct buf text;
+	int n = first;
+
+	buf_init(&text);
+	for (const char *s = action->call; *s != '\0'; s++) {
+		if (s[0] == '%' && s[1] == 's')
+			buf_addstr(&text, id);
+		else if (s[0] == '%' && s[1] == 'd')
+			buf_addf(&text, "%d", n++);
+		else
+			buf_addf(&text, "%c", *s);
+		s += *s == '%';
+	}
+	return buf_steal_str(&text);
+}
 
 /* By id: one statement each, so that one that is not there does not keep the others from being done. */
 static int
-by_id(PGconn *conn, int argc, char **argv, const struct action *action)
+by_id(PGconn *conn, int argc, char **argv, const struct action *action, const char *const *extra)
 {
-	char *sql = xasprintf("select %s", action->by_id);
-	const char *params[2] = { NULL, reason };
+	char *call = call_text(action, "$1", 2), *sql = xasprintf("select %s", call);
+	const char *params[1 + ACTION_EXTRA] = { NULL };
 	PGresult *res;
 	int rc = EX_OK;
 
+	for (int i = 0; i < action->extra; i++)
+		params[1 + i] = extra[i];
 	for (int i = 1; i < argc; i++) {
 		params[0] = argv[i];
-		res = cli_query(conn, sql, action->takes_reason ? 2 : 1, params);
+		res = cli_query(conn, sql, 1 + action->extra, params);
 		if (cli_is_true(res, 0, 0)) {
 			printf("%s %s\n", argv[i], action->done);
 		} else {
@@ -69,24 +81,34 @@ by_id(PGconn *conn, int argc, char **argv, const struct action *action)
 		PQclear(res);
 	}
 	free(sql);
+	free(call);
 	return rc;
 }
 
+#define LAST	(FILTER_PARAMS + 1)
+
 /* Many: in batches, in the order of their ids; one created meanwhile may or may not be among them. */
 static int
-by_filter(PGconn *conn, const struct action *action, const char **params)
+by_filter(PGconn *conn, struct filter *f, const struct action *action, const char *const *extra)
 {
+	char *call = call_text(action, "id", LAST + 1);
 	char *sql = xasprintf("with picked as materialized (select id from pgconductor.executions_all where " FILTER_SQL
-	    " and id > $10 order by id limit " BATCH ") select id, %s from picked", action->by_filter);
+	    " and id > $%d order by id limit " BATCH ") select id, %s from picked", LAST, call);
+	const char *params[LAST + ACTION_EXTRA] = { NULL };
 	char last[32] = "0";
 	long total = 0;
 	PGresult *res;
 	int rows;
 
-	params[FILTER_PARAMS] = last;
-	params[FILTER_PARAMS + 1] = reason;
+	f->part = action->part;
+	if (f->state == NULL)
+		f->state = action->state;
+	filter_params(f, params);
+	params[LAST - 1] = last;
+	for (int i = 0; i < action->extra; i++)
+		params[LAST + i] = extra[i];
 	do {
-		res = cli_query(conn, sql, FILTER_PARAMS + (action->takes_reason ? 2 : 1), params);
+		res = cli_query(conn, sql, LAST + action->extra, params);
 		rows = PQntuples(res);
 		for (int i = 0; i < rows; i++)
 			total += cli_is_true(res, i, 1);
@@ -96,28 +118,36 @@ by_filter(PGconn *conn, const struct action *action, const char **params)
 	} while (rows > 0);
 	printf("%ld %s\n", total, action->done);
 	free(sql);
+	free(call);
 	return EX_OK;
+}
+
+void
+action_check(int argc, char **argv, const struct filter *f)
+{
+	for (int i = 1; i < argc; i++)
+		cli_id(argv[i]);
+	if (argc > 1 && filter_given(f))
+		cli_usage("name executions by id or by options, not both");
+	if (argc == 1 && !filter_given(f))
+		cli_usage("ID is missing, or one of --task, --queue, --state, --after, --before, --error, --metadata");
+}
+
+int
+action_run(PGconn *conn, int argc, char **argv, struct filter *f, const struct action *action, const char *const *extra)
+{
+	return argc > 1 ? by_id(conn, argc, argv, action, extra) : by_filter(conn, f, action, extra);
 }
 
 static int
 run_action(int argc, char **argv, const struct action *action)
 {
-	const char *params[FILTER_PARAMS + 2] = { NULL };
 	PGconn *conn;
 	int rc;
 
-	for (int i = 1; i < argc; i++)
-		cli_id(argv[i]);
-	if (argc > 1 && filter_given(&filter))
-		cli_usage("name executions by id or by options, not both");
-	if (argc == 1 && !filter_given(&filter))
-		cli_usage("ID is missing, or one of --task, --queue, --state, --after, --before, --error");
-	filter.part = action->part;
-	if (filter.state == NULL)
-		filter.state = action->state;
-	filter_params(&filter, params);
+	action_check(argc, argv, &filter);
 	conn = cli_connect(cli_conninfo(NULL));
-	rc = argc > 1 ? by_id(conn, argc, argv, action) : by_filter(conn, action, params);
+	rc = action_run(conn, argc, argv, &filter, action, &reason);
 	PQfinish(conn);
 	return cli_done(rc);
 }

@@ -15,11 +15,12 @@
 /* Everything of an execution, for programs; the id is a string, as in every library. */
 #define JSON_COLUMNS \
 	"id::text as id, task, queue, state, waiting, priority, attempt, payload, metadata, event, result, error, created_at," \
-	" run_at, started_at, finished_at, took_ms, node, program, pid, parent::text as parent, percent, note, event_at"
+	" run_at, started_at, finished_at, took_ms, node, program, pid, parent::text as parent, percent, note, event_at, discarded_at"
 
 static struct filter filter;
 static const char *limit = "50";
-static bool json, oldest;
+static const char *group;
+static bool json, oldest, failed;
 
 static const struct cli_option show_options[] = {
 	{ "json", 0, CLI_FLAG, &json, NULL, "as one JSON document" },
@@ -28,6 +29,9 @@ static const struct cli_option show_options[] = {
 
 static const struct cli_option list_options[] = {
 	FILTER_OPTIONS(filter),
+	{ "failed", 0, CLI_FLAG, &failed, NULL, "the same as --state failed" },
+	{ "discarded", 0, CLI_FLAG, &filter.discarded, NULL, "also those that were discarded" },
+	{ "group", 0, CLI_TEXT, &group, "error", "a line for each kind of error of each task, the most frequent first" },
 	{ "limit", 0, CLI_TEXT, &limit, "N", "at most so many; 50 if left out" },
 	{ "oldest", 0, CLI_FLAG, &oldest, NULL, "the oldest ones, and these first" },
 	{ "json", 0, CLI_FLAG, &json, NULL, "as lines of JSON" },
@@ -38,7 +42,7 @@ static const char show_sql[] =
     "select id, task, queue, state || coalesce(' (' || waiting || ')', '') as state,"
     " nullif(concat_ws(' ', percent || ' %', note), '') as progress, parent, nullif(priority, 0) as priority, attempt, event, event_at as \"for\","
     " created_at as created, run_at as due, started_at as started, finished_at as finished,"
-    " took_ms || ' ms' as took, node, program, pid, payload, metadata,"
+    " took_ms || ' ms' as took, discarded_at as discarded, node, program, pid, payload, metadata,"
     " result, error"
     " from pgconductor.executions_all where id = $1";
 
@@ -114,8 +118,23 @@ list_sql(void)
 	const char *direction = oldest ? "asc" : "desc";
 
 	return xasprintf("select %s from pgconductor.executions_all where id = any (array(select id from pgconductor.executions_all"
-	    " where " FILTER_SQL " order by id %s limit $10)) order by executions_all.id %s", json ? JSON_COLUMNS : LIST_COLUMNS,
+	    " where " FILTER_SQL " order by id %s limit $13)) order by executions_all.id %s", json ? JSON_COLUMNS : LIST_COLUMNS,
 	    direction, direction);
+}
+
+/*
+ * Errors that differ in their traceback, their data and in numbers alone are of one kind: there may be ids of processes and
+ * of customers in a message. The latest one stands for them.
+ */
+static char *
+group_sql(void)
+{
+	return xasprintf("select task, count, %s, %s, error from (select task, count(*) as count, min(at) as first_at, max(at) as last_at,"
+	    " (array_agg(error order by at desc, id desc))[1] as error from (select id, task, coalesce(finished_at, created_at) as at,"
+	    " pgconductor.error_kind(error) as error from pgconductor.executions_all where error is not null and " FILTER_SQL ") e"
+	    " group by task, regexp_replace(error::text, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]+', '0', 'g')"
+	    " order by 2 desc, 4 desc, 1 limit $13) g",
+	    json ? "first_at" : TIME("first_at") " as first", json ? "last_at" : TIME("last_at") " as last");
 }
 
 static int
@@ -129,10 +148,16 @@ run_list(int argc, char **argv)
 		cli_usage("%s: unexpected argument", argv[1]);
 	if (limit[0] == '\0' || limit[strspn(limit, "0123456789")] != '\0' || strlen(limit) > 9)
 		cli_usage("--limit: \"%s\" is not a whole number", limit);
+	if (group != NULL && strcmp(group, "error") != 0)
+		cli_usage("--group: \"%s\" is not what can be grouped by: error", group);
+	if (failed && filter.state != NULL)
+		cli_usage("--failed and --state: give one of them");
+	if (failed)
+		filter.state = "failed";
 	filter_params(&filter, params);
 	params[FILTER_PARAMS] = limit;
 	conn = cli_connect(cli_conninfo(NULL));
-	sql = list_sql();
+	sql = group != NULL ? group_sql() : list_sql();
 	cli_report(conn, json, sql, FILTER_PARAMS + 1, params, "no executions");
 	free(sql);
 	PQfinish(conn);
@@ -150,9 +175,10 @@ const struct cli_command cmd_show = {
 
 const struct cli_command cmd_list = {
 	.name = "list",
-	.arguments = FILTER_ARGUMENTS " [--limit N] [--oldest] [--json]",
+	.arguments = FILTER_ARGUMENTS " [--failed] [--discarded] [--group error] [--limit N] [--oldest]\n    [--json]",
 	.summary = "list executions, the newest first",
-	.details = "Those that all of the options are true of. What a suspended one waits for stands behind its state.\n",
+	.details = "Those that all of the options are true of. What a suspended one waits for stands behind its state. Failed ones that\n"
+	    "were discarded are left out.\n",
 	.states = "ready delayed suspended running completed failed cancelled",
 	.options = list_options,
 	.run = run_list,

@@ -316,9 +316,9 @@ def test_overviews(cli, server, db, wait_for):
 
     queues = {q["queue"]: q for q in map(json.loads, cli("queues", "--json", check=True).stdout.splitlines())}
     assert queues["default"] == {"queue": "default", "ready": 0, "running": 1, "delayed": 1, "suspended": 0, "unserved": 0,
-                                 "shards": 4, "nodes": 1}
+                                 "paused": 0, "shards": 4, "nodes": 1, "state": "on"}
     assert cli("queues", check=True).stdout.splitlines()[0].split() == [
-        "queue", "ready", "running", "delayed", "suspended", "unserved", "shards", "nodes"]
+        "queue", "ready", "running", "delayed", "suspended", "unserved", "paused", "shards", "nodes", "state"]
 
     options = json.loads(cli("tasks", "set", "--json", check=True).stdout)["options"]
     assert options["max_attempts"] == {"value": 9, "source": "config"}

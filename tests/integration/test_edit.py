@@ -196,3 +196,84 @@ def test_what_is_no_traceparent_is_not_passed_on(server, db, metadata):
     server(config='task "t" { exec = "printenv PGCONDUCTOR_TRACEPARENT || echo none" }')
     made = invoke(db, "t", "null", metadata=metadata)
     assert wait_finished(db, made)[1] == "none"
+
+
+# ---- the commands
+
+@pytest.fixture
+def waiting(db):
+    """Ten delayed executions of two tasks, with metadata."""
+    db.execute("select pgconductor.declare_task('a'), pgconductor.declare_task('b')")
+    return [invoke(db, "ab"[n % 2], str(n), delay="1 hour", metadata=json.dumps({"tenant": f"t{n % 3}", "n": n, 'q"\\,{}': "x=y"}))
+            for n in range(10)]
+
+
+def test_commands_by_id(cli, db, waiting, short_tmp):
+    with open(f"{short_tmp}/p.json", "w", encoding="utf-8") as file:
+        file.write('{"from": "file"}')
+    one, two = str(waiting[0]), str(waiting[1])
+    done = cli("edit", one, two, "--payload", f"@{short_tmp}/p.json", "--priority", "-4", "--set-metadata", '{"k": 1}', check=True)
+    assert done.stdout == f"{one} changed\n{two} changed\n"
+    assert db.execute("select payload::text, priority, metadata::text from pgconductor.executions where id = any (%s)",
+                      (waiting[:2],)).fetchall() == [('{"from": "file"}', -4, '{"k": 1}')] * 2
+    cli("edit", one, "--run-at", "2100-01-01 00:00+00", check=True)
+    cli("edit", two, "--delay", "2h", check=True)
+    assert value(db, "select run_at = '2100-01-01 00:00+00' from pgconductor.executions where id = %s", waiting[0])
+    assert value(db, "select run_at between now() + interval '119 min' and now() + interval '2 h' from pgconductor.executions"
+                     " where id = %s", waiting[1])
+    assert cli("move", one, "--to", "far", check=True).stdout == f"{one} moved\n"
+    done = cli("move", one, "987654", "--to", "far")
+    assert (done.returncode, done.stdout) == (1, f"{one} moved\n") and "987654: there is no unfinished execution" in done.stderr
+
+
+def test_commands_by_what_they_have_in_common(cli, db, waiting):
+    assert cli("edit", "--task", "a", "--metadata", "tenant=t0", "--priority", "3", check=True).stdout == "2 changed\n"
+    assert [i for i, in db.execute("select id from pgconductor.executions where priority = 3 order by id")] == [waiting[0], waiting[6]]
+    assert cli("move", "--metadata", 'q"\\,{}=x=y', "--state", "delayed", "--to", "far", check=True).stdout == "10 moved\n"
+    assert cli("cancel", "--metadata", "n=4", "--metadata", "tenant=t1", check=True).stdout == "1 cancelled\n"
+    assert cli("retry", "--state", "cancelled", "--metadata", "n=4", check=True).stdout == "1 made ready\n"
+    listed = [json.loads(line)["id"] for line in cli("list", "--metadata", "tenant=t2", "--json", check=True).stdout.splitlines()]
+    assert sorted(map(int, listed)) == [waiting[2], waiting[5], waiting[8]]
+    assert cli("list", "--metadata", "n=77", check=True).stdout == ""
+
+
+@pytest.mark.parametrize("args, why", [
+    (["edit", "1"], "what is to change is missing"),
+    (["edit", "--priority", "1"], "ID is missing"),
+    (["edit", "1", "--priority", "x"], "--priority: \"x\" is not a whole number"),
+    (["edit", "1", "--run-at", "now", "--delay", "1s"], "give one of them"),
+    (["edit", "1", "--delay", "soon"], "not a duration"),
+    (["edit", "1", "--task", "a", "--priority", "1"], "not both"),
+    (["edit", "--task", "a", "--state", "running", "--priority", "1"], "--state"),
+    (["move", "1"], "--to is missing"),
+    (["list", "--metadata", "x"], "--metadata: \"x\" is not of the form K=V"),
+    (["list", "--group", "task"], "--group"),
+    (["list", "--failed", "--state", "ready"], "give one of them"),
+    (["pause"], "queue, task or schedule is missing"),
+    (["pause", "node", "1"], "not what can be paused"),
+    (["resume", "task"], "NAME of the task is missing"),
+])
+def test_commands_refuse(cli, db, args, why):
+    done = cli(*args)
+    assert done.returncode == 64 and why in done.stderr, done.stderr
+
+
+def test_failed_ones(cli, server, db):
+    """Listed by kind of error, run again or discarded."""
+    server(config='task "t" { exec = "read n; echo no $n >&2; exit 65" }\ntask "u" { exec = "echo never >&2; exit 65" }')
+    made = [invoke(db, "t", n) for n in ("1", "1", "2")] + [invoke(db, "u", "1")]
+    wait_for(lambda: value(db, "select count(*) from pgconductor.finished_executions") == 4, 20, "all have failed")
+    groups = [json.loads(line) for line in cli("list", "--failed", "--group", "error", "--json", check=True).stdout.splitlines()]
+    assert sorted((g["task"], g["count"]) for g in groups) == [("t", 3), ("u", 1)]
+    # They differ in numbers alone, that of the process among them.
+    assert groups[0]["count"] == 3 and "no " in groups[0]["error"]["message"] and groups[0]["first_at"] <= groups[0]["last_at"]
+    table = cli("list", "--failed", "--group", "error", "--task", "t", check=True).stdout
+    assert table.splitlines()[0].split() == ["task", "count", "first", "last", "error"] and "no " in table and "never" not in table
+    assert cli("discard", "--task", "t", "--error", "NO 1", check=True).stdout == "2 discarded\n"
+    done = cli("discard", str(made[0]), str(made[3]))
+    assert (done.returncode, done.stdout) == (1, f"{made[3]} discarded\n") and f"{made[0]}: there is no failed execution" in done.stderr
+    assert len(cli("list", "--failed", "--json", check=True).stdout.splitlines()) == 1
+    assert len(cli("list", "--failed", "--discarded", "--json", check=True).stdout.splitlines()) == 4
+    # What was discarded is not run again with the others.
+    assert cli("retry", "--task", "t", check=True).stdout == "1 made ready\n"
+    assert "discarded" in cli("show", str(made[0]), check=True).stdout

@@ -141,3 +141,28 @@ def test_drain_ends_beside_what_is_paused(server, app, db):
     resume(db, "queue", "default")
     assert server(config=app.config("seen"), args=["--drain"], wait=False).wait_exit(20) == 0
     assert [e.id for e in app.runs()] == [held]
+
+
+def test_commands(cli, server, app, db):
+    import json
+    server(config=app.config("seen"))
+    assert cli("pause", "task", "seen", check=True).stdout == "task seen paused\n"
+    made = [invoke(db) for _ in range(3)]
+    wait_for(lambda: value(db, "select count(*) from pgconductor.executions where waiting = 'paused'") == 3, 10, "they are put aside")
+    assert "ready (paused)" in cli("show", str(made[0]), check=True).stdout
+
+    def queue():
+        return json.loads(cli("queues", "--json", check=True).stdout.splitlines()[0])
+    assert (queue()["ready"], queue()["paused"], queue()["unserved"], queue()["state"]) == (0, 3, 0, "on")
+    assert "served, paused" in cli("tasks", "seen", check=True).stdout
+    assert json.loads(cli("tasks", "seen", "--json", check=True).stdout)["paused_at"]
+    assert cli("resume", "task", "seen", check=True).stdout == "task seen resumed\n"
+    wait_empty(db)
+    assert cli("pause", "queue", "default", check=True).stdout == "queue default paused\n"
+    invoke(db)
+    assert (queue()["ready"], queue()["paused"], queue()["state"]) == (0, 1, "paused")
+    cli("resume", "queue", "default", check=True)
+    wait_empty(db)
+    assert len(app.runs()) == 4
+    done = cli("pause", "queue", "nothing")
+    assert done.returncode == 1 and "there is no queue of this name" in done.stderr
