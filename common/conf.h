@@ -118,6 +118,8 @@ struct conf_task {
 	int64_t			 max_attempts;	/* -1: not set */
 	int64_t			 timeout;	/* ms; -1: not set */
 	int64_t			 total_timeout;	/* likewise */
+	int64_t			 concurrency, rate_limit, rate_burst;	/* -1: not set */
+	int64_t			 rate_period;	/* ms; likewise */
 	struct conf_backoff	 backoff;
 	struct conf_keep	 remove_on_complete;
 	struct conf_keep	 remove_on_fail;

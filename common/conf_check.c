@@ -165,6 +165,9 @@ check_task(struct conf *conf, struct conf_task *t, struct conf_errors *errors)
 	conf_triggers_check(t, errors);
 	if (t->exec.v != NULL && t->handler != NULL)
 		conf_error(errors, t->place.file, t->place.line, "task \"%s\" has both exec and handler", t->name);
+	if (t->rate_limit == -1 && (t->rate_period != -1 || t->rate_burst != -1))
+		conf_error(errors, t->place.file, t->place.line, "task \"%s\" has %s without rate_limit", t->name,
+		    t->rate_period != -1 ? "rate_period" : "rate_burst");
 	if ((t->exec.v != NULL || t->handler != NULL) && t->queue == NULL)
 		t->queue = xstrdup(CONF_DEFAULT_QUEUE);
 	if (t->queue != NULL)
@@ -371,6 +374,23 @@ add_keep(struct buf *out, const char *name, const struct conf_keep *keep)
 		add_duration(out, keep->ms);
 }
 
+static void
+add_limits(struct buf *out, const struct conf_task *task)
+{
+	if (task->concurrency != -1)
+		buf_addf(out, ",\"concurrency\":%" PRId64, task->concurrency);
+	if (task->rate_limit == -1)
+		return;
+	buf_addf(out, ",\"rate_limit\":{\"limit\":%" PRId64, task->rate_limit);
+	if (task->rate_period != -1) {
+		buf_addstr(out, ",\"period\":");
+		add_duration(out, task->rate_period);
+	}
+	if (task->rate_burst != -1)
+		buf_addf(out, ",\"burst\":%" PRId64, task->rate_burst);
+	buf_addstr(out, "}");
+}
+
 void
 conf_task_options(const struct conf_task *task, struct buf *out)
 {
@@ -387,6 +407,7 @@ conf_task_options(const struct conf_task *task, struct buf *out)
 		buf_addstr(&options, ",\"total_timeout\":");
 		add_duration(&options, task->total_timeout);
 	}
+	add_limits(&options, task);
 	if (task->backoff.kind != CONF_BACKOFF_UNSET) {
 		buf_addstr(&options, ",\"backoff\":");
 		add_backoff(&options, &task->backoff);

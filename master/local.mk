@@ -11,6 +11,7 @@ libmaster_la_SOURCES = \
 	master/fetch.c \
 	master/health.c \
 	master/lane.c \
+	master/limit.c \
 	master/lines.c \
 	master/link.c \
 	master/master.h \

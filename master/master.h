@@ -9,6 +9,7 @@
  *	snapshot.c	what a poll saw
  *	run.c		the runs in memory, found by exec and by (id, ready_xid)
  *	queue.c		buffers and dispatch
+ *	limit.c		what may be handed out of a limited task
  *	fetch.c		what a run needs before it is sent: a large payload, saved steps
  *	settle.c	writing outcomes;  note.c  the table `running`;  lines.c  what executions print
  *	suspend.c	what runs wait for;  watch.c  changes of tables
@@ -52,7 +53,7 @@ struct lane;
 
 enum run_state {
 	RUN_BUFFERED,	/* in its lane's buffer */
-	RUN_PARKING,	/* nobody here serves its task; being moved or parked */
+	RUN_PARKING,	/* nobody here serves its task, or it belongs to another shard; being moved or parked */
 	RUN_FETCHING,	/* dispatched, its payload is on the way */
 	RUN_NOTING,	/* dispatched, being written to `running` first */
 	RUN_SENT,	/* with the worker */
@@ -89,6 +90,7 @@ struct run {
 	struct task	*task;
 	struct queue	*queue;
 	struct shard	*shard;		/* NULL once it was lost */
+	struct gate	*gate;		/* where it is counted, while it is out; NULL: nowhere */
 	struct lane	*lane;		/* of that shard */
 	size_t		 payload_len;	/* of a large one */
 	int64_t		 expires_ms;	/* when it must have ended; 0: no limit */
@@ -194,6 +196,8 @@ struct shard {
 	int64_t		 deadline_ms;	/* of giving up, or of trying to lock again what was ours */
 	int64_t		 keep_until_ms;	/* it is not given up before */
 	bool		 moved;		/* what runs of it was taken along, as far as that was possible */
+	struct gate	*gate;		/* of the limited task whose shard it is; NULL: a common one */
+	bool		 open;		/* nobody runs that task from another shard */
 	struct lane	 wakes;		/* read as a lane is; in no list */
 	bool		 looked;	/* they were, since it was taken: what is to be changed before it is read, is known */
 };
@@ -216,6 +220,8 @@ void	shard_store_floors(struct master *);
 bool	shard_settled(const struct master *);
 bool	shard_queue_empty(const struct master *, const struct queue *);
 void	shard_free_all(struct master *);
+/* There has been no word from the database for so long that another node may be about to take what is limited. */
+void	shard_cut_off(struct master *);
 bool	shard_readable(const struct master *, const struct shard *);
 /* Also its lanes, and not just its wakes. */
 bool	shard_open(const struct master *, const struct shard *);
@@ -283,7 +289,9 @@ struct queue {
 	struct pool	*pools;
 	int		 pools_n;
 	struct lanelist	 lanes;
-	size_t		 count, bytes;	/* buffered */
+	size_t		 count, bytes;	/* buffered, of common shards */
+	size_t		 limited;	/* of the others */
+	struct gate	*gates;
 	struct runlist	 sent;		/* with the worker, oldest first */
 	int		 outstanding;	/* dispatched and not ended */
 	size_t		 fetching;	/* bytes of payloads on the way from the database */
@@ -345,6 +353,10 @@ struct task {
 	bool		 paused;	/* its runs are put aside */
 	uint32_t	 max_attempts;	/* 0: not known yet */
 	char		*waits;		/* between them; known only where there is a terminal */
+	uint64_t	 limited_xid;	/* since when it is limited; 0: it is not */
+	int		 concurrency;	/* 0: any number */
+	int		 rate_limit, rate_burst;	/* 0: likewise */
+	int64_t		 rate_ms;
 	int16_t		*pool;		/* by queue index; -1: not served there */
 	int		 pool_n;
 	struct task	*next;
@@ -371,6 +383,44 @@ void	task_free_all(struct master *);
 void	register_all(struct master *);
 void	register_tick(struct master *);
 void	register_leave(struct master *);
+
+/* ---- limits ---- */
+
+/* What is counted of a limited task in a queue, for as long as there is that queue. */
+struct gate {
+	struct gate	*next;
+	struct task	*task;
+	int		 running;	/* with the worker, or on the way there */
+	double		 tokens;	/* so many may begin now */
+	int64_t		 filled_ms;	/* when that was reckoned */
+};
+
+/* limit.c */
+void	limit_init(struct master *);
+void	limit_free(struct master *);
+/* Made if there is none. */
+struct gate *limit_gate(struct queue *, struct task *);
+void	limit_free_gates(struct queue *);
+/* Another node had its shard before. */
+void	limit_taken(struct gate *);
+/* One more of this shard may be handed out; it will be asked again when time alone allows it. */
+bool	limit_allows(struct master *, const struct shard *);
+void	limit_begin(struct run *);
+void	limit_end(struct run *);
+/* How many are to be buffered of a limited task's lane, most at most. */
+size_t	limit_ahead(const struct shard *, size_t most);
+/* Something that is limited runs here. */
+bool	limit_running(const struct master *);
+/* Executions of this task belong to another shard. */
+bool	limit_strays(const struct task *, const struct shard *);
+/* It is known which tasks are limited. */
+bool	limit_loaded(const struct master *);
+/* Since when a task is limited, 0: it is not. True if that is new. */
+bool	limit_set(struct master *, struct task *, uint64_t limited_xid);
+/* All of them have been set, by what this snapshot shows. */
+void	limit_known(struct master *, bool changed, const char *seen);
+void	limit_attached(struct master *);
+void	limit_tick(struct master *);
 
 /* ---- reading ---- */
 
@@ -415,6 +465,8 @@ struct reader {
 		struct params	 params;
 		struct run_list	*list;
 	} parking[PARKINGS];
+	struct params	 strays;
+	struct run_list	*straying;	/* they belong to other shards */
 	struct snapshot	 snapshot;
 	struct runlist	 lingering;
 	size_t		 found;		/* new rows of the poll being read */
@@ -698,6 +750,7 @@ struct cron;
 struct dispatch;
 struct fetch;
 struct held;
+struct limits;
 struct resume;
 struct settle;
 struct steps;
@@ -731,6 +784,7 @@ struct master {
 	struct run_table	 runs;
 	struct reader		 reader;
 	struct fetch		*fetch;
+	struct limits		*limits;
 	struct settle		*settle;
 	struct steps		*steps;
 	struct calls		*calls;

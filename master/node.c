@@ -35,6 +35,7 @@
 struct node {
 	struct event	*tick;
 	bool		 attached, attaching;
+	int64_t		 down_ms;	/* since when it has not been attached */
 	bool		 ever;
 	int64_t		 attached_ms;
 	int64_t		 balance_ms, floors_ms, beat_ms, probe_ms, heard_ms, tasks_ms, check_ms, upkeep_ms;
@@ -138,6 +139,7 @@ attached(const struct db_answer *a, void *arg)
 	m->max_payload = db_int8(a, 0, 3);
 	m->poll_interval_ms = db_int4(a, 0, 4);
 	n->attached = true;
+	n->down_ms = 0;
 	n->attached_ms = clock_ms();
 	if (!n->ever)
 		n->attached_ms -= SETTLED_MS;
@@ -156,6 +158,7 @@ attached(const struct db_answer *a, void *arg)
 	}
 	task_serve(m);
 	n->balance_ms = 0;
+	limit_attached(m);
 	steps_flush(m);
 	calls_flush(m);
 	settle_flush(m);
@@ -231,6 +234,8 @@ writer_down(struct db *db, const char *why, void *arg)
 	(void)db;
 	(void)why;
 	m->nodes->attached = m->nodes->attaching = false;
+	if (m->nodes->down_ms == 0)
+		m->nodes->down_ms = clock_ms();
 	m->reader.checked = false;
 	dispatch_writer_down(m);
 	shard_writer_down(m);
@@ -414,11 +419,23 @@ watch_listener(struct master *m)
 	db_drop(m->listener, "notifications do not arrive");
 }
 
+/*
+ * Somebody else may take the shards of a session that has ended. Of what is limited nothing may run here any more when that
+ * is read there, which is an eighth of the timeout after it; so there is no waiting for all of it.
+ */
 static void
 watch_writer(struct master *m)
 {
+	struct node *n = m->nodes;
+
 	if (db_waiting_ms(m->writer) > m->takeover_ms)
 		db_drop(m->writer, "no answer for longer than takeover_timeout");
+	if (limit_running(m) && db_waiting_ms(m->writer) > m->takeover_ms / 2) {
+		n->down_ms = clock_ms() - m->takeover_ms;
+		db_drop(m->writer, "no answer for half of takeover_timeout, and something that is limited runs");
+	}
+	if (!node_may_write(m) && n->down_ms != 0 && clock_ms() - n->down_ms > m->takeover_ms / 2)
+		shard_cut_off(m);
 	if (db_waiting_ms(m->reader_db) > m->takeover_ms)
 		db_drop(m->reader_db, "no answer for longer than takeover_timeout");
 }
@@ -444,6 +461,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	watch_writer(m);
 	watch_listener(m);
 	worker_sweep(m);
+	limit_tick(m);
 	if (node_may_write(m)) {
 		shard_tick(m);
 		dispatch_tick(m);

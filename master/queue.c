@@ -62,6 +62,7 @@ queue_free(struct master *m, struct queue *q)
 	while ((l = TAILQ_FIRST(&q->lanes)) != NULL)
 		lane_free(m, l);
 	free_pools(q->pools, q->pools_n);
+	limit_free_gates(q);
 	free(q->name);
 	free(q);
 }
@@ -163,7 +164,7 @@ evict(struct master *m, struct queue *q)
 	struct run *victim = NULL;
 
 	TAILQ_FOREACH(l, &q->lanes, link)
-		if (l->count != 0)
+		if (l->count != 0 && l->shard->gate == NULL)
 			last = l;
 	if (last == NULL)
 		return;
@@ -196,6 +197,10 @@ queue_insert(struct master *m, struct run *r)
 		TAILQ_INSERT_HEAD(&l->buf[r->pool], r, link);
 	l->count++;
 	l->bytes += r->frame_len;
+	if (l->shard->gate != NULL) {
+		q->limited++;
+		return;
+	}
 	q->count++;
 	q->bytes += r->frame_len;
 	while (q->count > (size_t)q->fetch_batch * BUFFER_LANES || (q->bytes > BUFFER_BYTES && q->count > 1))
@@ -212,20 +217,31 @@ queue_unbuffer(struct master *m, struct run *r)
 	TAILQ_REMOVE(&l->buf[r->pool], r, link);
 	l->count--;
 	l->bytes -= r->frame_len;
+	if (l->shard->gate != NULL) {
+		q->limited--;
+		return;
+	}
 	q->count--;
 	q->bytes -= r->frame_len;
+}
+
+/* How much of a lane is to be buffered. */
+static size_t
+lane_batch(const struct queue *q, const struct lane *l)
+{
+	return l->shard->gate != NULL ? limit_ahead(l->shard, (size_t)q->fetch_batch) : (size_t)q->fetch_batch;
 }
 
 /* What a lane may read of what is left of the buffer behind that. */
 static int
 lane_room(const struct queue *q, const struct lane *l, const struct room *ahead)
 {
-	size_t room, bytes, all = (size_t)q->fetch_batch * BUFFER_LANES;
+	size_t room, bytes, all = (size_t)q->fetch_batch * BUFFER_LANES, batch = lane_batch(q, l);
 
-	if (!q->ready || q->paused || l->count >= (size_t)q->fetch_batch || l->bytes >= BUFFER_BYTES / BUFFER_LANES ||
+	if (!q->ready || q->paused || l->count >= batch || l->bytes >= BUFFER_BYTES / BUFFER_LANES ||
 	    ahead->count >= all || ahead->bytes >= BUFFER_BYTES)
 		return 0;
-	room = (size_t)q->fetch_batch - l->count;
+	room = batch - l->count;
 	if (room > all - ahead->count)
 		room = all - ahead->count;
 	bytes = BUFFER_BYTES / BUFFER_LANES - l->bytes;
@@ -243,8 +259,12 @@ lane_room(const struct queue *q, const struct lane *l, const struct room *ahead)
 int
 queue_lane_room(const struct queue *q, const struct lane *l, struct room *ahead)
 {
+	struct room none = { 0, 0 };
 	int room;
 
+	/* What is limited is read a little ahead, and takes no room from the others. */
+	if (l->shard->gate != NULL)
+		return lane_room(q, l, &none);
 	ahead->count += l->count;
 	ahead->bytes += l->bytes;
 	room = lane_room(q, l, ahead);
@@ -267,9 +287,9 @@ queue_hungry(const struct queue *q)
 		size_t room = (size_t)queue_lane_room(q, l, &ahead);
 
 		/* Not for a few: each poll has its price. */
-		if (most > (size_t)q->fetch_batch)
-			most = (size_t)q->fetch_batch;
-		if (l->more && l->count <= (size_t)q->fetch_batch / 2 && room != 0 && room >= most / 4)
+		if (most > lane_batch(q, l))
+			most = lane_batch(q, l);
+		if (l->more && l->count <= lane_batch(q, l) / 2 && room != 0 && room >= most / 4)
 			return true;
 	}
 	return false;
@@ -285,7 +305,7 @@ best(struct queue *q)
 		/* Lanes are in the order of priority: once a run is found only the same priority can be better. */
 		if (found != NULL && l->number != found->lane->number)
 			break;
-		if (l->count == 0)
+		if (l->count == 0 || !limit_allows(q->master, l->shard))
 			continue;
 		for (int i = 0; i < l->buf_n; i++) {
 			struct run *r = TAILQ_FIRST(&l->buf[i]);
@@ -361,7 +381,7 @@ queue_dispatch(struct master *m, struct queue *q)
 	struct run *r;
 	bool sent = false, ended = false, parked = false;
 
-	if (q->count == 0 || !node_may_dispatch(m) || settle_full(m))
+	if (q->count + q->limited == 0 || !node_may_dispatch(m) || settle_full(m))
 		goto out;
 	while (may_send(m, q) && (r = best(q)) != NULL) {
 		queue_unbuffer(m, r);
@@ -375,6 +395,7 @@ queue_dispatch(struct master *m, struct queue *q)
 			continue;
 		}
 		q->outstanding++;
+		limit_begin(r);
 		q->pools[r->pool].slots--;
 		/* What may have ended a node before is written down first, to be counted should it end this one. */
 		if (!r->noted && (r->xid < r->shard->note_below || r->attempt > 1)) {
@@ -455,4 +476,5 @@ queue_ended(struct master *m, struct run *r)
 		/* The worker never saw it: only we know that its slot is free again. */
 		q->pools[r->pool].slots++;
 	q->outstanding--;
+	limit_end(r);
 }

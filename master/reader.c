@@ -20,6 +20,8 @@ static const struct db_stmt stmt_poll = { "poll",
 	" from pgconductor.poll($1::int[], $2::int[], $3::int[], $4::xid8[], $5::bigint[], $6::xid8[], $7::int[])" };
 static const struct db_stmt stmt_rehome = { "rehome",
 	"select count(*) from pgconductor.rehome($1::bigint[], $2::xid8[], $3::int)" };
+static const struct db_stmt stmt_reroute = { "reroute",
+	"select unnest(pgconductor.reroute($1::bigint[], $2::xid8[]))" };
 static const struct db_stmt stmt_park = { "park", "select unnest(pgconductor.park($1::bigint[], $2::xid8[], $3::text))" };
 
 enum { COL_ENTRY, COL_ID, COL_XID, COL_ATTEMPT, COL_TASK, COL_PAYLOAD, COL_LENGTH, COL_METADATA, COL_EVENT, COL_SHARD,
@@ -36,6 +38,7 @@ reader_init(struct master *m)
 	params_init(&m->reader.params);
 	for (int i = 0; i < PARKINGS; i++)
 		params_init(&m->reader.parking[i].params);
+	params_init(&m->reader.strays);
 	buf_init(&m->reader.scratch);
 	TAILQ_INIT(&m->reader.lingering);
 }
@@ -46,6 +49,7 @@ reader_free(struct master *m)
 	params_free(&m->reader.params);
 	for (int i = 0; i < PARKINGS; i++)
 		params_free(&m->reader.parking[i].params);
+	params_free(&m->reader.strays);
 	buf_free(&m->reader.scratch);
 	free(m->reader.entries);
 	free(m->reader.snapshot.xip);
@@ -107,7 +111,7 @@ static void	polled(const struct db_answer *, void *);
 bool
 reader_may_poll(const struct master *m)
 {
-	return m->reader.checked && node_may_write(m) && !m->stopping && m->moving == 0 && db_ready(m->reader_db);
+	return m->reader.checked && node_may_write(m) && limit_loaded(m) && !m->stopping && m->moving == 0 && db_ready(m->reader_db);
 }
 
 void
@@ -192,8 +196,8 @@ parked(const struct db_answer *a, void *arg)
 	struct master *m = list->master;
 
 	if (a->outcome == DB_ERROR)
-		log_warnx("putting runs aside: %s", a->message);
-	/* Those that others have locked were not parked: they are read again, and the question is asked anew. */
+		log_warnx("putting runs where they belong: %s", a->message);
+	/* Those that others have locked stay where they are: they are read again, and the question is asked anew. */
 	for (int i = 0; a->outcome == DB_OK && i < a->rows; i++) {
 		size_t at = (size_t)db_int4(a, i, 0) - 1;
 		struct run *r = at < list->n ? run_by_exec(m, list->execs[at]) : NULL;
@@ -211,6 +215,30 @@ parked(const struct db_answer *a, void *arg)
 		run_free(m, r);
 	}
 	run_list_free(list);
+}
+
+/* What stays does not stray, by what the database says: that is news. */
+static void
+rerouted(const struct db_answer *a, void *arg)
+{
+	struct master *m = ((struct run_list *)arg)->master;
+
+	if (a->outcome == DB_OK && a->rows != 0)
+		task_load(m);
+	parked(a, arg);
+}
+
+static void
+strays_flush(struct master *m)
+{
+	struct params *p = &m->reader.strays;
+	struct run_list *list = m->reader.straying;
+
+	if (list == NULL)
+		return;
+	m->reader.straying = NULL;
+	db_call(m->writer, &stmt_reroute, p, rerouted, list);
+	params_reset(p);
 }
 
 void
@@ -271,6 +299,11 @@ read_row(struct master *m, const struct db_answer *a, int row, struct lane *l, u
 	r->task = task_get(m, task, task_len);
 	r->attempt = (uint32_t)db_int4(a, row, COL_ATTEMPT) + 1;
 	r->pool = task_pool(r->task, r->queue);
+	if (limit_strays(r->task, r->shard)) {
+		r->state = RUN_PARKING;
+		run_list_add(m, &m->reader.straying, &m->reader.strays, r);
+		return;
+	}
 	if (r->task->paused || r->pool < 0) {
 		reader_park(m, r, r->task->paused ? PARK_PAUSED : PARK_UNSERVED);
 		return;
@@ -483,6 +516,7 @@ polled(const struct db_answer *a, void *arg)
 	}
 	read_answer(m, a);
 	free_lingering(m);
+	strays_flush(m);
 	reader_park_flush(m);
 	found = rd->found;
 	queue_dispatch_all(m);

@@ -234,9 +234,9 @@ run_put_back(struct master *m, struct run *r)
 		run_free(m, r);
 		return;
 	}
-	/* The worker's programs may have changed meanwhile. */
+	/* The worker's programs may have changed meanwhile, and what is limited. */
 	r->pool = task_pool(r->task, r->queue);
-	if (r->pool < 0) {
+	if (r->pool < 0 || limit_strays(r->task, r->shard)) {
 		lane_rewind(r->lane, r->xid, r->id);
 		run_free(m, r);
 		return;

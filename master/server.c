@@ -202,7 +202,7 @@ drained(const struct master *m)
 	int queues = 0;
 
 	TAILQ_FOREACH(q, &m->queues, link) {
-		if (q->discovery || !q->served || q->outstanding != 0 || q->count != 0)
+		if (q->discovery || !q->served || q->outstanding != 0 || q->count + q->limited != 0)
 			return false;
 		queues++;
 	}
@@ -510,6 +510,7 @@ server_run(struct server_options *opt)
 	resume_init(&m);
 	change_init(&m);
 	fetch_init(&m);
+	limit_init(&m);
 	note_init(&m);
 	lines_init(&m);
 	wake_init(&m);
@@ -537,6 +538,7 @@ server_run(struct server_options *opt)
 	change_free(&m);
 	resume_free(&m);
 	fetch_free(&m);
+	limit_free(&m);
 	note_free(&m);
 	lines_free(&m);
 	run_free_all(&m);

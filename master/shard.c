@@ -30,7 +30,7 @@ static const char *const state_names[] = { "wanted", "locking", "taking", "owned
 
 static const struct db_stmt stmt_lock = { "lock_shards", "select shard, locked from pgconductor.lock_shards($1::int[])" };
 static const struct db_stmt stmt_take = { "take",
-	"select shard, epoch, floor, unclean, xmax from pgconductor.take($1::int, $2::int[], $3::bigint[])" };
+	"select shard, epoch, floor, unclean, xmax, task from pgconductor.take($1::int, $2::int[], $3::bigint[])" };
 static const struct db_stmt stmt_release = { "release",
 	"select pgconductor.release($1::int, $2::int[], $3::xid8[])" };
 static const struct db_stmt stmt_unlock = { "unlock_shards", "select pgconductor.unlock_shards($1::int[])" };
@@ -158,7 +158,33 @@ shard_lose(struct master *m, struct shard *s)
 	shard_free(m, s);
 }
 
+void
+shard_cut_off(struct master *m)
+{
+	struct shard *s, *next;
+
+	for (s = TAILQ_FIRST(&m->shards); s != NULL; s = next) {
+		next = TAILQ_NEXT(s, link);
+		if (s->gate == NULL || s->state != SHARD_WANTED || s->epoch == 0)
+			continue;
+		log_warnx("queue %s: no word from the database; what runs here of task %s, which is limited, is stopped",
+		    s->queue->name, s->gate->task->name);
+		shard_free(m, s);
+	}
+}
+
 /* ---- taking ---- */
+
+/* It is that of a limited task; fresh: somebody else may have had it. */
+static void
+own_task(struct master *m, struct shard *s, const char *name, bool fresh)
+{
+	s->gate = limit_gate(s->queue, task_get(m, name, strlen(name)));
+	if (!fresh)
+		return;
+	s->open = false;
+	limit_taken(s->gate);
+}
 
 static void
 taken(const struct db_answer *a, void *arg)
@@ -189,6 +215,8 @@ taken(const struct db_answer *a, void *arg)
 		/* What the former owner left may still wait after a mere reconnect: then the mark stays. */
 		if (unclean || s->epoch != epoch)
 			s->note_below = unclean ? db_xid8(a, i, 4) : 0;
+		if (!db_null(a, i, 5))
+			own_task(m, s, db_text(a, i, 5, NULL), s->epoch != epoch);
 		s->epoch = epoch;
 		s->floor = db_xid8(a, i, 2);
 		shard_lane(m, s, 0);
@@ -301,8 +329,9 @@ shard_writer_up(struct master *m)
 {
 	struct shard *s;
 
+	/* Of what is limited nothing may run any more when another node takes it, see balance(). */
 	TAILQ_FOREACH(s, &m->shards, link)
-		s->deadline_ms = clock_ms() + RELOCK_MS;
+		s->deadline_ms = clock_ms() + (s->gate != NULL && m->takeover_ms / 4 < RELOCK_MS ? m->takeover_ms / 4 : RELOCK_MS);
 	shard_lock_wanted(m);
 }
 
@@ -561,7 +590,7 @@ rehome_running(struct master *m, struct shard *s)
 	struct move *mv;
 
 	TAILQ_FOREACH(keep, &m->shards, link)
-		if (keep->queue == s->queue && keep->state == SHARD_OWNED)
+		if (keep->queue == s->queue && keep->state == SHARD_OWNED && keep->gate == NULL)
 			break;
 	if (keep == NULL || !node_may_write(m))
 		return false;
@@ -590,6 +619,7 @@ static void
 balanced(const struct db_answer *a, void *arg)
 {
 	struct master *m = arg;
+	bool opened = false;
 
 	if (a->outcome == DB_ERROR)
 		log_warnx("sharing of shards: %s", a->message);
@@ -603,7 +633,13 @@ balanced(const struct db_answer *a, void *arg)
 			shard_give(m, s);
 		else if (strcmp(action, "take") == 0 && s == NULL && q != NULL && q->served && !q->retiring)
 			shard_want(m, q, id);
+		else if (strcmp(action, "open") == 0 && s != NULL && s->gate != NULL && !s->open) {
+			s->open = true;
+			opened = true;
+		}
 	}
+	if (opened)
+		queue_dispatch_all(m);
 	if (a->outcome == DB_OK)
 		m->balanced = true;
 	shard_lock_wanted(m);
@@ -671,7 +707,8 @@ shard_tick(struct master *m)
 			shard_lose(m, s);
 		} else if (s->state == SHARD_GIVING && s->active != 0 && now > s->deadline_ms && !m->stopping) {
 			s->deadline_ms = now + give_grace(m);
-			if (!s->moved && rehome_running(m, s))
+			/* What is limited is counted where it is. */
+			if (s->gate == NULL && !s->moved && rehome_running(m, s))
 				s->moved = true;
 			else if (!s->queue->retiring)
 				shard_keep(m, s);

@@ -13,8 +13,12 @@
 #include "proto/messages.h"
 
 static const struct db_stmt stmt_load = { "load_tasks",
-	"select name, timeout_ms, keep_complete, keep_fail, max_attempts, paused from pgconductor.load_tasks()" };
+	"select name, timeout_ms, keep_complete, keep_fail, max_attempts, limited_xid, concurrency, rate_limit, rate_ms, rate_burst,"
+	" seen, paused from pgconductor.load_tasks()" };
 static const struct db_stmt stmt_queues = { "load_queues", "select name, paused from pgconductor.load_queues()" };
+enum { COL_NAME, COL_TIMEOUT, COL_KEEP, COL_KEEP_FAIL, COL_ATTEMPTS, COL_LIMITED, COL_CONCURRENCY, COL_RATE, COL_RATE_MS,
+	COL_BURST, COL_SEEN, COL_PAUSED };
+
 static const struct db_stmt stmt_serve = { "serve", "select pgconductor.serve($1::int, $2::text[], $3::text[])" };
 
 static size_t
@@ -80,32 +84,51 @@ task_free_all(struct master *m)
 	}
 }
 
+/* True if it is limited now and was not, or the other way about. */
+static bool
+load_one(struct master *m, const struct db_answer *a, int i, bool *resumed)
+{
+	size_t len;
+	const char *name = db_text(a, i, COL_NAME, &len);
+	struct task *t = task_get(m, name, len);
+
+	t->timeout_ms = db_null(a, i, COL_TIMEOUT) ? 0 : (uint64_t)db_int8(a, i, COL_TIMEOUT);
+	t->keep = db_bool(a, i, COL_KEEP);
+	t->keep_fail = db_bool(a, i, COL_KEEP_FAIL);
+	t->max_attempts = (uint32_t)db_int4(a, i, COL_ATTEMPTS);
+	if (t->paused != db_bool(a, i, COL_PAUSED)) {
+		log_info("task %s: %s", t->name, t->paused ? "resumed" : "paused");
+		*resumed |= t->paused;
+		t->paused = !t->paused;
+	}
+	t->concurrency = db_null(a, i, COL_CONCURRENCY) ? 0 : db_int4(a, i, COL_CONCURRENCY);
+	t->rate_limit = db_null(a, i, COL_RATE) ? 0 : db_int4(a, i, COL_RATE);
+	t->rate_ms = db_null(a, i, COL_RATE_MS) ? 1000 : db_int8(a, i, COL_RATE_MS);
+	t->rate_burst = db_null(a, i, COL_BURST) ? 0 : db_int4(a, i, COL_BURST);
+	return limit_set(m, t, db_null(a, i, COL_LIMITED) ? 0 : db_xid8(a, i, COL_LIMITED));
+}
+
 static void
 loaded(const struct db_answer *a, void *arg)
 {
 	struct master *m = arg;
+	const char *seen = NULL;
+	bool changed = false;
 	bool resumed = false;
 
 	if (a->outcome == DB_ERROR)
 		log_warnx("reading the tasks: %s", a->message);
 	for (int i = 0; a->outcome == DB_OK && i < a->rows; i++) {
-		size_t len;
-		const char *name = db_text(a, i, 0, &len);
-		struct task *t = task_get(m, name, len);
-
-		t->timeout_ms = db_null(a, i, 1) ? 0 : (uint64_t)db_int8(a, i, 1);
-		t->keep = db_bool(a, i, 2);
-		t->keep_fail = db_bool(a, i, 3);
-		t->max_attempts = (uint32_t)db_int4(a, i, 4);
-		if (t->paused != db_bool(a, i, 5)) {
-			log_info("task %s: %s", t->name, t->paused ? "resumed" : "paused");
-			resumed |= t->paused;
-			t->paused = !t->paused;
-		}
+		if (db_null(a, i, COL_NAME))
+			seen = db_text(a, i, COL_SEEN, NULL);
+		else
+			changed |= load_one(m, a, i, &resumed);
 	}
 	/* Behind what was put aside here: the same connection does both. */
 	if (resumed)
 		shard_unpark(m);
+	if (seen != NULL)
+		limit_known(m, changed, seen);
 }
 
 static void

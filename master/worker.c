@@ -508,7 +508,9 @@ worker_cancel(struct master *m, struct run *r, const char *reason)
 	struct queue *q = r->queue;
 	struct msg_cancel msg = { .reason = pstr(reason), .grace_ms = (uint64_t)q->kill_grace_ms };
 
-	(void)m;
+	/* See watch_writer. */
+	if (r->gate != NULL && r->shard == NULL && q->kill_grace_ms > m->takeover_ms / 8)
+		msg.grace_ms = (uint64_t)m->takeover_ms / 8;
 	if (q->worker.peer == NULL)
 		return;
 	msg_cancel_encode(peer_out(q->worker.peer), r->exec, &msg);

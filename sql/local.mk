@@ -58,6 +58,7 @@ sql_files = \
 	sql/functions/end_waits.sql \
 	sql/functions/ensure_partition.sql \
 	sql/functions/ensure_queue.sql \
+	sql/functions/ensure_shard.sql \
 	sql/functions/error_kind.sql \
 	sql/functions/evaluate_filter.sql \
 	sql/functions/event_schemas.sql \
@@ -112,6 +113,7 @@ sql_files = \
 	sql/functions/note_running.sql \
 	sql/functions/notify_owner.sql \
 	sql/functions/now.sql \
+	sql/functions/obey.sql \
 	sql/functions/park.sql \
 	sql/functions/parse_cron.sql \
 	sql/functions/parse_cron_field.sql \
@@ -134,6 +136,7 @@ sql_files = \
 	sql/functions/rehome.sql \
 	sql/functions/rehome_to.sql \
 	sql/functions/release.sql \
+	sql/functions/reroute.sql \
 	sql/functions/result.sql \
 	sql/functions/retire.sql \
 	sql/functions/retry.sql \

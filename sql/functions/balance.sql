@@ -5,6 +5,8 @@ as $$
 #variable_conflict use_column
 declare
     here constant oid := (select d.oid from pg_database d where d.datname = current_database());
+    present constant timestamptz := pgconductor.now();
+    patience constant interval := balance.timeout_ms * interval '1 ms';
     stuck int[];
     s record;
 begin
@@ -48,10 +50,11 @@ begin
         join (
             select s.queue, s.id = any (u.shard_ids) as used, count(*)::int as n
             from pgconductor.shards s join pgconductor.queues u on u.name = s.queue
+            where s.task is null
             group by 1, 2
         ) g on g.queue = q.name
     ), state as materialized (
-        select s.id, s.queue, s.position, s.owner, s.id = any (u.shard_ids) as used,
+        select s.id, s.queue, s.position, s.task, s.owner, s.idle, s.id = any (u.shard_ids) as used,
             h.pid is not null and h.pid = (select v.pid from live v where v.id = balance.node) as mine,
             h.pid is null as free
         from pgconductor.shards s
@@ -65,17 +68,44 @@ begin
                 order by (s.owner is distinct from balance.node), s.position) as taking,
             row_number() over (partition by s.queue, s.used, s.mine, s.free order by s.position desc) as giving
         from state s join quota q on q.name = s.queue and q.used = s.used
+        where s.task is null
+    ), own as (
+        -- That of a limited task goes to one node that serves it, each to another one.
+        select s.*, (
+            select n.id from pgconductor.nodes n join live v on v.id = n.id
+            where s.queue = any (n.queues)
+            order by (s.queue || '/' || s.task = any (n.serves)) desc, md5(s.queue || '/' || s.task || '/' || n.id), n.id
+            limit 1) as home
+        from state s where s.task is not null
+    ), verdict as (
+        select r.id, r.queue, r.position, case
+            when r.mine then case when r.have > r.quota and r.giving <= r.have - r.quota then 'give' end
+            when r.free and r.have < r.quota and r.taking <= r.quota - r.have
+                and (balance.settled or r.owner = balance.node) then 'take' end as action
+        from ranked r
+        union all
+        select o.id, o.queue, null, case
+            when o.mine and o.home <> balance.node then 'give'
+            -- All that may still run it elsewhere have heard of the limit, and run none of it any more.
+            when o.mine then case when not exists (
+                select from pgconductor.tasks t
+                join pgconductor.nodes n on n.id in (select l.node from pgconductor.live_nodes() l)
+                    or n.left_at is null and n.seen_at between present - 1.5 * patience and present
+                where t.name = o.task and t.limited and t.limited_xid < pg_snapshot_xmax(pg_current_snapshot())
+                    and coalesce(not pg_visible_in_snapshot(t.limited_xid, n.obeys), true)) then 'open' end
+            -- Who had it may not know yet that it has lost it. It has stopped what it runs by then.
+            when o.free and o.home = balance.node and (balance.settled or o.owner = balance.node)
+                and (o.owner = balance.node or o.idle or not exists (
+                    select from pgconductor.nodes n
+                    where n.id = o.owner and n.seen_at between present - 1.125 * patience and present)) then 'take' end
+        from own o
     )
-    select r.id, r.queue, case when r.mine then 'give' else 'take' end
-    from ranked r
-    where case
-        when r.mine then r.have > r.quota and r.giving <= r.have - r.quota
-        when r.free then r.have < r.quota and r.taking <= r.quota - r.have
-            and (balance.settled or r.owner = balance.node)
-        else false end
-    order by r.queue, r.position;
+    select v.id, v.queue, v.action
+    from verdict v
+    where v.action is not null
+    order by v.queue, v.position, v.id;
 end
 $$;
 
 comment on function pgconductor.balance(int, int, boolean) is
-'Engine. What a node should do for the shards to be shared evenly: rows (shard, queue, action take or give). Ends the writers of other nodes that have waited for their master for longer than timeout_ms milliseconds. settled: false for a node that has just reconnected, and should look only for shards that were its own.';
+'Engine. What a node should do for the shards to be shared evenly: rows (shard, queue, action take or give; open, of a limited task''s shard that it has: its executions may be handed out). One of a limited task that its owner has not given up is left alone until that has certainly stopped what it ran, timeout_ms and an eighth of it after it was seen last. Ends the writers of other nodes that have waited for their master for longer than timeout_ms milliseconds. settled: false for a node that has just reconnected, and should look only for shards that were its own.';

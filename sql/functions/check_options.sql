@@ -23,7 +23,7 @@ begin
         why := null;
         case
         when o.key in ('max_attempts', 'backoff', 'timeout', 'total_timeout', 'remove_on_complete', 'remove_on_fail',
-                'payload_schema', 'returns_schema')
+                'payload_schema', 'returns_schema', 'concurrency', 'rate_limit')
             and json_typeof(o.value) = 'null' then
             continue;
         when o.key = 'max_attempts' then
@@ -72,14 +72,28 @@ begin
             elsif octet_length(o.value::text) > 1048576 then
                 why := 'longer than 1 MiB';
             end if;
-        when o.key in ('concurrency', 'concurrency_key', 'limit', 'rate_limit', 'fifo_key', 'window', 'timezone', 'priority',
+        when o.key = 'concurrency' then
+            if json_typeof(o.value) <> 'number' or o.value::text !~ '^\d{1,9}$' or o.value::text::int < 1 then
+                why := 'not a whole number from 1 on';
+            end if;
+        when o.key = 'rate_limit' then
+            -- Not faster than a millisecond's clock can tell apart, nor so slow that nobody would see the end of a period.
+            if json_typeof(o.value) <> 'object' or coalesce(o.value ->> 'limit', '') !~ '^[1-9]\d{0,6}$'
+                or o.value -> 'period' is not null
+                    and coalesce(pgconductor.duration_ms(o.value -> 'period'), 0) not between 1 and 31536000000
+                or coalesce(o.value ->> 'burst', '1') !~ '^[1-9]\d{0,6}$'
+                or exists (select from json_object_keys(o.value) k where k not in ('limit', 'period', 'burst'))
+            then
+                why := 'one is {"limit": 100, "period": "1s", "burst": 100}: whole numbers from 1 on, and a duration up to a year';
+            end if;
+        when o.key in ('concurrency_key', 'limit', 'fifo_key', 'window', 'timezone', 'priority',
             'batch', 'triggers') then
             raise exception using errcode = 'PC006',
                 message = format('%s: options: %s: not available in this version', what, o.key);
         else
             raise exception using errcode = 'PC008',
                 message = format('%s: options: %s: no such option', what, o.key),
-                hint = 'Options: max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail, payload_schema, returns_schema.';
+                hint = 'Options: max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail, payload_schema, returns_schema, concurrency, rate_limit.';
         end case;
         if why is not null then
             raise exception using errcode = 'PC008', message = format('%s: options: %s: %s', what, o.key, why),

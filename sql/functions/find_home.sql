@@ -26,8 +26,12 @@ begin
     -- A queue may be used before a node serves it, as a task may.
     perform pgconductor.ensure_queue(chosen);
     return query
-        select q.name, q.shard_ids[1 + floor(dice * cardinality(q.shard_ids))::int]
-        from pgconductor.queues q where q.name = chosen;
+        -- In another queue than its own a limited task has a shard of its own too: the reader moves it there.
+        select q.name, r.ids[1 + floor(dice * cardinality(r.ids))::int]
+        from pgconductor.queues q
+        join pgconductor.tasks t on t.name = find_home.task
+        cross join lateral (select case when t.limited and t.queue = q.name then t.shard_ids else q.shard_ids end as ids) r
+        where q.name = chosen;
 end
 $$;
 

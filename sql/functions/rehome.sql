@@ -17,7 +17,8 @@ begin
             select s.id from pgconductor.shards s
             join pgconductor.nodes n on n.id = s.owner
             join pgconductor.live_nodes() l on l.node = n.id
-            where s.queue = p.queue and n.id <> rehome.node and p.queue || '/' || p.task = any (n.serves)
+            where s.queue = p.queue and s.task is not distinct from (select t.name from pgconductor.tasks t where t.name = p.task and t.limited)
+                and n.id <> rehome.node and p.queue || '/' || p.task = any (n.serves)
             order by s.id) as shards
         from pair p
     )

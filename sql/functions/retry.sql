@@ -18,7 +18,13 @@ begin
 
     select q.shard_ids[1 + floor(dice * cardinality(q.shard_ids))::int] into home
     from pgconductor.queues q where q.name = f.queue;
-    select present + t.total_timeout_ms * interval '1 ms' into ends from pgconductor.tasks t where t.name = f.task;
+    -- See find_home.
+    select x.ends, coalesce(x.own, home) into ends, home
+    from (select 1) one
+    left join lateral (
+        select present + t.total_timeout_ms * interval '1 ms' as ends, case when t.limited and t.queue = f.queue then t.shard_ids[1] end as own
+        from pgconductor.tasks t where t.name = f.task
+    ) x on true;
     perform pgconductor.use_lane('pgconductor.retry', home, f.priority);
     insert into pgconductor.executions (id, created_at, run_at, shard, lane, priority, awaited, queue, task, payload,
         metadata, event, event_at, expires_at, journal)

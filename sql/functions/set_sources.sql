@@ -34,23 +34,38 @@ begin
         t.backoff_ms := array[pgconductor.duration_ms(b)];
     end case;
 
+    t.concurrency := (v ->> 'concurrency')::int;
+    t.rate_limit := (v -> 'rate_limit' ->> 'limit')::int;
+    t.rate_ms := case when t.rate_limit is not null
+        then coalesce(pgconductor.duration_ms((v -> 'rate_limit' -> 'period')::json), 1000) end;
+    t.rate_burst := case when t.rate_limit is not null then coalesce((v -> 'rate_limit' ->> 'burst')::int, t.rate_limit) end;
+    t.limited := num_nonnulls(t.concurrency, t.rate_limit) > 0;
+    if t.limited <> old.limited then
+        t.limited_xid := pg_current_xact_id();
+    end if;
+
     perform pgconductor.ensure_queue(t.queue);
-    select q.shard_ids, array(
-        select s.owner from unnest(q.shard_ids) with ordinality u(id, n)
-        join pgconductor.shards s on s.id = u.id order by u.n)
-    into t.shard_ids, t.owners
-    from pgconductor.queues q where q.name = t.queue;
+    if t.limited then
+        t.shard_ids := array[pgconductor.ensure_shard(t.queue, old.name)];
+    else
+        select q.shard_ids into t.shard_ids from pgconductor.queues q where q.name = t.queue;
+    end if;
+    t.owners := array(
+        select s.owner from unnest(t.shard_ids) with ordinality u(id, n)
+        join pgconductor.shards s on s.id = u.id order by u.n);
     update pgconductor.tasks x
     set queue = t.queue, max_attempts = t.max_attempts, backoff_ms = t.backoff_ms, backoff_factor = t.backoff_factor,
         backoff_max_ms = t.backoff_max_ms, timeout_ms = t.timeout_ms, total_timeout_ms = t.total_timeout_ms, keep_complete = t.keep_complete,
         keep_fail = t.keep_fail, sources = t.sources, shard_ids = t.shard_ids, owners = t.owners,
+        concurrency = t.concurrency, rate_limit = t.rate_limit, rate_ms = t.rate_ms, rate_burst = t.rate_burst,
+        limited = t.limited, limited_xid = t.limited_xid,
         retired_at = case when t.sources ? 'retired' then t.retired_at end
     where x.name = old.name;
 
     if old.sources = '{}' or row(old.queue, old.max_attempts, old.backoff_ms, old.backoff_factor, old.backoff_max_ms,
-            old.timeout_ms, old.keep_complete, old.keep_fail)
+            old.timeout_ms, old.keep_complete, old.keep_fail, old.concurrency, old.rate_limit, old.rate_ms, old.rate_burst)
         is distinct from row(t.queue, t.max_attempts, t.backoff_ms, t.backoff_factor, t.backoff_max_ms,
-            t.timeout_ms, t.keep_complete, t.keep_fail)
+            t.timeout_ms, t.keep_complete, t.keep_fail, t.concurrency, t.rate_limit, t.rate_ms, t.rate_burst)
     then
         -- What this task's history was looked through for is no longer what it must be looked through for.
         delete from pgconductor.expiries e

@@ -95,7 +95,9 @@ begin
         select g.pos, g.run, ids[g.run] as id, g.key, g.task, g.payload, q.name as queue,
             least(greatest(coalesce(g.priority, 0), -32768), 32767) as priority,
             g.timer_ms is not null as timer, t.total_timeout_ms,
-            q.shard_ids[1 + (g.pos + dice) % cardinality(q.shard_ids)] as shard,
+            -- See find_home.
+            case when t.limited and t.queue = q.name then t.shard_ids[1]
+                else q.shard_ids[1 + (g.pos + dice) % cardinality(q.shard_ids)] end as shard,
             s.execution is not null as known, s.due_at as had,
             g.nth > 1 as twice,
             s.execution is not null and s.due_at is null and coalesce(s.ended_xid <= given[g.run], true) as told,

@@ -1,5 +1,5 @@
 create or replace function pgconductor.take(node int, shards int[], epochs bigint[])
-returns table (shard int, queue text, epoch bigint, floor xid8, unclean boolean, xmax xid8)
+returns table (shard int, queue text, epoch bigint, floor xid8, unclean boolean, xmax xid8, task text)
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -18,7 +18,7 @@ begin
     order by q.name for update;
 
     for s in
-        select x.id, x.queue, x.epoch, x.owner, x.floor, x.system_id,
+        select x.id, x.queue, x.task, x.epoch, x.owner, x.floor, x.system_id,
             x.owner = take.node and x.epoch = w.epoch as kept
         from unnest(take.shards, take.epochs) as w(shard, epoch)
         join pgconductor.shards x on x.id = w.shard
@@ -36,6 +36,7 @@ begin
 
         shard := s.id;
         queue := s.queue;
+        task := s.task;
         floor := s.floor;
         fresh := fresh or not coalesce(s.kept, false);
         unclean := s.owner is not null and not coalesce(s.kept, false);
@@ -80,7 +81,7 @@ begin
         where w.shard = s.id and w.xid > greatest(ahead, pg_current_xact_id());
 
         update pgconductor.shards x
-        set epoch = take.epoch, owner = take.node, floor = take.floor, system_id = here, taken_at = pgconductor.now()
+        set epoch = take.epoch, owner = take.node, floor = take.floor, system_id = here, taken_at = pgconductor.now(), idle = false
         where x.id = s.id;
         xmax := pg_snapshot_xmax(pg_current_snapshot());
         return next;
@@ -94,4 +95,4 @@ end
 $$;
 
 comment on function pgconductor.take(int, int[], bigint[]) is
-'Engine, on the writer. Takes shards over, whose locks this session has got in an earlier statement. epochs: for each, the epoch under which this node had it, 0 if it had not. Same owner and epoch: it goes on under it. unclean: the former owner did not release it; its running executions were settled as crashed. Read from floor on; what is below xmax must be noted as running before it is dispatched, when unclean. 55006: a lock is not held.';
+'Engine, on the writer. Takes shards over, whose locks this session has got in an earlier statement. epochs: for each, the epoch under which this node had it, 0 if it had not. Same owner and epoch: it goes on under it. unclean: the former owner did not release it; its running executions were settled as crashed. Read from floor on; what is below xmax must be noted as running before it is dispatched, when unclean. task: whose shard it is, null for a common one. 55006: a lock is not held.';

@@ -5,6 +5,7 @@ as $$
 declare
     s int;
 begin
+    update pgconductor.shards x set idle = true where x.id = any (shards) and x.task is not null;
     foreach s in array shards loop
         perform pg_advisory_unlock(1346847490, s);
     end loop;

@@ -2,6 +2,7 @@
 
 -- They return more than before, or take more.
 drop function if exists pgconductor.load_tasks();
+drop function if exists pgconductor.take(int, int[], bigint[]);
 drop function if exists pgconductor.bad_item(json);
 drop function if exists pgconductor.poll_wakes(int[], xid8[], bigint[], xid8[], int[]);
 drop function if exists pgconductor.emit(text, text);
@@ -57,3 +58,26 @@ create type pgconductor.claim as (
     payload  json,
     metadata json
 );
+
+-- concurrency: how many executions of it may run at once, on all nodes together. rate_limit: how many may begin in rate_ms
+-- milliseconds, and rate_burst at once. limited: it has one of these. Then its executions are in a shard of their own in each
+-- queue: there what runs is counted by one node. limited_xid: the transaction by which that was changed last.
+alter table pgconductor.tasks
+    add column concurrency int,
+    add column rate_limit int,
+    add column rate_ms bigint,
+    add column rate_burst int,
+    add column limited boolean not null default false,
+    add column limited_xid xid8;
+
+-- task: only executions of that task are here, as it is limited, or was. Such a shard has no position. idle: its owner has
+-- let go of it, in good order or not, and runs nothing of it.
+alter table pgconductor.shards
+    add column task text,
+    add column idle boolean not null default false,
+    alter column position drop not null;
+create unique index shards_task on pgconductor.shards (queue, task) where task is not null;
+
+-- What was visible to it when it last learned which tasks are limited, and since then it runs none of these anywhere else than
+-- in their own shards. Null: it has not said so yet.
+alter table pgconductor.nodes add column obeys pg_snapshot;

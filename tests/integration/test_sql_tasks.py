@@ -80,7 +80,15 @@ def test_waits(db):
 @pytest.mark.parametrize("options,code,reason", [
     ('[]', "PC008", "options: not a JSON object"),
     ('{"max_atempts":3}', "PC008", "options: max_atempts: no such option"),
-    ('{"concurrency":3}', "PC006", "options: concurrency: not available in this version"),
+    ('{"fifo_key":"a"}', "PC006", "options: fifo_key: not available in this version"),
+    ('{"concurrency":0}', "PC008", "options: concurrency: not a whole number from 1 on"),
+    ('{"concurrency":"3"}', "PC008", "options: concurrency: not a whole number from 1 on"),
+    ('{"rate_limit":3}', "PC008", "options: rate_limit: one is"),
+    ('{"rate_limit":{"period":"1s"}}', "PC008", "options: rate_limit: one is"),
+    ('{"rate_limit":{"limit":0}}', "PC008", "options: rate_limit: one is"),
+    ('{"rate_limit":{"limit":1,"period":"0s"}}', "PC008", "options: rate_limit: one is"),
+    ('{"rate_limit":{"limit":1,"burst":0}}', "PC008", "options: rate_limit: one is"),
+    ('{"rate_limit":{"limit":1,"bust":1}}', "PC008", "options: rate_limit: one is"),
     ('{"max_attempts":0}', "PC008", "options: max_attempts: not a whole number from 1 on"),
     ('{"max_attempts":"3"}', "PC008", "options: max_attempts: not a whole number from 1 on"),
     ('{"max_attempts":1.5}', "PC008", "options: max_attempts: not a whole number from 1 on"),
@@ -132,7 +140,7 @@ def test_precedence(db):
     declare_as(db, "code:client", max_attempts=5, remove_on_fail="5d", remove_on_complete="5d", queue="c")
     assert values(db) == {"max_attempts": (9, "set"), "timeout": ("8s", "config"), "backoff": ("7s", "code:b"),
                           "remove_on_fail": ("6d", "code:a"), "remove_on_complete": ("5d", "code:client"), "queue": ("b", "code:b"),
-                          "total_timeout": (None, "default")}
+                          "total_timeout": (None, "default"), "concurrency": (None, "default"), "rate_limit": (None, "default")}
     t = task(db)
     assert (t["max_attempts"], t["timeout_ms"], t["backoff_ms"], t["queue"]) == (9, 8000, [7000], "b")
     assert days(db, "keep_fail") == datetime.timedelta(days=6)

@@ -181,6 +181,9 @@ START_TEST(task_options)
 	options_are("", "{}");
 	options_are("max_attempts = 5", "{\"max_attempts\":5}");
 	options_are("timeout = 2m max_attempts = 1", "{\"max_attempts\":1,\"timeout\":\"2m\"}");
+	options_are("concurrency = 3 rate_limit = 10 rate_period = 1m rate_burst = 2",
+	    "{\"concurrency\":3,\"rate_limit\":{\"limit\":10,\"period\":\"1m\",\"burst\":2}}");
+	options_are("rate_limit = 10", "{\"rate_limit\":{\"limit\":10}}");
 	options_are("total_timeout = 7d timeout = 1h", "{\"timeout\":\"1h\",\"total_timeout\":\"7d\"}");
 	options_are("backoff = 15s", "{\"backoff\":[\"15s\"]}");
 	options_are("backoff = { 1s, \"5s\", 1m }", "{\"backoff\":[\"1s\",\"5s\",\"1m\"]}");
@@ -220,6 +223,8 @@ START_TEST(bad_values)
 	bad("task t { backoff = \"exponential(1s, 2s, 2, 2)\" }", "factor", NULL);
 	bad("task t { timeout = 0 }", "out of range", NULL);
 	bad("task t { total_timeout = 0 }", "out of range", NULL);
+	bad("task t { concurrency = 0 }", "out of range", NULL);
+	bad("task t { rate_burst = 2 }", "rate_burst without rate_limit", NULL);
 	bad("task t { remove_on_fail = true }", "neither a duration", NULL);
 	bad("queue a { env = { A } }", "not of the form \"name=value\"", NULL);
 	bad("queue a { env = { \"A B=1\" } }", "\"A B\" is not the name of an environment variable", NULL);

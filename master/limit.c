@@ -1,0 +1,302 @@
+/*
+ * Limits of tasks: how many executions of one may run at once, and how many may begin in some time, on all nodes
+ * together. Master.
+ *
+ * A limited task has a shard of its own in each queue, so that one node has all of it, and counts in memory. What is counted
+ * is what the worker has been given, whichever shard that was read from, until it is known to have ended: a shard may be
+ * lost while its runs still go on here. Before the first of such a shard is handed out, all nodes must have said that they
+ * run none of that task from anywhere else.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+#include "common/log.h"
+#include "common/xmalloc.h"
+#include "master/master.h"
+
+/* So many more than may run are read ahead, so that the next one is there when one ends. */
+#define READ_AHEAD	16
+
+struct limits {
+	struct event	*timer;		/* the next execution may begin somewhere */
+	int64_t		 at_ms;		/* when; 0: it is not set */
+	bool		 loaded;	/* what the tasks say has been read once */
+	bool		 said;		/* that was told, on this attachment */
+	bool		 saying;
+	char		*seen;		/* what it was read with, to be told; NULL: it was */
+};
+
+static const struct db_stmt stmt_obey = { "obey", "select pgconductor.obey($1::int, $2::text)" };
+
+static void
+on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct master *m = arg;
+
+	(void)fd;
+	(void)what;
+	m->limits->at_ms = 0;
+	queue_dispatch_all(m);
+}
+
+void
+limit_init(struct master *m)
+{
+	m->limits = xcalloc(1, sizeof(*m->limits));
+	m->limits->timer = evtimer_new(m->base, on_timer, m);
+}
+
+void
+limit_free(struct master *m)
+{
+	event_free(m->limits->timer);
+	free(m->limits->seen);
+	free(m->limits);
+}
+
+/* ---- counting ---- */
+
+struct gate *
+limit_gate(struct queue *q, struct task *t)
+{
+	struct gate *g;
+
+	for (g = q->gates; g != NULL; g = g->next)
+		if (g->task == t)
+			return g;
+	g = xcalloc(1, sizeof(*g));
+	g->task = t;
+	g->next = q->gates;
+	q->gates = g;
+	return g;
+}
+
+void
+limit_free_gates(struct queue *q)
+{
+	struct gate *g;
+
+	while ((g = q->gates) != NULL) {
+		q->gates = g->next;
+		free(g);
+	}
+}
+
+/* What the former owner has let begin lately is not known: as if it was all that may. */
+void
+limit_taken(struct gate *g)
+{
+	g->tokens = 0;
+	g->filled_ms = clock_ms();
+}
+
+static void
+fill(struct gate *g, int64_t now)
+{
+	const struct task *t = g->task;
+
+	g->tokens += (double)(now - g->filled_ms) * t->rate_limit / (double)t->rate_ms;
+	if (g->tokens > t->rate_burst)
+		g->tokens = t->rate_burst;
+	g->filled_ms = now;
+}
+
+static void
+look_again(struct master *m, int64_t at_ms)
+{
+	struct limits *st = m->limits;
+	int64_t wait = at_ms - clock_ms();
+	struct timeval tv;
+
+	if (st->at_ms != 0 && st->at_ms <= at_ms)
+		return;
+	wait = wait > 0 ? wait : 1;
+	tv.tv_sec = wait / 1000;
+	tv.tv_usec = wait % 1000 * 1000;
+	st->at_ms = at_ms;
+	event_add(st->timer, &tv);
+}
+
+bool
+limit_allows(struct master *m, const struct shard *s)
+{
+	struct gate *g = s->gate;
+	const struct task *t;
+	int64_t now;
+
+	if (g == NULL)
+		return true;
+	t = g->task;
+	if (!s->open || (t->concurrency != 0 && g->running >= t->concurrency))
+		return false;
+	if (t->rate_limit == 0)
+		return true;
+	now = clock_ms();
+	fill(g, now);
+	if (g->tokens >= 1)
+		return true;
+	look_again(m, now + (int64_t)((1 - g->tokens) * (double)t->rate_ms / t->rate_limit) + 1);
+	return false;
+}
+
+void
+limit_begin(struct run *r)
+{
+	struct gate *g = r->shard->gate;
+
+	if (g == NULL)
+		return;
+	r->gate = g;
+	g->running++;
+	g->tokens -= 1;
+}
+
+void
+limit_end(struct run *r)
+{
+	if (r->gate == NULL)
+		return;
+	r->gate->running--;
+	r->gate = NULL;
+}
+
+size_t
+limit_ahead(const struct shard *s, size_t most)
+{
+	const struct task *t = s->gate->task;
+	double n = (double)most;
+
+	if (t->concurrency != 0 && t->concurrency * 2.0 + READ_AHEAD < n)
+		n = t->concurrency * 2.0 + READ_AHEAD;
+	if (t->rate_limit != 0 && t->rate_burst + t->rate_limit * 1000.0 / (double)t->rate_ms + READ_AHEAD < n)
+		n = t->rate_burst + t->rate_limit * 1000.0 / (double)t->rate_ms + READ_AHEAD;
+	return (size_t)n;
+}
+
+bool
+limit_running(const struct master *m)
+{
+	const struct queue *q;
+	const struct gate *g;
+
+	TAILQ_FOREACH(q, &m->queues, link)
+		for (g = q->gates; g != NULL; g = g->next)
+			if (g->running != 0)
+				return true;
+	return false;
+}
+
+/* ---- who is where ---- */
+
+bool
+limit_strays(const struct task *t, const struct shard *s)
+{
+	return t->limited_xid != 0 ? s->gate == NULL || s->gate->task != t : s->gate != NULL;
+}
+
+bool
+limit_loaded(const struct master *m)
+{
+	return m->limits->loaded;
+}
+
+bool
+limit_set(struct master *m, struct task *t, uint64_t limited_xid)
+{
+	struct shard *s;
+
+	if (t->limited_xid == limited_xid)
+		return false;
+	t->limited_xid = limited_xid;
+	/* Whether it runs elsewhere is to be asked anew. */
+	TAILQ_FOREACH(s, &m->shards, link)
+		if (s->gate != NULL && s->gate->task == t)
+			s->open = false;
+	return true;
+}
+
+void
+limit_known(struct master *m, bool changed, const char *seen)
+{
+	struct limits *st = m->limits;
+	struct queue *q;
+	struct lane *l;
+
+	if (changed || !st->said) {
+		free(st->seen);
+		st->seen = xstrdup(seen);
+		st->saying = false;
+	}
+	/* What is buffered may belong elsewhere by now: that is found when it is read. */
+	if (changed && st->loaded) {
+		TAILQ_FOREACH(q, &m->queues, link)
+			TAILQ_FOREACH(l, &q->lanes, link)
+				lane_empty(m, l);
+	}
+	if (changed || !st->loaded) {
+		st->loaded = true;
+		shard_balance(m);
+		wake_up(m);
+	}
+	limit_tick(m);
+}
+
+void
+limit_attached(struct master *m)
+{
+	m->limits->said = m->limits->saying = false;
+	if (m->limits->loaded)
+		task_load(m);
+}
+
+static void
+said(const struct db_answer *a, void *arg)
+{
+	struct limits *st = ((struct master *)arg)->limits;
+
+	/* Something else is to be said by now. */
+	if (!st->saying)
+		return;
+	st->saying = false;
+	if (a->outcome == DB_ERROR)
+		log_warnx("telling which limits are known here: %s", a->message);
+	if (a->outcome != DB_OK)
+		return;
+	st->said = true;
+	free(st->seen);
+	st->seen = NULL;
+}
+
+static void
+find_stray(struct master *m, struct run *r, void *arg)
+{
+	(void)m;
+	if (r->task->limited_xid != 0 && r->gate == NULL &&
+	    (r->state == RUN_FETCHING || r->state == RUN_NOTING || r->state == RUN_SENT))
+		*(bool *)arg = true;
+}
+
+/* Once nothing that was handed out before a task was limited still runs, that is told. */
+void
+limit_tick(struct master *m)
+{
+	struct limits *st = m->limits;
+	struct params p;
+	bool some = false;
+
+	if (st->seen == NULL || st->saying || m->node == 0 || !db_ready(m->control))
+		return;
+	run_each(m, find_stray, &some);
+	if (some)
+		return;
+	st->saying = true;
+	params_init(&p);
+	param_int4(&p, m->node);
+	param_str(&p, st->seen);
+	db_call(m->control, &stmt_obey, &p, said, m);
+	params_free(&p);
+}
