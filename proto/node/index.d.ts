@@ -538,8 +538,22 @@ export interface Client<Options, Events extends object = {}> {
 	cancel(id: string, options?: { reason?: string | undefined } & Options): Promise<boolean>;
 	/** Runs a finished execution again; false if there is no finished one. */
 	retry(id: string, options?: Options): Promise<boolean>;
+	/** Changes an unfinished execution that does not run; what is not given stays. False if there is none, or it is known to run. */
+	edit(id: string, what: Edit, options?: Options): Promise<boolean>;
+	/** Moves such an execution to another queue. */
+	move(id: string, queue: string, options?: Options): Promise<boolean>;
+	/** Has lists leave out a failed execution; false if it has not failed, or was discarded before. */
+	discard(id: string, options?: Options): Promise<boolean>;
 	/** State, result and error; null if it is unknown, or its history is gone. */
 	result<Return = any>(id: string, options?: Options): Promise<Result<Return> | null>;
+}
+
+/** What is to be different about an execution. */
+export interface Edit {
+	payload?: unknown;
+	priority?: number | undefined;
+	runAt?: Date | string | undefined;
+	metadata?: unknown;
 }
 
 export class Conductor<Own extends object = {}, Events extends object = {}> implements Client<CallOptions, Events> {
@@ -576,6 +590,9 @@ export class Conductor<Own extends object = {}, Events extends object = {}> impl
 	unschedule(task: TaskName, name: string, options?: CallOptions): Promise<boolean>;
 	cancel(id: string, options?: { reason?: string | undefined } & CallOptions): Promise<boolean>;
 	retry(id: string, options?: CallOptions): Promise<boolean>;
+	edit(id: string, what: Edit, options?: CallOptions): Promise<boolean>;
+	move(id: string, queue: string, options?: CallOptions): Promise<boolean>;
+	discard(id: string, options?: CallOptions): Promise<boolean>;
 	result<Return = any>(id: string, options?: CallOptions): Promise<Result<Return> | null>;
 	/** The client within a transaction: `sql.begin((tx) => conductor.with(tx).invoke(…))`. */
 	with(sql: Sql<any> | TransactionSql<any>): Client<{}, Events>;

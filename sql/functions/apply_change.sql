@@ -10,22 +10,23 @@ declare
     target int;
     level int;
     due timestamptz;
-    asleep boolean;
 begin
     -- Not "=", see settle_plain.
-    select x.shard, x.queue, x.priority, x.ready_xid, x.run_at, x.waiting is not distinct from 'suspended' and x.ready_xid is null as asleep
+    select x.shard, x.queue, x.task, x.priority, x.ready_xid, x.run_at,
+        x.waiting is not distinct from 'suspended' and x.ready_xid is null as asleep
     into e
     from pgconductor.executions x where x.id between apply_change.execution and apply_change.execution;
-    asleep := e.asleep;
     target := e.shard;
     level := coalesce(change.priority, e.priority);
     if change.queue <> e.queue then
-        select q.shard_ids[1 + floor(dice * cardinality(q.shard_ids))::int] into target
+        -- See find_home.
+        select coalesce((select t.shard_ids[1] from pgconductor.tasks t where t.name = e.task and t.limited and t.queue = q.name),
+            q.shard_ids[1 + floor(dice * cardinality(q.shard_ids))::int]) into target
         from pgconductor.queues q where q.name = change.queue;
     end if;
     -- When it waits for something else than a time, that is not the time that matters; unless it is of those that are
     -- parked, which may have to wait for a time first, or may be served elsewhere.
-    due := case when asleep then null
+    due := case when e.asleep then null
         when e.ready_xid is null and e.run_at = 'infinity' then case
             when change.run_at > present then change.run_at
             when target <> e.shard then present end

@@ -118,6 +118,16 @@ def test_cancel_retry_result(db, script):
              {"state": "cancelled", "error": {"code": "cancelled", "message": "no more"}}, True, "ready", None]
 
 
+def test_edit_move_discard(db, script):
+    assert script("""
+        const id = await conductor.invoke({ name: "greet" }, 1, { delay: "1h" });
+        say(await conductor.edit(id, { payload: null, priority: 3, runAt: new Date("2100-01-01"), metadata: { a: 1 } }));
+        say(await conductor.move(id, "far"), await conductor.discard(id), await conductor.edit("123456789", { priority: 1 }));
+    """) == [True, True, False, False]
+    assert db.execute("select payload::text, priority, run_at = '2100-01-01 00:00+00', metadata::text, queue from pgconductor.executions"
+                      ).fetchone() == ("null", 3, True, '{"a":1}', "far")
+
+
 def test_what_is_refused(db, script):
     found = script("""
         const greet = { name: "greet" };

@@ -183,6 +183,8 @@ def test_results(client, server, db, connect):
     assert client.retry(i)
     with pytest.raises(ExecutionFailed):
         client.wait(i, timeout=20)
+    assert not client.edit(i, priority=1) and not client.move(i, "default")
+    assert client.discard(i) and not client.discard(i)
 
     i = client.invoke(tasks.value, 1, delay="1h")
     with pytest.raises(TimeoutError, match=f"execution {i} has not finished within 0.05 s"):
@@ -225,6 +227,12 @@ def test_async_client(client, server, dsn, db):
             i = await mine.invoke(tasks.value, 1, delay="1h")
             assert await mine.cancel(i) and (await mine.result(i)).state == "cancelled"
             assert await mine.retry(i) and await mine.wait(i, timeout=20) == 1
+            i = await mine.invoke(tasks.value, 1, delay="1h")
+            assert await mine.edit(i, payload=None, priority=2, metadata={"a": 1}) and await mine.move(i, "default")
+            with pytest.raises(TypeError, match="no such option: queue"):
+                await mine.edit(i, queue="default")
+            assert await mine.edit(i, run_at=datetime.datetime.now(datetime.timezone.utc)) and await mine.wait(i, timeout=20) is None
+            assert not await mine.edit(i, priority=1) and not await mine.move(i, "default") and not await mine.discard(i)
         before = executions(db)
         async with await psycopg.AsyncConnection.connect(dsn) as conn:
             theirs = AsyncClient(conn)

@@ -99,6 +99,32 @@ export async function retry(sql, id) {
 	return done === "true";
 }
 
+/**
+ * @param {Sql} sql
+ * @param {string} id
+ * @param {{ payload?: unknown, priority?: number | undefined, runAt?: Date | string | undefined, metadata?: unknown }} what
+ * @returns {Promise<boolean>}
+ */
+export async function edit(sql, id, { payload, priority, runAt, metadata }) {
+	const text = (/** @type {unknown} */ value) => value === undefined ? null : toJSON(value);
+	const at = runAt instanceof Date ? runAt.toISOString() : runAt ?? null;
+	const [[done]] = await ask(sql, "select pgconductor.edit($1::text::bigint, $2::text, $3::text::int, $4::text::timestamptz," +
+		" $5::text::json)::text", [id, text(payload), priority === undefined ? null : String(priority), at, text(metadata)]);
+	return done === "true";
+}
+
+/** @param {Sql} sql @param {string} id @param {string} queue @returns {Promise<boolean>} */
+export async function move(sql, id, queue) {
+	const [[done]] = await ask(sql, "select pgconductor.move($1::text::bigint, $2::text)::text", [id, queue]);
+	return done === "true";
+}
+
+/** @param {Sql} sql @param {string} id @returns {Promise<boolean>} */
+export async function discard(sql, id) {
+	const [[done]] = await ask(sql, "select pgconductor.discard($1::text::bigint)::text", [id]);
+	return done === "true";
+}
+
 /** @param {Sql} sql @param {string} id */
 export async function result(sql, id) {
 	const [row] = await ask(sql, "select r.state, r.result::text, r.error::text from pgconductor.result($1::text::bigint) r",

@@ -188,6 +188,21 @@ export class Conductor {
 		return client.retry(sql ?? await this.#sql(), id);
 	}
 
+	/** @param {string} id @param {any} what @param {{ sql?: Sql | undefined }} [options] */
+	async edit(id, what, { sql } = {}) {
+		return client.edit(sql ?? await this.#sql(), id, what);
+	}
+
+	/** @param {string} id @param {string} queue @param {{ sql?: Sql | undefined }} [options] */
+	async move(id, queue, { sql } = {}) {
+		return client.move(sql ?? await this.#sql(), id, queue);
+	}
+
+	/** @param {string} id @param {{ sql?: Sql | undefined }} [options] */
+	async discard(id, { sql } = {}) {
+		return client.discard(sql ?? await this.#sql(), id);
+	}
+
 	/** @param {string} id @param {{ sql?: Sql | undefined }} [options] @returns {Promise<any>} */
 	async result(id, { sql } = {}) {
 		return client.result(sql ?? await this.#sql(), id);
@@ -208,6 +223,12 @@ export class Conductor {
 			cancel: (id, options) => this.cancel(id, { ...options, sql }),
 			/** @param {string} id */
 			retry: (id) => this.retry(id, { sql }),
+			/** @param {string} id @param {any} what */
+			edit: (id, what) => this.edit(id, what, { sql }),
+			/** @param {string} id @param {string} queue */
+			move: (id, queue) => this.move(id, queue, { sql }),
+			/** @param {string} id */
+			discard: (id) => this.discard(id, { sql }),
 			/** @param {string} id */
 			result: (id) => this.result(id, { sql }),
 		};

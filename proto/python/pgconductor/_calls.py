@@ -109,6 +109,27 @@ def retry(id: Id) -> Call[bool]:
     return Call("select pgconductor.retry(%s::bigint)", (str(id),), lambda row: bool(_only(row)))
 
 
+_EDITS = {"payload": "text", "priority": "int", "run_at": "timestamptz", "metadata": "json"}
+
+
+def edit(id: Id, options: Mapping[str, Any]) -> Call[bool]:
+    for key in options.keys() - _EDITS.keys():
+        raise TypeError(f"edit: no such option: {key}")
+    # A payload may be None, which is JSON too; of the others that means what it does everywhere.
+    given = {key: dumps(value) if key in ("payload", "metadata") else value
+             for key, value in options.items() if value is not None or key == "payload"}
+    named = "".join(f", {key} => %s::{_EDITS[key]}" for key in given)
+    return Call(f"select pgconductor.edit(%s::bigint{named})", (str(id), *given.values()), lambda row: bool(_only(row)))
+
+
+def move(id: Id, queue: str) -> Call[bool]:
+    return Call("select pgconductor.move(%s::bigint, %s::text)", (str(id), queue), lambda row: bool(_only(row)))
+
+
+def discard(id: Id) -> Call[bool]:
+    return Call("select pgconductor.discard(%s::bigint)", (str(id),), lambda row: bool(_only(row)))
+
+
 def result(id: Id) -> Call[Result | None]:
     return Call("select state, result, error from pgconductor.result(%s::bigint)", (str(id),),
                 lambda row: Result(str(id), *row) if row is not None else None)

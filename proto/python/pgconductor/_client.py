@@ -118,6 +118,19 @@ class Client:
         """Run a finished execution again. False if it has not finished, or there is none."""
         return self._do(_calls.retry(id))
 
+    def edit(self, id: Id, **options: Any) -> bool:
+        """Change an execution that does not run: payload, priority, run_at, metadata; what is not given stays as it is.
+        False if it has finished, is known to run, or there is none."""
+        return self._do(_calls.edit(id, options))
+
+    def move(self, id: Id, queue: str) -> bool:
+        """Move an execution that does not run to another queue. False as with edit."""
+        return self._do(_calls.move(id, queue))
+
+    def discard(self, id: Id) -> bool:
+        """Have lists leave out a failed execution. False if it has not failed, or was discarded before."""
+        return self._do(_calls.discard(id))
+
     def result(self, id: Id) -> Result | None:
         """What has become of an execution so far; None if there is none."""
         return self._do(_calls.result(id))
@@ -248,6 +261,15 @@ class AsyncClient:
 
     async def retry(self, id: Id) -> bool:
         return await self._do(_calls.retry(id))
+
+    async def edit(self, id: Id, **options: Any) -> bool:
+        return await self._do(_calls.edit(id, options))
+
+    async def move(self, id: Id, queue: str) -> bool:
+        return await self._do(_calls.move(id, queue))
+
+    async def discard(self, id: Id) -> bool:
+        return await self._do(_calls.discard(id))
 
     async def result(self, id: Id) -> Result | None:
         return await self._do(_calls.result(id))
