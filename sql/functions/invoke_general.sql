@@ -16,10 +16,12 @@ declare
     made bigint;
     held bigint;
 begin
-    select f.code, f.why into fault
-    from pgconductor.flow_fault(dedupe_key, dedupe_for, throttle, debounce, max_wait, num_nonnulls(run_at, delay) > 0) f;
-    if fault.code is not null then
-        raise exception using errcode = fault.code, message = 'pgconductor.invoke: ' || fault.why;
+    if num_nonnulls(dedupe_key, dedupe_for, throttle, debounce, max_wait) > 0 then
+        select f.code, f.why into fault
+        from pgconductor.flow_fault(dedupe_key, dedupe_for, throttle, debounce, max_wait, num_nonnulls(run_at, delay) > 0) f;
+        if fault.code is not null then
+            raise exception using errcode = fault.code, message = 'pgconductor.invoke: ' || fault.why;
+        end if;
     end if;
 
     if invoke_general.payload is not null then
@@ -51,8 +53,8 @@ begin
             case when throttle is not null then 'throttle' when debounce is not null then 'debounce' else 'dedupe' end,
             home.queue, coalesce(dedupe_key, invoke_general.task), coalesce(throttle, debounce, dedupe_for), max_wait,
             level, body, invoke_general.metadata)::pgconductor.claim], pgconductor.is_on('pgconductor.await')))[1];
-        if held is distinct from made then
-            return held;
+        if held <> made then
+            return nullif(held, 0);
         end if;
     end if;
     insert into pgconductor.executions (id, ready_xid, created_at, run_at, shard, lane, priority, awaited, queue, task,
