@@ -39,10 +39,10 @@ static const struct cli_option list_options[] = {
 };
 
 static const char show_sql[] =
-    "select id, task, queue, state || coalesce(' (' || waiting || ')', '') as state,"
+    "select id, task, queue, state || coalesce(' (' || waiting || ')', '') || case when discarded_at is not null then ' (discarded)' else '' end as state,"
     " nullif(concat_ws(' ', percent || ' %', note), '') as progress, parent, nullif(priority, 0) as priority, attempt, event, event_at as \"for\","
     " created_at as created, run_at as due, started_at as started, finished_at as finished,"
-    " took_ms || ' ms' as took, discarded_at as discarded, node, program, pid, payload, metadata,"
+    " took_ms || ' ms' as took, node, program, pid, payload, metadata,"
     " result, error"
     " from pgconductor.executions_all where id = $1";
 

@@ -1,6 +1,7 @@
 create or replace function pgconductor.has_metadata(metadata json, keys text[], vals text[])
 returns boolean
-language plpgsql immutable
+language plpgsql immutable security definer
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     body text := metadata::text;
