@@ -54,7 +54,8 @@ static const char queues_sql[] =
 static const char tasks_sql[] =
     "select o.task, max(s.state) || coalesce((select ', paused' from pgconductor.tasks t where t.name = o.task and t.paused_at is not null), '') as state, " OPTION("queue") ", array_to_string(max(s.programs), ', ') as programs,"
     " array_to_string(max(s.triggers), ', ') as triggers, "
-    OPTION("max_attempts") ", " OPTION("timeout") ", " OPTION("total_timeout") ", "
+    OPTION("max_attempts") ", " OPTION("timeout") ", " OPTION("total_timeout") ", " OPTION("concurrency") ", "
+    OPTION("rate_limit") ", " OPTION("window") ", " OPTION("timezone") ", " OPTION("days") ", "
     OPTION("remove_on_complete") ", " OPTION("remove_on_fail") ", " OPTION("backoff")
     " from pgconductor.task_options() o join pgconductor.task_states() s on s.task = o.task"
     " where $1::text is null or o.task = $1 group by o.task order by o.task";

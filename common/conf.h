@@ -120,6 +120,9 @@ struct conf_task {
 	int64_t			 total_timeout;	/* likewise */
 	int64_t			 concurrency, rate_limit, rate_burst;	/* -1: not set */
 	int64_t			 rate_period;	/* ms; likewise */
+	struct conf_strs	 window;	/* when it opens, and when it closes */
+	char			*timezone;	/* or NULL */
+	struct conf_strs	 days;
 	struct conf_backoff	 backoff;
 	struct conf_keep	 remove_on_complete;
 	struct conf_keep	 remove_on_fail;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/conf_table.h"
+#include "common/json.h"
 #include "common/duration.h"
 #include "common/schema/files.h"
 #include "common/xmalloc.h"
@@ -168,6 +169,11 @@ check_task(struct conf *conf, struct conf_task *t, struct conf_errors *errors)
 	if (t->rate_limit == -1 && (t->rate_period != -1 || t->rate_burst != -1))
 		conf_error(errors, t->place.file, t->place.line, "task \"%s\" has %s without rate_limit", t->name,
 		    t->rate_period != -1 ? "rate_period" : "rate_burst");
+	if (t->window.v != NULL && t->window.n != 2)
+		conf_error(errors, t->place.file, t->place.line, "task \"%s\": window: two times are needed, { \"09:00\", \"17:00\" }", t->name);
+	if (t->window.v == NULL && (t->timezone != NULL || t->days.v != NULL))
+		conf_error(errors, t->place.file, t->place.line, "task \"%s\" has %s without window", t->name,
+		    t->timezone != NULL ? "timezone" : "days");
 	if ((t->exec.v != NULL || t->handler != NULL) && t->queue == NULL)
 		t->queue = xstrdup(CONF_DEFAULT_QUEUE);
 	if (t->queue != NULL)
@@ -375,10 +381,29 @@ add_keep(struct buf *out, const char *name, const struct conf_keep *keep)
 }
 
 static void
+add_texts(struct buf *out, const char *name, const struct conf_strs *strs)
+{
+	if (strs->v == NULL)
+		return;
+	buf_addf(out, ",\"%s\":", name);
+	for (size_t i = 0; i < strs->n; i++) {
+		buf_addstr(out, i == 0 ? "[" : ",");
+		json_quote(out, strs->v[i], strlen(strs->v[i]));
+	}
+	buf_addstr(out, "]");
+}
+
+static void
 add_limits(struct buf *out, const struct conf_task *task)
 {
 	if (task->concurrency != -1)
 		buf_addf(out, ",\"concurrency\":%" PRId64, task->concurrency);
+	add_texts(out, "window", &task->window);
+	if (task->timezone != NULL) {
+		buf_addstr(out, ",\"timezone\":");
+		json_quote(out, task->timezone, strlen(task->timezone));
+	}
+	add_texts(out, "days", &task->days);
 	if (task->rate_limit == -1)
 		return;
 	buf_addf(out, ",\"rate_limit\":{\"limit\":%" PRId64, task->rate_limit);

@@ -20,14 +20,19 @@
 
 /* So many more than may run are read ahead, so that the next one is there when one ends. */
 #define READ_AHEAD	16
+/* A window that opens later is looked at before: clocks may differ by then. */
+#define TURN_MAX_MS	3600000
 
 struct limits {
 	struct event	*timer;		/* the next execution may begin somewhere */
 	int64_t		 at_ms;		/* when; 0: it is not set */
+	struct event	*turn;		/* the next window opens or closes */
+	int64_t		 turn_ms;	/* when; 0: it is not set */
 	bool		 loaded;	/* what the tasks say has been read once */
 	bool		 said;		/* that was told, on this attachment */
-	bool		 saying;
 	char		*seen;		/* what it was read with, to be told; NULL: it was */
+	bool		 sent;		/* that was sent */
+	int		 unanswered;	/* what was before it, too */
 };
 
 static const struct db_stmt stmt_obey = { "obey", "select pgconductor.obey($1::int, $2::text)" };
@@ -43,10 +48,22 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	queue_dispatch_all(m);
 }
 
+static void
+on_turn(evutil_socket_t fd, short what, void *arg)
+{
+	struct master *m = arg;
+
+	(void)fd;
+	(void)what;
+	m->limits->turn_ms = 0;
+	task_load(m);
+}
+
 void
 limit_init(struct master *m)
 {
 	m->limits = xcalloc(1, sizeof(*m->limits));
+	m->limits->turn = evtimer_new(m->base, on_turn, m);
 	m->limits->timer = evtimer_new(m->base, on_timer, m);
 }
 
@@ -54,6 +71,7 @@ void
 limit_free(struct master *m)
 {
 	event_free(m->limits->timer);
+	event_free(m->limits->turn);
 	free(m->limits->seen);
 	free(m->limits);
 }
@@ -105,20 +123,20 @@ fill(struct gate *g, int64_t now)
 	g->filled_ms = now;
 }
 
+/* Sets a timer, unless it is to go off before that anyway. */
 static void
-look_again(struct master *m, int64_t at_ms)
+set_timer(struct event *timer, int64_t *set_ms, int64_t at_ms)
 {
-	struct limits *st = m->limits;
 	int64_t wait = at_ms - clock_ms();
 	struct timeval tv;
 
-	if (st->at_ms != 0 && st->at_ms <= at_ms)
+	if (*set_ms != 0 && *set_ms <= at_ms)
 		return;
 	wait = wait > 0 ? wait : 1;
 	tv.tv_sec = wait / 1000;
 	tv.tv_usec = wait % 1000 * 1000;
-	st->at_ms = at_ms;
-	event_add(st->timer, &tv);
+	*set_ms = at_ms;
+	event_add(timer, &tv);
 }
 
 bool
@@ -131,7 +149,7 @@ limit_allows(struct master *m, const struct shard *s)
 	if (g == NULL)
 		return true;
 	t = g->task;
-	if (!s->open || (t->concurrency != 0 && g->running >= t->concurrency))
+	if (!s->open || t->closed || (t->concurrency != 0 && g->running >= t->concurrency))
 		return false;
 	if (t->rate_limit == 0)
 		return true;
@@ -139,7 +157,8 @@ limit_allows(struct master *m, const struct shard *s)
 	fill(g, now);
 	if (g->tokens >= 1)
 		return true;
-	look_again(m, now + (int64_t)((1 - g->tokens) * (double)t->rate_ms / t->rate_limit) + 1);
+	set_timer(m->limits->timer, &m->limits->at_ms,
+	    now + (int64_t)((1 - g->tokens) * (double)t->rate_ms / t->rate_limit) + 1);
 	return false;
 }
 
@@ -152,7 +171,8 @@ limit_begin(struct run *r)
 		return;
 	r->gate = g;
 	g->running++;
-	g->tokens -= 1;
+	if (g->task->rate_limit != 0)
+		g->tokens -= 1;
 }
 
 void
@@ -170,6 +190,8 @@ limit_ahead(const struct shard *s, size_t most)
 	const struct task *t = s->gate->task;
 	double n = (double)most;
 
+	if (t->closed)
+		return 0;
 	if (t->concurrency != 0 && t->concurrency * 2.0 + READ_AHEAD < n)
 		n = t->concurrency * 2.0 + READ_AHEAD;
 	if (t->rate_limit != 0 && t->rate_burst + t->rate_limit * 1000.0 / (double)t->rate_ms + READ_AHEAD < n)
@@ -219,6 +241,44 @@ limit_set(struct master *m, struct task *t, uint64_t limited_xid)
 	return true;
 }
 
+bool
+limit_halts(const struct run *r)
+{
+	return r->gate != NULL && r->gate->task->closed;
+}
+
+static void
+close_window(struct master *m, const struct task *t)
+{
+	struct queue *q;
+	struct lane *l;
+	struct run *r;
+
+	TAILQ_FOREACH(q, &m->queues, link) {
+		TAILQ_FOREACH(l, &q->lanes, link)
+			if (l->shard->gate != NULL && l->shard->gate->task == t)
+				lane_empty(m, l);
+		TAILQ_FOREACH(r, &q->sent, link)
+			if (r->gate != NULL && r->gate->task == t)
+				worker_leave(r);
+	}
+}
+
+void
+limit_window(struct master *m, struct task *t, bool closed, int64_t turns_ms)
+{
+	struct limits *st = m->limits;
+
+	if (closed != t->closed) {
+		log_info("task %s: its window %s", t->name, closed ? "has closed" : "is open");
+		t->closed = closed;
+		if (closed)
+			close_window(m, t);
+		wake_up(m);
+	}
+	set_timer(st->turn, &st->turn_ms, clock_ms() + (turns_ms < TURN_MAX_MS ? turns_ms : TURN_MAX_MS) + 1);
+}
+
 void
 limit_known(struct master *m, bool changed, const char *seen)
 {
@@ -229,7 +289,7 @@ limit_known(struct master *m, bool changed, const char *seen)
 	if (changed || !st->said) {
 		free(st->seen);
 		st->seen = xstrdup(seen);
-		st->saying = false;
+		st->sent = false;
 	}
 	/* What is buffered may belong elsewhere by now: that is found when it is read. */
 	if (changed && st->loaded) {
@@ -248,7 +308,7 @@ limit_known(struct master *m, bool changed, const char *seen)
 void
 limit_attached(struct master *m)
 {
-	m->limits->said = m->limits->saying = false;
+	m->limits->said = false;
 	if (m->limits->loaded)
 		task_load(m);
 }
@@ -259,9 +319,9 @@ said(const struct db_answer *a, void *arg)
 	struct limits *st = ((struct master *)arg)->limits;
 
 	/* Something else is to be said by now. */
-	if (!st->saying)
+	if (--st->unanswered != 0 || !st->sent)
 		return;
-	st->saying = false;
+	st->sent = false;
 	if (a->outcome == DB_ERROR)
 		log_warnx("telling which limits are known here: %s", a->message);
 	if (a->outcome != DB_OK)
@@ -275,8 +335,8 @@ static void
 find_stray(struct master *m, struct run *r, void *arg)
 {
 	(void)m;
-	if (r->task->limited_xid != 0 && r->gate == NULL &&
-	    (r->state == RUN_FETCHING || r->state == RUN_NOTING || r->state == RUN_SENT))
+	if ((r->state == RUN_FETCHING || r->state == RUN_NOTING || r->state == RUN_SENT) && r->gate == NULL &&
+	    r->task->limited_xid != 0)
 		*(bool *)arg = true;
 }
 
@@ -288,12 +348,13 @@ limit_tick(struct master *m)
 	struct params p;
 	bool some = false;
 
-	if (st->seen == NULL || st->saying || m->node == 0 || !db_ready(m->control))
+	if (st->seen == NULL || st->sent || m->node == 0 || !db_ready(m->control))
 		return;
 	run_each(m, find_stray, &some);
 	if (some)
 		return;
-	st->saying = true;
+	st->sent = true;
+	st->unanswered++;
 	params_init(&p);
 	param_int4(&p, m->node);
 	param_str(&p, st->seen);

@@ -92,6 +92,11 @@ on_fail(struct master *m, struct queue *q)
 	}
 	if (r == NULL)
 		return;
+	/* However it has stopped. */
+	if (r->halted) {
+		outcome(m, r, OUTCOME_SUSPENDED, NULL, 0, true, -1);
+		return;
+	}
 	report_failed(m, r, &fail);
 	buf_init(&error);
 	buf_addstr(&error, "{");

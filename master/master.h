@@ -81,6 +81,7 @@ struct run {
 	bool		 wrote;		/* has saved steps, or made calls, in this run */
 	bool		 unsure;	/* whether one of them was committed is not known: the connection went */
 	bool		 asking;	/* more of its steps are being read */
+	bool		 halted;	/* it was stopped behind a step: it goes on when its task's window opens */
 	uint32_t	 attempt;	/* of this run: 1 for the first */
 	uint32_t	 lines;		/* taken of it */
 	uint64_t	 lot;		/* of lines, that the last one is in */
@@ -207,7 +208,8 @@ TAILQ_HEAD(shardlist, shard);
 /* shard.c */
 struct shard *shard_find(struct master *, int32_t id);
 void	shard_balance(struct master *);
-void	shard_writer_up(struct master *);
+/* down_ms: since when the one before was gone. */
+void	shard_writer_up(struct master *, int64_t down_ms);
 void	shard_writer_down(struct master *);
 void	shard_run_gone(struct master *, struct shard *);
 void	shard_give_all(struct master *);
@@ -339,6 +341,8 @@ void	worker_sweep_init(struct master *);
 void	worker_reaped(struct master *, pid_t, int status);
 void	worker_closed(struct master *, struct queue *, const char *why);
 void	worker_cancel(struct master *, struct run *, const char *reason);
+/* It is to stop at its next checkpoint. */
+void	worker_leave(struct run *);
 
 /* link.c */
 extern const struct peer_ops link_ops;
@@ -357,6 +361,7 @@ struct task {
 	int		 concurrency;	/* 0: any number */
 	int		 rate_limit, rate_burst;	/* 0: likewise */
 	int64_t		 rate_ms;
+	bool		 closed;	/* its window is */
 	int16_t		*pool;		/* by queue index; -1: not served there */
 	int		 pool_n;
 	struct task	*next;
@@ -417,6 +422,10 @@ bool	limit_strays(const struct task *, const struct shard *);
 bool	limit_loaded(const struct master *);
 /* Since when a task is limited, 0: it is not. True if that is new. */
 bool	limit_set(struct master *, struct task *, uint64_t limited_xid);
+/* It is to stop behind a step, as its task's window has closed. */
+bool	limit_halts(const struct run *);
+/* Its window is open or closed, for so long. */
+void	limit_window(struct master *, struct task *, bool closed, int64_t turns_ms);
 /* All of them have been set, by what this snapshot shows. */
 void	limit_known(struct master *, bool changed, const char *seen);
 void	limit_attached(struct master *);

@@ -139,7 +139,6 @@ attached(const struct db_answer *a, void *arg)
 	m->max_payload = db_int8(a, 0, 3);
 	m->poll_interval_ms = db_int4(a, 0, 4);
 	n->attached = true;
-	n->down_ms = 0;
 	n->attached_ms = clock_ms();
 	if (!n->ever)
 		n->attached_ms -= SETTLED_MS;
@@ -149,7 +148,8 @@ attached(const struct db_answer *a, void *arg)
 		listen_as(m);
 	}
 	check_reader(m);
-	shard_writer_up(m);
+	shard_writer_up(m, n->down_ms);
+	n->down_ms = 0;
 	dispatch_want(m);
 	/* Else what is declared here is told when the control connection is there, or is there again. */
 	if (first) {
@@ -314,6 +314,7 @@ notified(struct db *db, const char *channel, const char *payload, void *arg)
 		wake_notified(m);
 		cron_look(m);
 		watch_look(m);
+		task_load(m);
 	} else if (strcmp(payload, "dispatcher") == 0) {
 		dispatch_want(m);
 	} else if (strcmp(payload, "schedules") == 0) {
@@ -420,8 +421,10 @@ watch_listener(struct master *m)
 }
 
 /*
- * Somebody else may take the shards of a session that has ended. Of what is limited nothing may run here any more when that
- * is read there, which is an eighth of the timeout after it; so there is no waiting for all of it.
+ * Of what is limited nothing may run here any more when another node takes it: half a second more than the timeout and an
+ * eighth of it after it was told last that this node is there (balance). It is told that every two fifths; after half of the
+ * timeout without an answer, or a writer, what runs is stopped, with an eighth as its grace: that leaves a tenth, and the
+ * half second is for the ticks.
  */
 static void
 watch_writer(struct master *m)

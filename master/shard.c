@@ -325,13 +325,13 @@ shard_want(struct master *m, struct queue *q, int32_t id)
 
 /* The new session of the writer: what was owned through the former one is taken again before anything else. */
 void
-shard_writer_up(struct master *m)
+shard_writer_up(struct master *m, int64_t down_ms)
 {
 	struct shard *s;
 
-	/* Of what is limited nothing may run any more when another node takes it, see balance(). */
+	/* Of what is limited nothing may run any more when another node takes it, see watch_writer. */
 	TAILQ_FOREACH(s, &m->shards, link)
-		s->deadline_ms = clock_ms() + (s->gate != NULL && m->takeover_ms / 4 < RELOCK_MS ? m->takeover_ms / 4 : RELOCK_MS);
+		s->deadline_ms = s->gate != NULL ? down_ms + m->takeover_ms / 2 : clock_ms() + RELOCK_MS;
 	shard_lock_wanted(m);
 }
 

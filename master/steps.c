@@ -343,6 +343,15 @@ doom_used(struct master *m, struct run *r, struct pstr key)
 	free(text);
 }
 
+/* It hears that the step is saved when it goes on: by then it is among what it has remembered. */
+static void
+halt(struct master *m, struct run *r)
+{
+	if (!r->halted)
+		worker_cancel(m, r, "window");
+	r->halted = true;
+}
+
 /* Answered for good. */
 static void
 step_done(struct master *m, struct batch *b, const struct step *s, const char *verdict)
@@ -351,7 +360,9 @@ step_done(struct master *m, struct batch *b, const struct step *s, const char *v
 
 	if (r == NULL)
 		return;
-	if (strcmp(verdict, "ok") == 0)
+	if (strcmp(verdict, "ok") == 0 && limit_halts(r) && r->state == RUN_SENT)
+		halt(m, r);
+	else if (strcmp(verdict, "ok") == 0)
 		say_ok(r, key_of(b, s));
 	else if (strcmp(verdict, "used") == 0)
 		doom_used(m, r, key_of(b, s));

@@ -14,10 +14,10 @@
 
 static const struct db_stmt stmt_load = { "load_tasks",
 	"select name, timeout_ms, keep_complete, keep_fail, max_attempts, limited_xid, concurrency, rate_limit, rate_ms, rate_burst,"
-	" seen, paused from pgconductor.load_tasks()" };
+	" closed, turns_ms, seen, paused from pgconductor.load_tasks()" };
 static const struct db_stmt stmt_queues = { "load_queues", "select name, paused from pgconductor.load_queues()" };
 enum { COL_NAME, COL_TIMEOUT, COL_KEEP, COL_KEEP_FAIL, COL_ATTEMPTS, COL_LIMITED, COL_CONCURRENCY, COL_RATE, COL_RATE_MS,
-	COL_BURST, COL_SEEN, COL_PAUSED };
+	COL_BURST, COL_CLOSED, COL_TURNS, COL_SEEN, COL_PAUSED };
 
 static const struct db_stmt stmt_serve = { "serve", "select pgconductor.serve($1::int, $2::text[], $3::text[])" };
 
@@ -105,6 +105,10 @@ load_one(struct master *m, const struct db_answer *a, int i, bool *resumed)
 	t->rate_limit = db_null(a, i, COL_RATE) ? 0 : db_int4(a, i, COL_RATE);
 	t->rate_ms = db_null(a, i, COL_RATE_MS) ? 1000 : db_int8(a, i, COL_RATE_MS);
 	t->rate_burst = db_null(a, i, COL_BURST) ? 0 : db_int4(a, i, COL_BURST);
+	if (!db_null(a, i, COL_TURNS))
+		limit_window(m, t, db_bool(a, i, COL_CLOSED), db_int8(a, i, COL_TURNS));
+	else
+		t->closed = false;
 	return limit_set(m, t, db_null(a, i, COL_LIMITED) ? 0 : db_xid8(a, i, COL_LIMITED));
 }
 

@@ -503,6 +503,17 @@ worker_kill(struct queue *q)
 }
 
 void
+worker_leave(struct run *r)
+{
+	struct msg_drain msg = { .deadline_ms = 0 };
+
+	if (r->queue->worker.peer == NULL)
+		return;
+	msg_drain_encode(peer_out(r->queue->worker.peer), r->exec, &msg);
+	peer_flush(r->queue->worker.peer);
+}
+
+void
 worker_cancel(struct master *m, struct run *r, const char *reason)
 {
 	struct queue *q = r->queue;

@@ -15,6 +15,7 @@ sql_files = \
 	sql/functions/backoff.sql \
 	sql/functions/bad_item.sql \
 	sql/functions/balance.sql \
+	sql/functions/blocked_by.sql \
 	sql/functions/call_schedule.sql \
 	sql/functions/cancel.sql \
 	sql/functions/change_body.sql \
@@ -183,6 +184,7 @@ sql_files = \
 	sql/functions/use_lane.sql \
 	sql/functions/wake.sql \
 	sql/functions/watch.sql \
+	sql/functions/window_state.sql \
 	sql/functions/write_logs.sql \
 	sql/finish.sql
 

@@ -232,7 +232,7 @@ join(struct caller *c)
 	struct execution *x = c->o->x;
 
 	send_welcome(c);
-	if (c->o->pool->draining)
+	if (c->o->pool->draining || c->o->leaving)
 		send_drain(c, x->grace_ms);
 	c->state = CALLER_JOINED;
 	take_keys(c);

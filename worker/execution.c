@@ -197,6 +197,16 @@ exec_cancel(struct worker *w, struct execution *x, const struct msg_cancel *canc
 	exec_stop(x, stop, cancel->grace_ms, cancel->reason);
 }
 
+/* A handler stops at a checkpoint when its process is to end: so that is replaced. */
+void
+exec_leave(struct execution *x)
+{
+	if (x->handler != NULL)
+		pool_retire(x->handler, "the window of a task that it runs has closed");
+	else if (x->oneshot != NULL)
+		oneshot_leave(x->oneshot);
+}
+
 void
 exec_fail_stopped(struct worker *w, struct execution *x)
 {

@@ -243,6 +243,7 @@ void	exec_cancel(struct worker *, struct execution *, const struct msg_cancel *)
 void	exec_fail_stopped(struct worker *, struct execution *);
 /* A command's: ends its processes; what is to become of it is known already. */
 void	exec_suspend(struct execution *);
+void	exec_leave(struct execution *);
 /* Asks it to end; whatever it answers, it has failed with this code. */
 void	exec_refuse(struct execution *, const char *code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
@@ -422,6 +423,7 @@ struct oneshot {
 	struct stream		 err;
 	struct buf		 tail;		/* of its stderr */
 	bool			 back;		/* killed at the end of a drain: costs no attempt */
+	bool			 leaving;	/* it is to stop at its next checkpoint */
 	uint64_t		 attempt;
 	char			 token[TOKEN_BYTES];
 	struct caller_list	 callers;	/* calls within it */
@@ -440,6 +442,8 @@ void	oneshot_stop(struct oneshot *, struct pstr reason);
 void	oneshot_kill(struct oneshot *);
 /* No more will be started. */
 void	oneshots_drain(struct pool *, uint64_t deadline_ms);
+/* It is to stop at its next checkpoint. */
+void	oneshot_leave(struct oneshot *);
 /* The master does not read, or reads again. */
 void	oneshots_choke(struct pool *, bool choked);
 /* Kills them all, at no cost of an attempt. */

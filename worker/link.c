@@ -70,10 +70,14 @@ on_drain(struct worker *w, struct msg *frame)
 	struct msg_drain m;
 	const char *why;
 
+	struct execution *x = exec_find(w, frame->exec);
+
 	if (msg_drain_decode(frame, &m, &why) == -1)
 		broken(w, "DRAIN", why);
-	else
+	else if (frame->exec == 0)
 		worker_begin_drain(w, m.deadline_ms);
+	else if (x != NULL)
+		exec_leave(x);
 }
 
 static void

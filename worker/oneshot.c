@@ -376,6 +376,14 @@ oneshots_drain(struct pool *pool, uint64_t deadline_ms)
 		callers_drain(o, deadline_ms);
 }
 
+/* So are calls that come later. */
+void
+oneshot_leave(struct oneshot *o)
+{
+	o->leaving = true;
+	callers_drain(o, o->x->grace_ms);
+}
+
 void
 oneshots_choke(struct pool *pool, bool choked)
 {

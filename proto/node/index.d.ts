@@ -35,6 +35,16 @@ export interface TaskRef extends TaskName {
 	readonly removeOnComplete?: Retention | undefined;
 	/** How long a failed or cancelled execution is kept. 30 days unless given. */
 	readonly removeOnFail?: Retention | undefined;
+	/** How many of it may run at once, on all nodes together; any number unless given. */
+	readonly concurrency?: number | undefined;
+	/** When it may run: ["22:00", "06:00"]. */
+	readonly window?: readonly [string, string] | undefined;
+	/** By whose clock: "Europe/Berlin"; UTC unless given. */
+	readonly timezone?: string | undefined;
+	/** On which days the window opens; all unless given. */
+	readonly days?: readonly ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[] | undefined;
+	/** How many may begin in a period (a second unless given), on all nodes together, and how many of them at once (the limit). */
+	readonly rateLimit?: { limit: number; period?: Duration; burst?: number } | undefined;
 }
 
 export type Retention = Duration | { days: number } | false;

@@ -97,7 +97,7 @@ begin
             when o.free and o.home = balance.node and (balance.settled or o.owner = balance.node)
                 and (o.owner = balance.node or o.idle or not exists (
                     select from pgconductor.nodes n
-                    where n.id = o.owner and n.seen_at between present - 1.125 * patience and present)) then 'take' end
+                    where n.id = o.owner and n.seen_at between present - 1.125 * patience - interval '0.5 s' and present)) then 'take' end
         from own o
     )
     select v.id, v.queue, v.action
@@ -108,4 +108,4 @@ end
 $$;
 
 comment on function pgconductor.balance(int, int, boolean) is
-'Engine. What a node should do for the shards to be shared evenly: rows (shard, queue, action take or give; open, of a limited task''s shard that it has: its executions may be handed out). One of a limited task that its owner has not given up is left alone until that has certainly stopped what it ran, timeout_ms and an eighth of it after it was seen last. Ends the writers of other nodes that have waited for their master for longer than timeout_ms milliseconds. settled: false for a node that has just reconnected, and should look only for shards that were its own.';
+'Engine. What a node should do for the shards to be shared evenly: rows (shard, queue, action take or give; open, of a limited task''s shard that it has: its executions may be handed out). One of a limited task that its owner has not given up is left alone until that has certainly stopped what it ran, half a second more than timeout_ms and an eighth of it after it was seen last. Ends the writers of other nodes that have waited for their master for longer than timeout_ms milliseconds. settled: false for a node that has just reconnected, and should look only for shards that were its own.';

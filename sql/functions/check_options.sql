@@ -23,7 +23,8 @@ begin
         why := null;
         case
         when o.key in ('max_attempts', 'backoff', 'timeout', 'total_timeout', 'remove_on_complete', 'remove_on_fail',
-                'payload_schema', 'returns_schema', 'concurrency', 'rate_limit')
+                'payload_schema', 'returns_schema', 'concurrency', 'rate_limit',
+                'window', 'timezone', 'days')
             and json_typeof(o.value) = 'null' then
             continue;
         when o.key = 'max_attempts' then
@@ -86,14 +87,31 @@ begin
             then
                 why := 'one is {"limit": 100, "period": "1s", "burst": 100}: whole numbers from 1 on, and a duration up to a year';
             end if;
-        when o.key in ('concurrency_key', 'limit', 'fifo_key', 'window', 'timezone', 'priority',
+        when o.key = 'window' then
+            if o.value::text !~ '^\s*\[\s*"([01]\d|2[0-3]):[0-5]\d"\s*,\s*"(([01]\d|2[0-3]):[0-5]\d|24:00)"\s*\]\s*$' then
+                why := 'one is ["09:00", "17:00"]: when it opens, and when it closes';
+            end if;
+        when o.key = 'timezone' then
+            begin
+                perform timestamptz 'epoch' at time zone (o.value #>> '{}');
+            exception when others then
+                why := 'not a time zone, such as "Europe/Berlin"';
+            end;
+            if json_typeof(o.value) <> 'string' then
+                why := 'not a time zone, such as "Europe/Berlin"';
+            end if;
+        when o.key = 'days' then
+            if o.value::text !~ '^\s*\[\s*"(mon|tue|wed|thu|fri|sat|sun)"(\s*,\s*"(mon|tue|wed|thu|fri|sat|sun)")*\s*\]\s*$' then
+                why := 'a list of mon, tue, wed, thu, fri, sat and sun is needed';
+            end if;
+        when o.key in ('concurrency_key', 'limit', 'fifo_key', 'priority',
             'batch', 'triggers') then
             raise exception using errcode = 'PC006',
                 message = format('%s: options: %s: not available in this version', what, o.key);
         else
             raise exception using errcode = 'PC008',
                 message = format('%s: options: %s: no such option', what, o.key),
-                hint = 'Options: max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail, payload_schema, returns_schema, concurrency, rate_limit.';
+                hint = 'Options: max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail, payload_schema, returns_schema, concurrency, rate_limit, window, timezone, days.';
         end case;
         if why is not null then
             raise exception using errcode = 'PC008', message = format('%s: options: %s: %s', what, o.key, why),

@@ -22,7 +22,8 @@ declare
     woken int[];
 begin
     -- First without a lock: most keys that count already are found so, and nobody waits for anybody. Then again behind the
-    -- locks, by a statement of its own, which sees what was committed while this one waited.
+    -- locks, by a statement of its own, which sees what was committed while this one waited. "between": see settle_plain; with
+    -- "=" all of history might be read into a hash table.
     for pass in 1..2 loop
         select array_agg(case when k.execution is null or c.kind = 'throttle' and k.execution <> c.id then 0 else k.execution end
                 order by c.pos), array_agg(k.execution is null order by c.pos)
@@ -38,7 +39,8 @@ begin
                     else x.until > present
                         or exists (select from pgconductor.executions e where e.id between x.execution and x.execution)
                         or x.until is null
-                            and exists (select from pgconductor.finished_executions f where f.id = x.execution) end
+                            and exists (select from pgconductor.finished_executions f
+                                where f.id between x.execution and x.execution) end
         ) k on true;
         exit when not true = any (undecided) or pass = 2;
 

@@ -21,6 +21,8 @@ from (
             when e.ready_xid is not null and (exists (select from pgconductor.tasks t where t.name = e.task and t.paused_at is not null)
                     or exists (select from pgconductor.queues q where q.name = e.queue and q.paused_at is not null))
                 and not exists (select from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid) then 'paused'
+            when e.ready_xid is not null and not exists (select from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid)
+                then pgconductor.blocked_by(e.task)
             else e.waiting end as waiting, e.priority::int as priority,
         coalesce((select r.attempt from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid),
             e.attempt) as attempt,

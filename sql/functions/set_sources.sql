@@ -39,7 +39,12 @@ begin
     t.rate_ms := case when t.rate_limit is not null
         then coalesce(pgconductor.duration_ms((v -> 'rate_limit' -> 'period')::json), 1000) end;
     t.rate_burst := case when t.rate_limit is not null then coalesce((v -> 'rate_limit' ->> 'burst')::int, t.rate_limit) end;
-    t.limited := num_nonnulls(t.concurrency, t.rate_limit) > 0;
+    t.window_opens := (v -> 'window' ->> 0)::time;
+    t.window_closes := (v -> 'window' ->> 1)::time;
+    t.window_zone := case when t.window_opens is not null then coalesce(v ->> 'timezone', 'UTC') end;
+    t.window_days := case when t.window_opens is not null and v ? 'days' then array(
+        select array_position('{mon,tue,wed,thu,fri,sat,sun}'::text[], d) from jsonb_array_elements_text(v -> 'days') d) end;
+    t.limited := num_nonnulls(t.concurrency, t.rate_limit, t.window_opens) > 0;
     if t.limited <> old.limited then
         t.limited_xid := pg_current_xact_id();
     end if;
@@ -58,14 +63,17 @@ begin
         backoff_max_ms = t.backoff_max_ms, timeout_ms = t.timeout_ms, total_timeout_ms = t.total_timeout_ms, keep_complete = t.keep_complete,
         keep_fail = t.keep_fail, sources = t.sources, shard_ids = t.shard_ids, owners = t.owners,
         concurrency = t.concurrency, rate_limit = t.rate_limit, rate_ms = t.rate_ms, rate_burst = t.rate_burst,
+        window_opens = t.window_opens, window_closes = t.window_closes, window_days = t.window_days, window_zone = t.window_zone,
         limited = t.limited, limited_xid = t.limited_xid,
         retired_at = case when t.sources ? 'retired' then t.retired_at end
     where x.name = old.name;
 
     if old.sources = '{}' or row(old.queue, old.max_attempts, old.backoff_ms, old.backoff_factor, old.backoff_max_ms,
-            old.timeout_ms, old.keep_complete, old.keep_fail, old.concurrency, old.rate_limit, old.rate_ms, old.rate_burst)
+            old.timeout_ms, old.keep_complete, old.keep_fail, old.concurrency, old.rate_limit, old.rate_ms, old.rate_burst,
+            old.window_opens, old.window_closes, old.window_days, old.window_zone)
         is distinct from row(t.queue, t.max_attempts, t.backoff_ms, t.backoff_factor, t.backoff_max_ms,
-            t.timeout_ms, t.keep_complete, t.keep_fail, t.concurrency, t.rate_limit, t.rate_ms, t.rate_burst)
+            t.timeout_ms, t.keep_complete, t.keep_fail, t.concurrency, t.rate_limit, t.rate_ms, t.rate_burst,
+            t.window_opens, t.window_closes, t.window_days, t.window_zone)
     then
         -- What this task's history was looked through for is no longer what it must be looked through for.
         delete from pgconductor.expiries e

@@ -60,13 +60,17 @@ create type pgconductor.claim as (
 );
 
 -- concurrency: how many executions of it may run at once, on all nodes together. rate_limit: how many may begin in rate_ms
--- milliseconds, and rate_burst at once. limited: it has one of these. Then its executions are in a shard of their own in each
+-- milliseconds, and rate_burst at once. window_…: when they may begin, see window_state(). limited: it has one of these. Then its executions are in a shard of their own in each
 -- queue: there what runs is counted by one node. limited_xid: the transaction by which that was changed last.
 alter table pgconductor.tasks
     add column concurrency int,
     add column rate_limit int,
     add column rate_ms bigint,
     add column rate_burst int,
+    add column window_opens time,
+    add column window_closes time,
+    add column window_days int[],
+    add column window_zone text,
     add column limited boolean not null default false,
     add column limited_xid xid8;
 

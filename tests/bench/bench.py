@@ -2,7 +2,7 @@
 """make bench: every figure as a ratio or a value beside its target, ok or MISS.
 
 usage: bench.py [ROW…]   rows: drain nohistory graphile python node oneshot invoke batch latency loop backlog memory
-                            rest steps children resumes replay trigger emit emitmany fanout wakeups
+                            rest steps children resumes replay trigger emit emitmany fanout wakeups limit beside
 
 A cluster of its own, fsync on and default settings; jobs with 200 bytes of payload; medians of three, pairs
 interleaved; counts checked. For a quick look: PGC_BENCH_ROUNDS=1, PGC_BENCH_JOBS, PGC_BENCH_SECONDS,
@@ -22,6 +22,7 @@ import rows_client  # noqa: E402
 import rows_drain  # noqa: E402
 import rows_durable  # noqa: E402
 import rows_events  # noqa: E402
+import rows_flow  # noqa: E402
 import rows_server  # noqa: E402
 
 # In this order; a function is called once with those of its rows that were asked for.
@@ -40,6 +41,7 @@ GROUPS = [
     (("emitmany",), rows_events.emit_many),
     (("fanout",), rows_events.fan_out),
     (("wakeups",), rows_events.wake_ups),
+    (("limit", "beside"), rows_flow.limits),
 ]
 ROWS = [row for rows, _ in GROUPS for row in rows]
 

@@ -13,10 +13,12 @@ from support.server import clean_environment
 GRAPHILE_PACKAGES = ("graphile-worker@0.18.0", "node@22")
 
 
-def ready_database(b, history, jobs):
+def ready_database(b, history, jobs, limits=None):
     name = b.database()
     conn = b.connect(name)
     b.declare(conn, history=history)
+    if limits:
+        conn.execute("select pgconductor.declare_task('noop', options => %s, source => 'set')", (limits,))
     b.fill(conn, jobs)
     conn.execute("checkpoint")
     return name, conn
@@ -50,9 +52,9 @@ def node_handler(b, counter):
                              f"{paths.SRC}/proto/node/src/index.js", counter.path])
 
 
-def drain(b, history, handler=c_handler):
-    """Jobs/s from the first job's start to the last one settled, and to the last one run."""
-    name, conn = ready_database(b, history, JOBS)
+def drain(b, history, handler=c_handler, limits=None):
+    """Jobs/s from the first job's start to the last one settled, and to the last one run. limits: options of the task."""
+    name, conn = ready_database(b, history, JOBS, limits)
     counter = Counter(b.tmp)
     server = b.server(name, handler(b, counter))
     wait_all_run(counter, JOBS, server)

@@ -177,6 +177,93 @@ def test_rate(limited, db):
     assert (times[-1] - times[0]) / 1e9 < 10
 
 
+DAY = 'window = { "09:00", "17:00" }'
+
+
+def clock(db, at):
+    db.execute("select pgconductor.fake_now(%s)", (f"2026-03-04 {at}Z",))
+
+
+def shown(db, cli, execution):
+    return cli("show", str(execution), check=True).stdout
+
+
+def test_a_window_opens(limited, db, cli):
+    """What is ready before waits for it, and says so; what is not limited does not."""
+    clock(db, "08:00")
+    limited.start(2, DAY)
+    one = invoke(db, "work", '{}')
+    other = invoke(db, "free", '{}')
+    wait_finished(db, other)
+    assert "ready (window)" in shown(db, cli, one)
+    assert not started(limited)
+    # By itself: the node knows when.
+    clock(db, "08:59:59")
+    wait_finished(db, one)
+    assert value(db, "select min(run_at) from pgconductor.finished_executions where id = %s", one) is not None
+    clock(db, "17:00")
+    for node in limited.up:
+        node.wait_log("its window has closed", count=2)
+    late = invoke(db, "work", '{}')
+    wait_finished(db, invoke(db, "free", '{}'))
+    assert result(db, late)[0] == "ready"
+
+
+STEPS = """
+for i in 1 2 3 4 5; do
+    pgconductor ctx step s$i -- sh -c "echo s$i >>steps; echo 1" || exit
+    while [ $i = 2 ] && [ ! -e go ]; do sleep 0.05; done
+done
+echo end >>steps
+"""
+LOOP = """
+echo begin >>loop
+until [ -e done ]; do
+    pgconductor ctx checkpoint || exit
+    sleep 0.05
+done
+"""
+
+
+def test_a_window_closes(limited, db, cli, short_tmp):
+    """What runs stops behind its next step, or at a checkpoint, and goes on when the window opens: no attempt is lost, and no
+    step done twice."""
+    clock(db, "16:00")
+    more = ""
+    for name, text in (("steps", STEPS), ("loop", LOOP)):
+        with open(f"{short_tmp}/{name}.sh", "w", encoding="ascii") as file:
+            file.write(f"cd {short_tmp}\n{text}")
+        more += f'task "{name}" {{ exec = "/bin/sh {short_tmp}/{name}.sh" max_attempts = 1 {DAY} }}\n'
+    node = limited.start(1, more=more)
+
+    def ready(execution):
+        return value(db, "select ready_xid::text from pgconductor.executions where id = %s", execution)
+
+    def lines(name):
+        if not os.path.exists(f"{short_tmp}/{name}"):
+            return []
+        with open(f"{short_tmp}/{name}", encoding="ascii") as file:
+            return file.read().split()
+    steps, loop = invoke(db, "steps", "null"), invoke(db, "loop", "null")
+    wait_for(lambda: lines("steps") == ["s1", "s2"] and lines("loop") == ["begin"], 15, "both run")
+    begun = {one: ready(one) for one in (steps, loop)}
+    clock(db, "17:00:01")
+    wait_for(lambda: ready(loop) != begun[loop], 15, "it has stopped at a checkpoint")
+    node.wait_log("task steps: its window has closed")
+    open(f"{short_tmp}/go", "w", encoding="ascii").close()
+    wait_for(lambda: ready(steps) != begun[steps], 15, "it has stopped behind a step")
+    assert "ready (window)" in shown(db, cli, steps)
+    assert lines("steps") == ["s1", "s2", "s3"]
+    assert lines("loop") == ["begin"]
+    open(f"{short_tmp}/done", "w", encoding="ascii").close()
+    db.execute("select pgconductor.fake_now('2026-03-05 08:59:59Z')")
+    for one in (steps, loop):
+        wait_finished(db, one, timeout=20)
+        assert value(db, "select attempt from pgconductor.finished_executions where id = %s", one) == 1
+    assert lines("steps") == ["s1", "s2", "s3", "s4", "s5", "end"]
+    assert lines("loop") == ["begin", "begin"]
+
+
 def test_a_node_that_goes_hands_it_on(limited, db):
     first = limited.start(2, "concurrency = 2")
     wait_for(lambda: own_shard(db) and value(db, "select owner from pgconductor.shards where task = 'work'"), 10, "it is owned")

@@ -122,7 +122,12 @@ def test_options():
          "remove_on_fail": "7d"}
     assert options(backoff=["10s", datetime.timedelta(minutes=1)], remove_on_complete=0, remove_on_fail=False) == \
         {"backoff": ["10s", 60000], "remove_on_complete": 0, "remove_on_fail": False}
-    for bad in ({"max_attempts": 0}, {"max_attempts": "3"}, {"backoff": []}, {"backoff": {"first": 1}}, {"backoff": "soon"},
+    assert options(concurrency=3, rate_limit={"limit": 10, "period": datetime.timedelta(minutes=1), "burst": 2}) == \
+        {"concurrency": 3, "rate_limit": {"limit": 10, "period": 60000, "burst": 2}}
+    assert options(window=("22:00", "06:00"), timezone="Europe/Berlin", days="mon") == \
+        {"window": ["22:00", "06:00"], "timezone": "Europe/Berlin", "days": ["mon"]}
+    for bad in ({"window": "09:00"}, {"concurrency": 0}, {"concurrency": "3"}, {"rate_limit": 5}, {"rate_limit": {"period": "1s"}},
+                {"rate_limit": {"limit": 0}}, {"rate_limit": {"limit": 1, "bust": 1}}, {"max_attempts": 0}, {"max_attempts": "3"}, {"backoff": []}, {"backoff": {"first": 1}}, {"backoff": "soon"},
                 {"timeout": 0}, {"timeout": "0s"}, {"total_timeout": 0}, {"timeout": -1}, {"timeout": "1 week"}, {"remove_on_fail": True}, {"timeout": float("nan")}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             task("t", **bad)

@@ -83,6 +83,14 @@ def test_waits(db):
     ('{"fifo_key":"a"}', "PC006", "options: fifo_key: not available in this version"),
     ('{"concurrency":0}', "PC008", "options: concurrency: not a whole number from 1 on"),
     ('{"concurrency":"3"}', "PC008", "options: concurrency: not a whole number from 1 on"),
+    ('{"window":"09:00"}', "PC008", "options: window: one is"),
+    ('{"window":["9:00","17:00"]}', "PC008", "options: window: one is"),
+    ('{"window":["09:00"]}', "PC008", "options: window: one is"),
+    ('{"window":["24:00","17:00"]}', "PC008", "options: window: one is"),
+    ('{"timezone":"Mars/Olympus"}', "PC008", "options: timezone: not a time zone"),
+    ('{"timezone":7}', "PC008", "options: timezone: not a time zone"),
+    ('{"days":[]}', "PC008", "options: days: a list of mon"),
+    ('{"days":["Monday"]}', "PC008", "options: days: a list of mon"),
     ('{"rate_limit":3}', "PC008", "options: rate_limit: one is"),
     ('{"rate_limit":{"period":"1s"}}', "PC008", "options: rate_limit: one is"),
     ('{"rate_limit":{"limit":0}}', "PC008", "options: rate_limit: one is"),
@@ -125,6 +133,28 @@ def test_bad_names(db, arguments, code):
     assert caught.value.sqlstate == code
 
 
+@pytest.mark.parametrize("opens, closes, days, zone, at, open_, until", [
+    ("09:00", "17:00", None, "UTC", "2026-03-04 08:59:59Z", False, "2026-03-04 09:00Z"),
+    ("09:00", "17:00", None, "UTC", "2026-03-04 09:00Z", True, "2026-03-04 17:00Z"),
+    ("09:00", "17:00", None, "UTC", "2026-03-04 17:00Z", False, "2026-03-05 09:00Z"),
+    ("09:00", "24:00", None, "UTC", "2026-03-04 23:59Z", True, "2026-03-05 00:00Z"),
+    # Across midnight it is of the day on which it opens: of a Friday's, the hours of Saturday too.
+    ("22:00", "06:00", [5], "UTC", "2026-03-06 23:00Z", True, "2026-03-07 06:00Z"),
+    ("22:00", "06:00", [5], "UTC", "2026-03-07 05:00Z", True, "2026-03-07 06:00Z"),
+    ("22:00", "06:00", [5], "UTC", "2026-03-06 05:00Z", False, "2026-03-06 22:00Z"),
+    ("22:00", "06:00", [5], "UTC", "2026-03-07 06:00Z", False, "2026-03-13 22:00Z"),
+    ("00:00", "00:00", [1, 7], "UTC", "2026-03-09 12:00Z", True, "2026-03-10 00:00Z"),
+    ("09:00", "17:00", None, "America/New_York", "2026-03-04 14:00Z", True, "2026-03-04 22:00Z"),
+    # The night in which the clock is put forward, and the one in which it is put back.
+    ("01:00", "04:00", None, "Europe/Berlin", "2026-03-29 00:30Z", True, "2026-03-29 02:00Z"),
+    ("01:00", "04:00", None, "Europe/Berlin", "2026-10-25 01:30Z", True, "2026-10-25 03:00Z"),
+])
+def test_windows(db, opens, closes, days, zone, at, open_, until):
+    found = one(db, "select open, until = %s::timestamptz, until from pgconductor.window_state(%s::time, %s::time, %s::int[], %s, %s::timestamptz)",
+                until, opens, closes, days, zone, at)
+    assert found[:2] == (open_, True), found
+
+
 def test_good_names(db):
     for name in ("a", "A_b-c.d:e", "0", "x" * 128):
         declare(db, name, queue="q." + "x" * 60)
@@ -140,7 +170,8 @@ def test_precedence(db):
     declare_as(db, "code:client", max_attempts=5, remove_on_fail="5d", remove_on_complete="5d", queue="c")
     assert values(db) == {"max_attempts": (9, "set"), "timeout": ("8s", "config"), "backoff": ("7s", "code:b"),
                           "remove_on_fail": ("6d", "code:a"), "remove_on_complete": ("5d", "code:client"), "queue": ("b", "code:b"),
-                          "total_timeout": (None, "default"), "concurrency": (None, "default"), "rate_limit": (None, "default")}
+                          "total_timeout": (None, "default"), "concurrency": (None, "default"), "rate_limit": (None, "default"),
+                          "window": (None, "default"), "timezone": (None, "default"), "days": (None, "default")}
     t = task(db)
     assert (t["max_attempts"], t["timeout_ms"], t["backoff_ms"], t["queue"]) == (9, 8000, [7000], "b")
     assert days(db, "keep_fail") == datetime.timedelta(days=6)

@@ -183,6 +183,8 @@ START_TEST(task_options)
 	options_are("timeout = 2m max_attempts = 1", "{\"max_attempts\":1,\"timeout\":\"2m\"}");
 	options_are("concurrency = 3 rate_limit = 10 rate_period = 1m rate_burst = 2",
 	    "{\"concurrency\":3,\"rate_limit\":{\"limit\":10,\"period\":\"1m\",\"burst\":2}}");
+	options_are("window = { \"22:00\", \"06:00\" } timezone = UTC days = { mon, fri }",
+	    "{\"window\":[\"22:00\",\"06:00\"],\"timezone\":\"UTC\",\"days\":[\"mon\",\"fri\"]}");
 	options_are("rate_limit = 10", "{\"rate_limit\":{\"limit\":10}}");
 	options_are("total_timeout = 7d timeout = 1h", "{\"timeout\":\"1h\",\"total_timeout\":\"7d\"}");
 	options_are("backoff = 15s", "{\"backoff\":[\"15s\"]}");
@@ -224,6 +226,8 @@ START_TEST(bad_values)
 	bad("task t { timeout = 0 }", "out of range", NULL);
 	bad("task t { total_timeout = 0 }", "out of range", NULL);
 	bad("task t { concurrency = 0 }", "out of range", NULL);
+	bad("task t { window = { \"09:00\" } }", "two times are needed", NULL);
+	bad("task t { days = { mon } }", "days without window", NULL);
 	bad("task t { rate_burst = 2 }", "rate_burst without rate_limit", NULL);
 	bad("task t { remove_on_fail = true }", "neither a duration", NULL);
 	bad("queue a { env = { A } }", "not of the form \"name=value\"", NULL);
@@ -264,7 +268,7 @@ START_TEST(unknown_names)
 	bad("track \"x\" { }", "unknown option \"track\"", NULL);
 	bad("listen = \"127.0.0.1:80\"", "unknown option \"listen\"", NULL);
 	bad("\ntask t { exec = a payload_schema = \"no/x.json\" }", "a.conf:2: task \"t\": payload_schema: no/x.json: No such file", NULL);
-	bad("task t { concurrency = 1 }", "unknown option \"concurrency\" in a section task", NULL);
+	bad("task t { fifo_key = 1 }", "unknown option \"fifo_key\" in a section task", NULL);
 	bad("handler h { command = a tasks = b }", "unknown option \"tasks\"", NULL);
 	bad("queue a { queue b { } }", "unknown option \"queue\"", NULL);
 	bad("queue a { include(\"x\") }", "unknown option \"include\"", NULL);

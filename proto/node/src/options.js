@@ -5,9 +5,10 @@
 import { toJSON } from "./json.js";
 
 /** Options of a task that the server has. */
-const TASK_OPTIONS = ["maxAttempts", "backoff", "timeout", "totalTimeout", "removeOnComplete", "removeOnFail"];
+const TASK_OPTIONS = ["maxAttempts", "backoff", "timeout", "totalTimeout", "removeOnComplete", "removeOnFail",
+	"concurrency", "rateLimit", "window", "timezone", "days"];
 /** Options that are promised. */
-const TASK_PROMISED = ["concurrency", "concurrencyKey", "limit", "rateLimit", "fifoKey", "window", "timezone", "priority",
+const TASK_PROMISED = ["concurrencyKey", "limit", "fifoKey", "priority",
 	"batch", "payload", "returns", "payloadSchema", "returnsSchema"];
 /** Options of a worker: those of the server's own machinery are accepted, and have no effect. */
 const WORKER_OPTIONS = ["concurrency", "fetchBatchSize", "pollIntervalMs", "flushIntervalMs"];

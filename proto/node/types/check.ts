@@ -35,7 +35,7 @@ const resize = conductor.createTask(
 );
 
 // What is saved, waited for and asked for.
-const order = conductor.createTask({ name: "order", totalTimeout: "1d" }, { invocable: true },
+const order = conductor.createTask({ name: "order", totalTimeout: "1d", concurrency: 2, rateLimit: { limit: 10, period: "1m" }, window: ["22:00", "06:00"], days: ["mon"] }, { invocable: true },
 	async (event: api.TaskEvent<{ id: number }>, ctx) => {
 		const found: { at: string; n: number } = await ctx.step("find", async () => ({ at: new Date(), n: event.payload.id }));
 		const nothing: null = await ctx.step(() => {});

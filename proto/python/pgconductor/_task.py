@@ -38,6 +38,17 @@ class Exponential(_Exponential, total=False):
     max: Duration
 
 
+class _Rate(TypedDict):
+    limit: int
+
+
+class Rate(_Rate, total=False):
+    """How many may begin in a period (1s), and how many at once (the limit)."""
+
+    period: Duration
+    burst: int
+
+
 Backoff = Union[Duration, Sequence[Duration], Exponential]
 Keep = Union[Duration, Literal[False]]
 
@@ -113,12 +124,22 @@ def _count_parameters(name: str, fn: Callable[..., Any]) -> int:
 
 
 def _options(max_attempts: int | None, backoff: Backoff | None, timeout: Duration | None, total_timeout: Duration | None,
-             remove_on_complete: Keep | None, remove_on_fail: Keep | None) -> dict[str, Any]:
+             remove_on_complete: Keep | None, remove_on_fail: Keep | None, concurrency: int | None,
+             rate_limit: Rate | None, window: Sequence[str] | None, timezone: str | None, days: Iterable[str] | None) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    if max_attempts is not None:
-        if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 1:
-            raise ValueError(f"max_attempts: not a whole number from 1 on: {max_attempts!r}")
-        options["max_attempts"] = max_attempts
+    for key, n in (("max_attempts", max_attempts), ("concurrency", concurrency)):
+        if n is not None:
+            options[key] = _whole(key, n)
+    if rate_limit is not None:
+        options["rate_limit"] = _rate(rate_limit)
+    if window is not None:
+        if isinstance(window, str) or len(window) != 2:
+            raise ValueError('window: one is ("09:00", "17:00")')
+        options["window"] = list(window)
+    if timezone is not None:
+        options["timezone"] = timezone
+    if days is not None:
+        options["days"] = [days] if isinstance(days, str) else list(days)
     if backoff is not None:
         options["backoff"] = _backoff(backoff)
     for key, limit in (("timeout", timeout), ("total_timeout", total_timeout)):
@@ -130,6 +151,18 @@ def _options(max_attempts: int | None, backoff: Backoff | None, timeout: Duratio
         if keep is not None:
             options[key] = False if keep is False else _span(key, keep)
     return options
+
+
+def _whole(key: str, n: Any) -> int:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"{key}: not a whole number from 1 on: {n!r}")
+    return n
+
+
+def _rate(rate: Rate) -> dict[str, Any]:
+    if not isinstance(rate, Mapping) or "limit" not in rate or rate.keys() - {"limit", "period", "burst"}:
+        raise ValueError('rate_limit: one is {"limit": 100, "period": "1s", "burst": 100}')
+    return {key: _span("rate_limit", value) if key == "period" else _whole("rate_limit", value) for key, value in rate.items()}
 
 
 def _backoff(backoff: Backoff) -> Any:
@@ -197,11 +230,15 @@ def task(fn: Callable[[P, Context], R], /) -> Task[P, R]: ...
 def task(name: str | None = None, *, queue: str | None = None, max_attempts: int | None = None,
          backoff: Backoff | None = None, timeout: Duration | None = None, total_timeout: Duration | None = None,
          remove_on_complete: Keep | None = None, remove_on_fail: Keep | None = None,
+         concurrency: int | None = None, rate_limit: Rate | None = None, window: Sequence[str] | None = None,
+         timezone: str | None = None, days: Iterable[str] | None = None,
          triggers: Trigger | Iterable[Trigger] | None = None, payload_schema: Schema | None = None,
          returns_schema: Schema | None = None) -> _Decorator: ...
 def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None = None,
          backoff: Backoff | None = None, timeout: Duration | None = None, total_timeout: Duration | None = None,
          remove_on_complete: Keep | None = None, remove_on_fail: Keep | None = None,
+         concurrency: int | None = None, rate_limit: Rate | None = None, window: Sequence[str] | None = None,
+         timezone: str | None = None, days: Iterable[str] | None = None,
          triggers: Trigger | Iterable[Trigger] | None = None, payload_schema: Schema | None = None,
          returns_schema: Schema | None = None) -> Any:
     """Make a task of a function: ``@task``, or ``@task("name", queue="media", max_attempts=5)``.
@@ -217,6 +254,9 @@ def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None
     total_timeout       how long all of it may take: attempts, the waits between them, and what it waits for
     remove_on_complete  how long completed executions are kept; 0: not at all, False: for ever
     remove_on_fail      the same for failed and cancelled ones
+    concurrency         how many of it may run at once, on all nodes together
+    window              when it may run, ("22:00", "06:00"), by the clock of timezone (UTC), on days ("mon", …: all)
+    rate_limit          how many may begin: {"limit": 100, "period": "1m", "burst": 20}
     triggers            what starts it besides: cron(…), event(…), change(…), invocable(), or a list of them; without any it
                         is invocable, and with some only if that is one of them
     payload_schema      a JSON Schema (2020-12) of what it is invoked with: what is not so fails with bad_payload
@@ -228,7 +268,8 @@ def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None
         return _define(Task(name, None, None, {}))
     if name is not None and not isinstance(name, str):
         raise TypeError(f"task: a function or a name is expected, not {name!r}")
-    options = _options(max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail)
+    options = _options(max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail, concurrency, rate_limit,
+                       window, timezone, days)
     return _Decorator(name, queue, options, triggers, payload_schema, returns_schema)
 
 
