@@ -16,6 +16,7 @@
  *	resume.c	wakes: telling executions what they waited for;  dispatch.c  events
  *	wake.c		when to poll, and going to sleep
  *	task.c		what the tasks table says; serving;  register.c  what is declared here
+ *	event_types.c	which schemas events have, for the workers
  *	clock.c		limits of time, and a clock that was moved;  cron.c  schedules
  *	worker.c	worker processes;  link.c  their messages
  *	upkeep.c	partitions, retention
@@ -522,6 +523,15 @@ bool	dispatch_idle(const struct master *);
 
 /* ---- changes of tables ---- */
 
+/* event_types.c */
+
+void	event_types_init(struct master *);
+void	event_types_free(struct master *);
+/* Asks which schemas there are, and tells the workers if these are others than before. */
+void	event_types_load(struct master *);
+/* Tells a worker that has been set up. */
+void	event_types_send(struct master *, struct queue *);
+
 /* watch.c */
 void	watch_init(struct master *);
 void	watch_free(struct master *);
@@ -707,6 +717,7 @@ struct master {
 	struct lines		*lines;
 	struct wake		*wakes;
 	struct watch		*watch;
+	struct event_types	*event_types;
 	struct node		*nodes;
 	struct upkeep		*upkeep;	/* while it runs */
 	struct report		*report;	/* NULL where there is no terminal */

@@ -185,6 +185,7 @@ worker_setup(struct master *m, struct queue *q)
 	queue_set_pools(m, q, (int)n, names, commands);
 	msg_setup_encode(peer_out(q->worker.peer), 0, &setup);
 	peer_flush(q->worker.peer);
+	event_types_send(m, q);
 	for (size_t i = 0; i < n; i++) {
 		program_free(&programs[i], &envs[i]);
 		free((void *)(uintptr_t)names[i]);

@@ -774,8 +774,8 @@ END_TEST
 
 START_TEST(what_was_saved_comes_with_run)
 {
-	struct msg_saved steps[] = { { pstr("a"), pstr("{\"x\": 1.50}"), { NULL, 0 } }, { pstr("b"), { NULL, 0 }, { NULL, 0 } },
-		{ pstr("c"), { NULL, 0 }, pstr("{\"code\":\"x\"}") } };
+	struct msg_saved steps[] = { { .key = pstr("a"), .result = pstr("{\"x\": 1.50}") }, { .key = pstr("b") },
+		{ .key = pstr("c"), .error = pstr("{\"code\":\"x\"}") } };
 	struct pgc_run *r;
 
 	open_with(4, 4);
@@ -795,7 +795,7 @@ END_TEST
 /* The function is called when all is there; another execution does not wait for that. */
 START_TEST(the_rest_is_asked_for_first)
 {
-	struct msg_saved first = { pstr("a"), pstr("1"), { NULL, 0 } }, second = { pstr("b"), pstr("2"), { NULL, 0 } };
+	struct msg_saved first = { .key = pstr("a"), .result = pstr("1") }, second = { .key = pstr("b"), .result = pstr("2") };
 	struct msg_steps steps = { .steps = &second, .steps_n = 1, .has_more_steps = true, .more_steps = true };
 	struct msg_journal j;
 	const char *why;
@@ -831,7 +831,7 @@ END_TEST
 START_TEST(a_key_twice_fails_it)
 {
 	static const char message[] = "the key \"a\" is used twice in one run: each stands for one step, sleep or child";
-	struct msg_saved a = { pstr("a"), pstr("1"), { NULL, 0 } };
+	struct msg_saved a = { .key = pstr("a"), .result = pstr("1") };
 	struct pgc_run *r;
 
 	open_with(4, 4);
@@ -888,7 +888,7 @@ END_TEST
 
 START_TEST(sleeping)
 {
-	struct msg_saved slept = { pstr("keep#1"), { NULL, 0 }, { NULL, 0 } };
+	struct msg_saved slept = { .key = pstr("keep#1") };
 	struct msg_suspend s;
 	struct pgc_run *r;
 
@@ -911,8 +911,8 @@ END_TEST
 /* Only what is still missing is waited for. */
 START_TEST(children)
 {
-	struct msg_saved there[] = { { pstr("keep#1"), pstr("7"), { NULL, 0 } },
-		{ pstr("b"), { NULL, 0 }, pstr("{\"a\": [\"}\", {}], \"message\" : \"no \\\"\\u00e4\\ud83d\\ude00\\\"\\n\"}") } };
+	struct msg_saved there[] = { { .key = pstr("keep#1"), .result = pstr("7") },
+		{ .key = pstr("b"), .error = pstr("{\"a\": [\"}\", {}], \"message\" : \"no \\\"\\u00e4\\ud83d\\ude00\\\"\\n\"}") } };
 	struct pgc_child v[3] = { PGC_CHILD, PGC_CHILD, PGC_CHILD };
 	struct msg_fail f;
 	struct msg_suspend s;

@@ -29,6 +29,7 @@ export const MESSAGES = Object.freeze({
 	RETURNED: 68,
 	DEFERRED: 69,
 	BROKEN: 70,
+	EVENTS: 71,
 });
 
 /**
@@ -63,6 +64,7 @@ export const NAMES = Object.freeze({
 	68: "RETURNED",
 	69: "DEFERRED",
 	70: "BROKEN",
+	71: "EVENTS",
 });
 
 /**
@@ -110,6 +112,7 @@ export const FIELDS = Object.freeze({
 		["key", "str", true],
 		["result", "json", false],
 		["error", "json", false],
+		["event", "str", false],
 	],
 	wait: [
 		["key", "str", true],
@@ -123,6 +126,11 @@ export const FIELDS = Object.freeze({
 		["payload", "json", false],
 		["priority", "int", false],
 		["timeout_ms", "uint", false],
+	],
+	event_schema: [
+		["event", "str", true],
+		["program", "str", true],
+		["schema", "json", true],
 	],
 	program: [
 		["name", "str", true],
@@ -275,5 +283,8 @@ export const FIELDS = Object.freeze({
 	BROKEN: [
 		["pool", "uint", true],
 		["reason", "str", true],
+	],
+	EVENTS: [
+		["schemas", "event_schema[]", true],
 	],
 });
