@@ -93,7 +93,7 @@ payloads_came(const struct db_answer *a, void *arg)
 		if (r == NULL || r->state != RUN_FETCHING || r->shard == NULL)
 			continue;
 		payload = db_text(a, i, 2, &len);
-		run_frame(m, r, payload, len, r->event, r->event_at, r->metadata,
+		run_frame(m, r, payload, len, &(struct cause){ r->event, r->event_at, r->event_kind }, r->metadata,
 		    r->metadata != NULL ? strlen(r->metadata) : 0);
 	}
 	for (size_t i = 0; i < list->n; i++) {

@@ -103,6 +103,7 @@ struct run {
 	uint8_t		*frame;		/* RUN, length prefix and all */
 	size_t		 frame_len;
 	char		*event, *event_at, *metadata;	/* of a large one, until its frame is made */
+	char		 event_kind;	/* likewise */
 	TAILQ_ENTRY(run) link;		/* in the list that its state names */
 	struct run	*hash_next;
 };
@@ -127,8 +128,14 @@ void	run_each(struct master *, run_each_cb, void *);
 void	run_cancelled(struct master *, struct run *, const char *reason);
 /* It did not run and costs nothing: back into its lane's buffer, or gone if its shard is. */
 void	run_put_back(struct master *, struct run *);
-void	run_frame(struct master *, struct run *, const char *payload, size_t payload_len, const char *event,
-	    const char *event_at, const char *metadata, size_t metadata_len);
+/* What a run was started by. */
+struct cause {
+	const char	*name, *at;	/* NULL: it was invoked */
+	char		 kind;		/* event_kind of the table executions; 0: none */
+};
+
+void	run_frame(struct master *, struct run *, const char *payload, size_t payload_len, const struct cause *,
+	    const char *metadata, size_t metadata_len);
 struct msg_saved;
 /* The frame anew, with these steps, and the time that is left now. */
 void	run_refit(struct master *, struct run *, struct msg_saved *steps, size_t n, bool more);

@@ -398,7 +398,6 @@ void	events_free(struct worker *);
 struct configured {			/* what the configuration says of a task; JSON texts, or NULL */
 	char	*task;
 	char	*payload_schema, *returns_schema;
-	char	*triggers;
 };
 
 void	configured_set(struct worker *, const struct msg_task *, size_t n);

@@ -4,9 +4,6 @@
  * They are compiled when the program says HELLO, which is refused if one cannot be used. A payload is looked at before a handler
  * sees it, a result before the master does, an event before it is emitted. Those that other programs have for an event the master
  * tells. What has no schema is not looked at.
- *
- * RUN names what has started an execution and does not say whether that is an event or a schedule: it is an event if the task has a
- * trigger for it.
  */
 #include "config.h"
 
@@ -20,7 +17,6 @@
 #include "common/xmalloc.h"
 #include "worker/internal.h"
 
-#define INVOKED		"pgconductor.invoke"
 #define EVENTS_MAX	4096
 #define EVENT_BYTES	800		/* of its name: 200 characters */
 
@@ -36,16 +32,9 @@ struct event_said {
 	struct schema	*schema;	/* NULL: it cannot be used here */
 };
 
-struct subscribed {
-	char	*event;
-	bool	 whole;			/* gets the payload as it was emitted */
-};
-
 struct task_schemas {
-	char			*name;
-	struct schema		*payload, *returns;	/* NULL: anything */
-	struct subscribed	*events;
-	size_t			 events_n;
+	char		*name;
+	struct schema	*payload, *returns;	/* NULL: anything */
 };
 
 struct schemas {
@@ -119,57 +108,6 @@ compile(struct schema **out, struct pstr text, const char *what, struct pstr nam
 	return false;
 }
 
-static void
-add_subscribed(struct task_schemas *t, char *event, bool whole)
-{
-	t->events = xreallocarray(t->events, t->events_n + 1, sizeof(*t->events));
-	t->events[t->events_n++] = (struct subscribed){ event, whole };
-}
-
-static char *
-text_of(const struct value *v)
-{
-	return v != NULL && v->type == VALUE_STRING ? xstrndup(v->text, v->n) : NULL;
-}
-
-/* Whether they are right SQL says; here they only tell events from schedules. */
-static void
-read_trigger(struct task_schemas *t, const struct value *v)
-{
-	char *event = text_of(value_member(v, "event")), *table = text_of(value_member(v, "table"));
-	char *schema = text_of(value_member(v, "schema")), *operation = text_of(value_member(v, "operation"));
-
-	if (event != NULL) {
-		add_subscribed(t, event, value_member(v, "fields") == NULL);
-	} else if (table != NULL && operation != NULL) {
-		for (char *p = operation; *p != '\0'; p++)
-			if (*p >= 'A' && *p <= 'Z')
-				*p |= 0x20;
-		add_subscribed(t, xasprintf("%s.%s.%s", schema != NULL ? schema : "public", table, operation), false);
-	}
-	free(table);
-	free(schema);
-	free(operation);
-}
-
-static void
-read_triggers(struct task_schemas *t, struct pstr json)
-{
-	struct values *vs;
-	struct value *v;
-	char why[SCHEMA_WHY];
-
-	if (json.p == NULL)
-		return;
-	vs = values_new();
-	v = values_parse(vs, json.p, json.len, why, sizeof(why));
-	if (v != NULL && v->type == VALUE_OBJECT)
-		read_trigger(t, v);
-	for (uint32_t i = 0; v != NULL && v->type == VALUE_ARRAY && i < v->n; i++)
-		read_trigger(t, &v->items[i]);
-	values_free(vs);
-}
-
 /* What the configuration says of a task comes before what its program does. */
 static bool
 read_task(struct schemas *s, const struct configured *c, const struct msg_task *said, char *why)
@@ -177,9 +115,6 @@ read_task(struct schemas *s, const struct configured *c, const struct msg_task *
 	struct task_schemas *t = &s->tasks[s->tasks_n++];
 
 	t->name = xstrndup(said->name.p, said->name.len);
-	read_triggers(t, said->triggers);
-	if (c != NULL && c->triggers != NULL)
-		read_triggers(t, pstr(c->triggers));
 	return compile(&t->payload, c != NULL && c->payload_schema != NULL ? pstr(c->payload_schema) : said->payload_schema,
 	    "payload_schema of task", said->name, why) &&
 	    compile(&t->returns, c != NULL && c->returns_schema != NULL ? pstr(c->returns_schema) : said->returns_schema,
@@ -255,9 +190,6 @@ schemas_free(struct schemas *s)
 	for (size_t i = 0; i < s->tasks_n; i++) {
 		struct task_schemas *t = &s->tasks[i];
 
-		for (size_t k = 0; k < t->events_n; k++)
-			free(t->events[k].event);
-		free(t->events);
 		free(t->name);
 		schema_free(t->payload);
 		schema_free(t->returns);
@@ -348,16 +280,17 @@ delivered_complies(const struct pool *p, struct pstr event, struct pstr payload,
 static bool
 start_complies(const struct pool *p, const struct msg_run *run, char *why)
 {
-	struct task_schemas *t = find_task(p->schemas, run->task);
+	struct task_schemas *t;
 
-	if (is_text(run->event.name, INVOKED))
-		return t == NULL || complies(t->payload, run->event.payload, "payload of task", run->task, why);
-	for (size_t i = 0; t != NULL && i < t->events_n; i++)
-		if (is_text(run->event.name, t->events[i].event))
-			/* Of parts of a payload its schema does not tell anything. */
-			return !t->events[i].whole || delivered_complies(p, run->event.name, run->event.payload, why);
-	return t == NULL || is_text(run->event.payload, "null") ||
-	    complies(t->payload, run->event.payload, "payload of task", run->task, why);
+	/* Of parts of a payload its schema does not tell anything. */
+	if (is_text(run->event.kind, "event"))
+		return (run->event.has_parts && run->event.parts) ||
+		    delivered_complies(p, run->event.name, run->event.payload, why);
+	t = find_task(p->schemas, run->task);
+	if (t == NULL || is_text(run->event.kind, "change") ||
+	    (is_text(run->event.kind, "schedule") && is_text(run->event.payload, "null")))
+		return true;
+	return complies(t->payload, run->event.payload, "payload of task", run->task, why);
 }
 
 bool
@@ -464,7 +397,6 @@ configured_free(struct worker *w)
 		free(w->configured[i].task);
 		free(w->configured[i].payload_schema);
 		free(w->configured[i].returns_schema);
-		free(w->configured[i].triggers);
 	}
 	free(w->configured);
 	w->configured = NULL;
@@ -478,7 +410,7 @@ configured_set(struct worker *w, const struct msg_task *tasks, size_t n)
 	w->configured = xcalloc(n + 1, sizeof(*w->configured));
 	for (size_t i = 0; i < n; i++)
 		w->configured[w->configured_n++] = (struct configured){
-			copy(tasks[i].name), copy(tasks[i].payload_schema), copy(tasks[i].returns_schema), copy(tasks[i].triggers)
+			copy(tasks[i].name), copy(tasks[i].payload_schema), copy(tasks[i].returns_schema)
 		};
 	qsort(w->configured, w->configured_n, sizeof(*w->configured), by_name);
 }

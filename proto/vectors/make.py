@@ -64,6 +64,8 @@ FRAMES = [
     ("welcome-discovery", "WELCOME", 0, {"protocol": 1, "queue": "", "max_frame": 17825792, "max_payload": 16777216}),
     ("run-minimal", "RUN", 1, RUN),
     ("run-schedule", "RUN", 1, RUN | {"event": {"name": "daily", "payload": "null", "at": "2030-01-31T09:00:00.000Z"}}),
+    ("run-event", "RUN", 1, RUN | {"event": {"name": "order.paid", "payload": '{"id": 7}', "at": "2030-01-31T09:00:00.000Z", "kind": "event",
+                                             "parts": True}}),
     ("run-full", "RUN", 4294967296, {**RUN, "attempt": 3, "deadline_ms": 120000, "metadata": '{"tenant": 7}',
                                      "trace": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}),
     ("run-exact-text", "RUN", 127, {**RUN, "event": {"name": "pgconductor.invoke",

@@ -143,6 +143,14 @@ def test_events_are_held_against_their_own(serve, db):
         ('{"id": "x"}', "failed", "payload of event order.paid: /id: is a string; an integer is expected"),
         ('{"id": 1}', "completed", None), ('"free"', "completed", None)]
 
+    # A schedule of the event's name is none of it.
+    db.execute("select pgconductor.schedule('echo', 'order.paid', '* * * * * *', 'null')")
+    wait_for(lambda: value(db, "select count(*) from pgconductor.finished_executions where event = 'order.paid' and state = 'completed'") > 2, 20,
+             "it has come")
+    db.execute("select pgconductor.unschedule('echo', 'order.paid')")
+    assert db.execute("select distinct event_kind, state from pgconductor.executions_all where payload::text <> '\"free\"' order by 1, 2").fetchall() == [
+        ("event", "completed"), ("event", "failed"), ("schedule", "completed")]
+
     refused, taken = (invoke(db, "emit", {"event": "order.paid", "payload": p}) for p in ({}, {"id": 2}))
     wait_finished(db, refused)
     assert value(db, "select result from pgconductor.result(%s)", refused) == {

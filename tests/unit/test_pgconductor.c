@@ -299,6 +299,7 @@ asks_everything(struct pgc_run *r, void *arg)
 	ck_assert_str_eq(pgc_token(r), "7.8.9");
 	ck_assert_str_eq(pgc_event(r), "user.created");
 	ck_assert_str_eq(pgc_event_at(r), "2030-01-31T12:00:00.000Z");
+	ck_assert_str_eq(pgc_event_kind(r), "event");
 	ck_assert_str_eq(pgc_payload(r), " {\"a\":12.50} ");
 	ck_assert_uint_eq(pgc_payload_len(r), 13);
 	ck_assert_str_eq(pgc_metadata(r), "{}");
@@ -318,7 +319,7 @@ START_TEST(a_function_learns_everything)
 {
 	struct msg_run r = { .id = pstr("9007199254740993"), .task = pstr("all"), .attempt = 3, .token = pstr("7.8.9"),
 	    .event = { .name = pstr("user.created"), .payload = pstr(" {\"a\":12.50} "),
-	    .at = pstr("2030-01-31T12:00:00.000Z") }, .has_deadline_ms = true,
+	    .at = pstr("2030-01-31T12:00:00.000Z"), .kind = pstr("event") }, .has_deadline_ms = true,
 	    .deadline_ms = 60000, .metadata = pstr("{}"), .trace = pstr("00-1") };
 
 	pgc_task(c, "all", asks_everything, (void *)(uintptr_t)"arg");

@@ -107,6 +107,8 @@ export const FIELDS = Object.freeze({
 		["name", "str", true],
 		["payload", "json", true],
 		["at", "str", false],
+		["kind", "str", false],
+		["parts", "bool", false],
 	],
 	saved: [
 		["key", "str", true],

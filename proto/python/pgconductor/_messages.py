@@ -88,6 +88,8 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("name", "str", True),
         ("payload", "json", True),
         ("at", "str", False),
+        ("kind", "str", False),
+        ("parts", "bool", False),
     ),
     "saved": (
         ("key", "str", True),
