@@ -7,7 +7,7 @@ PY_LOG_COMPILER =
 AM_TESTS_ENVIRONMENT = CK_DEFAULT_TIMEOUT=60; export CK_DEFAULT_TIMEOUT;
 SH_LOG_COMPILER = env srcdir='$(top_srcdir)' $(SHELL)
 
-# Those that take longest come first: at the end of make -j no processor waits for the last one.
+# Those that take or wait longest come first: at the end of make -j no processor waits for the last one.
 integration_tests = \
 	tests/integration/test_documents.py \
 	tests/integration/test_conform.py \
@@ -17,6 +17,9 @@ integration_tests = \
 	tests/integration/test_durable.py \
 	tests/integration/test_engine_nodes.py \
 	tests/integration/test_durable_engine.py \
+	tests/integration/test_engine_sleep.py \
+	tests/integration/test_fault_stop.py \
+	tests/integration/test_worker_faults.py \
 	tests/integration/test_changes.py \
 	tests/integration/test_cli_basic.py \
 	tests/integration/test_cli_completion.py \
@@ -38,9 +41,7 @@ integration_tests = \
 	tests/integration/test_fault_nodes.py \
 	tests/integration/test_fault_payloads.py \
 	tests/integration/test_fault_restore.py \
-	tests/integration/test_fault_stop.py \
 	tests/integration/test_fault_orphans.py \
-	tests/integration/test_engine_sleep.py \
 	tests/integration/test_engine_delayed.py \
 	tests/integration/test_engine_settle.py \
 	tests/integration/test_engine_steps.py \
@@ -84,7 +85,6 @@ integration_tests = \
 	tests/integration/test_sql_tasks.py \
 	tests/integration/test_trigger_examples.py \
 	tests/integration/test_upgrade.py \
-	tests/integration/test_worker_faults.py \
 	tests/integration/test_worker_handlers.py \
 	tests/integration/test_worker_oneshot.py \
 	tests/integration/test_worker_pools.py \
