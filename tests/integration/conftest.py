@@ -14,6 +14,7 @@ seed      a number for randomised tests: PGC_SEED, or a new one; it is shown whe
 PGC_LONG=1 selects the long forms (fixture `scale`).
 """
 
+import datetime
 import hashlib
 import os
 import random
@@ -82,8 +83,9 @@ def add_template(cluster):
 def kept():
     """Where the data of a server with the template is kept in the build tree, for all tests of this schema."""
     version = subprocess.run([f"{bindir()}/postgres", "-V"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()[2]
-    digest = hashlib.sha256(schema_script().encode()).hexdigest()[:12]
-    return f"{paths.BUILD}/tests/initdb-{version}-{digest}"
+    # The schema has partitions for the days to come.
+    made_of = f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%d}{schema_script()}"
+    return f"{paths.BUILD}/tests/initdb-{version}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
 
 
 def with_template(settings):
