@@ -97,6 +97,7 @@ sql_files = \
 	sql/functions/kept_steps.sql \
 	sql/functions/leave_dispatcher.sql \
 	sql/functions/live_nodes.sql \
+	sql/functions/load_event_schemas.sql \
 	sql/functions/load_queues.sql \
 	sql/functions/load_tasks.sql \
 	sql/functions/lock_dispatcher.sql \

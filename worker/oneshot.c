@@ -221,7 +221,7 @@ open_streams(struct oneshot *o, const struct ends *e)
 /* Starting */
 
 struct environment {
-	char id[64], task[192], attempt[64], deadline[64], event[320], at[64], mark[64], token[32 + TOKEN_BYTES], trace[288];
+	char id[64], task[192], attempt[64], deadline[64], event[320], kind[64], at[64], mark[64], token[32 + TOKEN_BYTES], trace[288];
 };
 
 static void
@@ -234,11 +234,14 @@ set_env(const struct oneshot *o, struct environment *e, const struct msg_run *ru
 	snprintf(e->task, sizeof(e->task), "PGCONDUCTOR_TASK=%.*s", (int)run->task.len, run->task.p);
 	snprintf(e->attempt, sizeof(e->attempt), "PGCONDUCTOR_ATTEMPT=%" PRIu64, run->attempt);
 	snprintf(e->event, sizeof(e->event), "PGCONDUCTOR_EVENT=%.*s", (int)run->event.name.len, run->event.name.p);
+	snprintf(e->kind, sizeof(e->kind), "PGCONDUCTOR_EVENT_KIND=%.*s", (int)(run->event.kind.p != NULL ? run->event.kind.len : 6),
+	    run->event.kind.p != NULL ? run->event.kind.p : "invoke");
 	snprintf(e->mark, sizeof(e->mark), "%s%" PRIu64, PROCESS_MARK, o->proc.serial);
 	p->env[n++] = e->id;
 	p->env[n++] = e->task;
 	p->env[n++] = e->attempt;
 	p->env[n++] = e->event;
+	p->env[n++] = e->kind;
 	if (run->event.at.p != NULL) {
 		snprintf(e->at, sizeof(e->at), "PGCONDUCTOR_EVENT_AT=%.*s", (int)run->event.at.len, run->event.at.p);
 		p->env[n++] = e->at;

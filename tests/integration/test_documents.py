@@ -11,10 +11,13 @@ whether it is the terminal of the server; and the track that it belongs to, wher
 
 A document is run once for each track that it has, in a directory of its own. What is printed is compared: … stands for
 anything, a line of its own for any lines, and blanks do not matter; "[exit N]" at the end for the exit status, 0 if it is left out.
+
+`npx tsc … FILE` is run once for the files of all documents together, as most of what it does is the same for each.
 """
 
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -25,13 +28,15 @@ from support.server import clean_environment
 from support.wait import wait_for
 
 TRACKS = {"python": "python", "ts": "typescript", "sh": "shell"}
+DOCUMENTS = ["README.md", "docs/tutorial.md", "docs/durable.md", "docs/triggers.md", "docs/flow.md"]
+COMPILE = re.compile(r"(npx tsc .*) (\w+)\.ts")
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.M | re.S)
 
 
 class Block:
     def __init__(self, document, match, line):
         words = match[2].split()
-        self.where = f"{document}:{line}"
+        self.document, self.where = document, f"{document}:{line}"
         self.language = match[1]
         self.text = match[3]
         self.server, self.soon = "server" in words, "soon" in words
@@ -78,11 +83,51 @@ def matches(wanted, printed):
     return re.fullmatch("".join(lines), printed) is not None
 
 
-class Reader:
-    """One who does what the document says."""
+class Compiled:
+    """The TypeScript of all documents, below directory, with what tsc makes of it."""
 
-    def __init__(self, directory, track, modules):
-        self.directory, self.track = directory, track
+    def __init__(self, directory, node_tree):
+        self.directory = directory
+        os.symlink(f"{node_tree}/node_modules", f"{directory}/node_modules")
+        with open(f"{directory}/package.json", "w", encoding="ascii") as file:
+            file.write('{"type": "module"}\n')
+        compilers, files = set(), []
+        for block in (block for document in DOCUMENTS for block in blocks_of(document) if block.track == "typescript"):
+            if block.file:
+                self.write(block)
+            else:
+                found = [match for command, _, _ in commands_of(block) if (match := COMPILE.fullmatch(command))]
+                compilers |= {match[1] for match in found}
+                files += [f"{self.place(block)}/{match[2]}.ts" for match in found]
+        compiler, = compilers
+        done = subprocess.run(["bash", "-c", f"{compiler} {' '.join(files)}"], cwd=directory, text=True, timeout=300,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              env=clean_environment({"npm_config_update_notifier": "false"}))
+        assert done.returncode == 0, done.stdout
+
+    def place(self, block):
+        """Files of one document may have the name of another one's."""
+        return f"{self.directory}/{os.path.basename(block.document)}"
+
+    def write(self, block):
+        os.makedirs(self.place(block), exist_ok=True)
+        with open(f"{self.place(block)}/{block.file}", "x", encoding="utf-8") as file:
+            file.write(block.text)
+
+    def copy(self, block, name, project):
+        shutil.copy(f"{self.place(block)}/{name}.js", f"{project}/{name}.js")
+
+
+@pytest.fixture(scope="module")
+def compiled(module_tmp, node_tree):  # noqa: F811
+    return Compiled(module_tmp, node_tree)
+
+
+class Reader:
+    """One who does what the document says. compiled: for the track typescript."""
+
+    def __init__(self, directory, track, compiled):
+        self.directory, self.track, self.compiled = directory, track, compiled
         os.mkdir(f"{directory}/bin")
         os.symlink(paths.PGCONDUCTOR, f"{directory}/bin/pgconductor")
         # The one that Debian's packages are for.
@@ -90,8 +135,8 @@ class Reader:
         self.project = f"{directory}/project"
         os.mkdir(self.project)
         os.chmod(directory, 0o755)
-        if modules:
-            os.symlink(modules, f"{self.project}/node_modules")
+        if compiled:
+            os.symlink(f"{compiled.directory}/node_modules", f"{self.project}/node_modules")
             self.write("package.json", '{"type": "module"}\n')
         self.env = clean_environment({"PATH": f"{directory}/bin:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1",
                                       "PYTHONPATH": f"{paths.SRC}/proto/python", "HOME": directory,
@@ -107,6 +152,11 @@ class Reader:
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def check(self, block, command, wanted, status):
+        if match := COMPILE.fullmatch(command):
+            assert (wanted, status) == ([], 0), f"{block.where}: tsc prints nothing"
+            self.compiled.copy(block, match[2], self.project)
+            return
+
         def as_wanted():
             done = self.run(command)
             return done.returncode == status and matches(wanted, done.stdout)
@@ -164,14 +214,10 @@ class Reader:
                 self.check(block, command, wanted, status)
 
 
-DOCUMENTS = ["README.md", "docs/tutorial.md", "docs/durable.md", "docs/triggers.md", "docs/flow.md"]
-
-
 @pytest.mark.parametrize("document, track", [pytest.param(document, track, marks=needs_node if track == "typescript" else ())
                                              for document in DOCUMENTS for track in tracks_of(document)])
 def test_document(document, track, short_tmp, request):
-    modules = f"{request.getfixturevalue('node_tree')}/node_modules" if track == "typescript" else None
-    reader = Reader(short_tmp, track, modules)
+    reader = Reader(short_tmp, track, request.getfixturevalue("compiled") if track == "typescript" else None)
     try:
         for block in blocks_of(document):
             reader.do(block)
