@@ -209,7 +209,7 @@ run_full(struct session *s)
 static void
 run_event(struct session *s)
 {
-	struct msg_run m = { .event.name = pstr("nightly") };
+	struct msg_run m = { .event.name = pstr("nightly"), .event.at = pstr("2030-01-31T09:00:00.000Z"), .event.kind = pstr("schedule") };
 
 	run_with(s, &m, "\"started by a schedule\"");
 }

@@ -24,10 +24,10 @@
 static const struct db_stmt stmt_fetch = { "fetch",
 	"select id, ready_xid, payload from pgconductor.fetch($1::bigint[], $2::xid8[])" };
 static const struct db_stmt stmt_steps = { "steps_of",
-	"select id, ready_xid, pos, key, result, error, more"
+	"select id, ready_xid, pos, key, result, error, event, more"
 	" from pgconductor.steps_of($1::bigint[], $2::xid8[], $3::bigint[], $4::int)" };
 
-enum { COL_ID, COL_XID, COL_POS, COL_KEY, COL_RESULT, COL_ERROR, COL_MORE };
+enum { COL_ID, COL_XID, COL_POS, COL_KEY, COL_RESULT, COL_ERROR, COL_EVENT, COL_MORE };
 
 /* A handler that asked for more of its steps. */
 struct asked {
@@ -93,7 +93,7 @@ payloads_came(const struct db_answer *a, void *arg)
 		if (r == NULL || r->state != RUN_FETCHING || r->shard == NULL)
 			continue;
 		payload = db_text(a, i, 2, &len);
-		run_frame(m, r, payload, len, r->event, r->event_at, r->metadata,
+		run_frame(m, r, payload, len, &(struct cause){ r->event, r->event_at, r->event_kind }, r->metadata,
 		    r->metadata != NULL ? strlen(r->metadata) : 0);
 	}
 	for (size_t i = 0; i < list->n; i++) {
@@ -154,6 +154,7 @@ gather_steps(struct fetch *f, const struct db_answer *a, int row, size_t *bytes)
 		s->key = text_or_none(a, row, COL_KEY);
 		s->result = text_or_none(a, row, COL_RESULT);
 		s->error = text_or_none(a, row, COL_ERROR);
+		s->event = text_or_none(a, row, COL_EVENT);
 		*bytes += s->key.len + s->result.len + s->error.len;
 	}
 	return row;

@@ -8,6 +8,7 @@ libmaster_la_SOURCES = \
 	master/cron.c \
 	master/db.c master/db.h \
 	master/dispatch.c \
+	master/event_types.c \
 	master/fetch.c \
 	master/health.c \
 	master/lane.c \

@@ -18,6 +18,7 @@
  *	change.c	wakes that change executions
  *	wake.c		when to poll, and going to sleep
  *	task.c		what the tasks table says; serving;  register.c  what is declared here
+ *	event_types.c	which schemas events have, for the workers
  *	clock.c		limits of time, and a clock that was moved;  cron.c  schedules
  *	worker.c	worker processes;  link.c  their messages
  *	upkeep.c	partitions, retention
@@ -106,6 +107,7 @@ struct run {
 	uint8_t		*frame;		/* RUN, length prefix and all */
 	size_t		 frame_len;
 	char		*event, *event_at, *metadata;	/* of a large one, until its frame is made */
+	char		 event_kind;	/* likewise */
 	TAILQ_ENTRY(run) link;		/* in the list that its state names */
 	struct run	*hash_next;
 };
@@ -130,8 +132,14 @@ void	run_each(struct master *, run_each_cb, void *);
 void	run_cancelled(struct master *, struct run *, const char *reason);
 /* It did not run and costs nothing: back into its lane's buffer, or gone if its shard is. */
 void	run_put_back(struct master *, struct run *);
-void	run_frame(struct master *, struct run *, const char *payload, size_t payload_len, const char *event,
-	    const char *event_at, const char *metadata, size_t metadata_len);
+/* What a run was started by. */
+struct cause {
+	const char	*name, *at;	/* NULL: it was invoked */
+	char		 kind;		/* event_kind of the table executions; 0: none */
+};
+
+void	run_frame(struct master *, struct run *, const char *payload, size_t payload_len, const struct cause *,
+	    const char *metadata, size_t metadata_len);
 struct msg_saved;
 /* The frame anew, with these steps, and the time that is left now. */
 void	run_refit(struct master *, struct run *, struct msg_saved *steps, size_t n, bool more);
@@ -616,6 +624,15 @@ bool	dispatch_idle(const struct master *);
 
 /* ---- changes of tables ---- */
 
+/* event_types.c */
+
+void	event_types_init(struct master *);
+void	event_types_free(struct master *);
+/* Asks which schemas there are, and tells the workers if these are others than before. */
+void	event_types_load(struct master *);
+/* Tells a worker that has been set up. */
+void	event_types_send(struct master *, struct queue *);
+
 /* watch.c */
 void	watch_init(struct master *);
 void	watch_free(struct master *);
@@ -805,6 +822,7 @@ struct master {
 	struct lines		*lines;
 	struct wake		*wakes;
 	struct watch		*watch;
+	struct event_types	*event_types;
 	struct node		*nodes;
 	struct upkeep		*upkeep;	/* while it runs */
 	struct report		*report;	/* NULL where there is no terminal */

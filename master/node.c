@@ -154,6 +154,7 @@ attached(const struct db_answer *a, void *arg)
 	/* Else what is declared here is told when the control connection is there, or is there again. */
 	if (first) {
 		register_all(m);
+		event_types_load(m);
 		watch_look(m);
 	}
 	task_serve(m);
@@ -270,6 +271,7 @@ control_up(struct db *db, void *arg)
 	register_all(m);
 	/* Nobody hears of a change before LISTEN stands. */
 	task_load(m);
+	event_types_load(m);
 	task_serve(m);
 	cron_look(m);
 	watch_look(m);
@@ -321,6 +323,9 @@ notified(struct db *db, const char *channel, const char *payload, void *arg)
 		cron_look(m);
 	} else if (strcmp(payload, "tasks") == 0) {
 		task_load(m);
+		event_types_load(m);
+	} else if (strcmp(payload, "events") == 0) {
+		event_types_load(m);
 	} else if (strcmp(payload, "nodes") == 0) {
 		m->nodes->balance_ms = 0;
 		shard_unpark(m);
@@ -339,6 +344,7 @@ listener_up(struct db *db, void *arg)
 	/* What was sent meanwhile went to nobody. */
 	m->nodes->check_ms = 0;
 	task_load(m);
+	event_types_load(m);
 	shard_unpark(m);
 	wake_up(m);
 }

@@ -16,7 +16,7 @@
 
 static const struct db_stmt stmt_poll = { "poll",
 	"select entry, id, ready_xid, attempt, task, payload, payload_len, metadata, event, shard, lane, parent, journal,"
-	" expires_ms, event_at"
+	" expires_ms, event_at, event_kind"
 	" from pgconductor.poll($1::int[], $2::int[], $3::int[], $4::xid8[], $5::bigint[], $6::xid8[], $7::int[])" };
 static const struct db_stmt stmt_rehome = { "rehome",
 	"select count(*) from pgconductor.rehome($1::bigint[], $2::xid8[], $3::int)" };
@@ -25,7 +25,7 @@ static const struct db_stmt stmt_reroute = { "reroute",
 static const struct db_stmt stmt_park = { "park", "select unnest(pgconductor.park($1::bigint[], $2::xid8[], $3::text))" };
 
 enum { COL_ENTRY, COL_ID, COL_XID, COL_ATTEMPT, COL_TASK, COL_PAYLOAD, COL_LENGTH, COL_METADATA, COL_EVENT, COL_SHARD,
-	COL_LANE, COL_PARENT, COL_JOURNAL, COL_EXPIRES, COL_EVENT_AT };
+	COL_LANE, COL_PARENT, COL_JOURNAL, COL_EXPIRES, COL_EVENT_AT, COL_EVENT_KIND };
 
 enum { P_OWNED, P_SHARDS, P_LANES, P_XIDS, P_IDS, P_UNTILS, P_LIMITS };
 
@@ -284,8 +284,11 @@ read_row(struct master *m, const struct db_answer *a, int row, struct lane *l, u
 	struct run *r;
 	size_t task_len, payload_len = 0, metadata_len = 0;
 	const char *task = db_text(a, row, COL_TASK, &task_len);
-	const char *event = db_null(a, row, COL_EVENT) ? NULL : db_text(a, row, COL_EVENT, NULL);
-	const char *event_at = db_null(a, row, COL_EVENT_AT) ? NULL : db_text(a, row, COL_EVENT_AT, NULL);
+	const struct cause cause = {
+		db_null(a, row, COL_EVENT) ? NULL : db_text(a, row, COL_EVENT, NULL),
+		db_null(a, row, COL_EVENT_AT) ? NULL : db_text(a, row, COL_EVENT_AT, NULL),
+		db_null(a, row, COL_EVENT_KIND) ? '\0' : db_text(a, row, COL_EVENT_KIND, NULL)[0],
+	};
 	const char *metadata = db_null(a, row, COL_METADATA) ? NULL : db_text(a, row, COL_METADATA, &metadata_len);
 
 	if (run_find(m, id, xid) != NULL)
@@ -317,13 +320,14 @@ read_row(struct master *m, const struct db_answer *a, int row, struct lane *l, u
 	r->large = db_null(a, row, COL_PAYLOAD);
 	if (r->large) {
 		r->payload_len = (size_t)db_int4(a, row, COL_LENGTH);
-		r->event = event != NULL ? xstrdup(event) : NULL;
-		r->event_at = event_at != NULL ? xstrdup(event_at) : NULL;
+		r->event = cause.name != NULL ? xstrdup(cause.name) : NULL;
+		r->event_at = cause.at != NULL ? xstrdup(cause.at) : NULL;
+		r->event_kind = cause.kind;
 		r->metadata = metadata != NULL ? xstrndup(metadata, metadata_len) : NULL;
 	} else {
 		const char *payload = db_text(a, row, COL_PAYLOAD, &payload_len);
 
-		run_frame(m, r, payload, payload_len, event, event_at, metadata, metadata_len);
+		run_frame(m, r, payload, payload_len, &cause, metadata, metadata_len);
 	}
 	queue_insert(m, r);
 }

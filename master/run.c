@@ -272,17 +272,37 @@ put_frame(struct master *m, struct run *r, const struct msg_run *msg)
 	r->frame = xmemdup(buf_ptr(b), b->len);
 }
 
+/* As the table executions has it. */
+static const char *
+kind_word(char kind)
+{
+	switch (kind) {
+	case 's':
+		return "schedule";
+	case 'e':
+	case 'p':
+		return "event";
+	case 'c':
+		return "change";
+	default:
+		return "invoke";
+	}
+}
+
 void
-run_frame(struct master *m, struct run *r, const char *payload, size_t payload_len, const char *event,
-    const char *event_at, const char *metadata, size_t metadata_len)
+run_frame(struct master *m, struct run *r, const char *payload, size_t payload_len, const struct cause *cause,
+    const char *metadata, size_t metadata_len)
 {
 	char id[24], token[72], *p;
 	struct msg_run msg = {
 		.task = pstr(r->task->name),
 		.attempt = r->attempt,
-		.event.name = pstr(event != NULL ? event : "pgconductor.invoke"),
+		.event.name = pstr(cause->name != NULL ? cause->name : "pgconductor.invoke"),
 		.event.payload = { payload, payload_len },
-		.event.at = pstr(event_at),
+		.event.at = pstr(cause->at),
+		.event.kind = pstr(kind_word(cause->kind)),
+		.event.has_parts = cause->kind == 'p',
+		.event.parts = true,
 		.has_deadline_ms = r->task->timeout_ms != 0,
 		.deadline_ms = r->task->timeout_ms,
 		.metadata = { metadata, metadata_len },

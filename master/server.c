@@ -506,6 +506,7 @@ server_run(struct server_options *opt)
 	calls_init(&m);
 	cron_init(&m);
 	watch_init(&m);
+	event_types_init(&m);
 	dispatch_init(&m);
 	resume_init(&m);
 	change_init(&m);
@@ -532,6 +533,7 @@ server_run(struct server_options *opt)
 	settle_free(&m);
 	steps_free(&m);
 	watch_free(&m);
+	event_types_free(&m);
 	cron_free(&m);
 	dispatch_free(&m);
 	calls_free(&m);

@@ -228,6 +228,7 @@ task_announced(struct master *m, struct queue *q, const struct msg_announce *msg
 	pool_set_tasks(m, q, (int)msg->pool, msg);
 	register_all(m);
 	task_load(m);
+	event_types_load(m);
 	/* Behind what it declares, on the same connection. */
 	watch_look(m);
 	task_pools_changed(m, q);

@@ -134,20 +134,18 @@ collect_programs(struct master *m, struct queue *q, struct msg_program *v, struc
 	return n;
 }
 
-/* What the worker has to know of them: their schemas, and which events they are started by. */
+/* What the worker has to know of them: their schemas. */
 static size_t
-collect_tasks(const struct conf *conf, struct msg_task *tasks, char **triggers)
+collect_tasks(const struct conf *conf, struct msg_task *tasks)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < conf->tasks_n; i++) {
 		const struct conf_task *t = conf->tasks[i];
 
-		triggers[n] = conf_task_triggers(t);
-		tasks[n] = (struct msg_task){ .name = pstr(t->name), .payload_schema = pstr(t->payload_text),
-			.returns_schema = pstr(t->returns_text), .triggers = pstr(triggers[n]) };
-		if (t->payload_text != NULL || t->returns_text != NULL || triggers[n] != NULL)
-			n++;
+		if (t->payload_text != NULL || t->returns_text != NULL)
+			tasks[n++] = (struct msg_task){ .name = pstr(t->name), .payload_schema = pstr(t->payload_text),
+				.returns_schema = pstr(t->returns_text) };
 	}
 	return n;
 }
@@ -161,8 +159,7 @@ worker_setup(struct master *m, struct queue *q)
 	const char **names = xcalloc(max, sizeof(*names));
 	bool *commands = xcalloc(max, sizeof(*commands));
 	struct msg_task *tasks = xcalloc(m->conf->tasks_n + 1, sizeof(*tasks));
-	char **triggers = xcalloc(m->conf->tasks_n + 1, sizeof(*triggers));
-	size_t n = collect_programs(m, q, programs, envs), tasks_n = collect_tasks(m->conf, tasks, triggers);
+	size_t n = collect_programs(m, q, programs, envs), tasks_n = collect_tasks(m->conf, tasks);
 	struct msg_setup setup = {
 		.queue = pstr(q->discovery ? "" : q->name),
 		.concurrency = (uint64_t)q->conf->concurrency,
@@ -185,13 +182,11 @@ worker_setup(struct master *m, struct queue *q)
 	queue_set_pools(m, q, (int)n, names, commands);
 	msg_setup_encode(peer_out(q->worker.peer), 0, &setup);
 	peer_flush(q->worker.peer);
+	event_types_send(m, q);
 	for (size_t i = 0; i < n; i++) {
 		program_free(&programs[i], &envs[i]);
 		free((void *)(uintptr_t)names[i]);
 	}
-	for (size_t i = 0; i < tasks_n; i++)
-		free(triggers[i]);
-	free(triggers);
 	free(tasks);
 	free(programs);
 	free(envs);

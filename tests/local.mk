@@ -7,8 +7,19 @@ PY_LOG_COMPILER =
 AM_TESTS_ENVIRONMENT = CK_DEFAULT_TIMEOUT=60; export CK_DEFAULT_TIMEOUT;
 SH_LOG_COMPILER = env srcdir='$(top_srcdir)' $(SHELL)
 
+# Those that take or wait longest come first: at the end of make -j no processor waits for the last one.
 integration_tests = \
+	tests/integration/test_documents.py \
 	tests/integration/test_conform.py \
+	tests/integration/test_triggers.py \
+	tests/integration/test_model.py \
+	tests/integration/test_engine_reading.py \
+	tests/integration/test_durable.py \
+	tests/integration/test_engine_nodes.py \
+	tests/integration/test_durable_engine.py \
+	tests/integration/test_engine_sleep.py \
+	tests/integration/test_fault_stop.py \
+	tests/integration/test_worker_faults.py \
 	tests/integration/test_changes.py \
 	tests/integration/test_cli_basic.py \
 	tests/integration/test_cli_completion.py \
@@ -20,12 +31,9 @@ integration_tests = \
 	tests/integration/test_cli_top.py \
 	tests/integration/test_ctx.py \
 	tests/integration/test_cron.py \
-	tests/integration/test_durable.py \
-	tests/integration/test_durable_engine.py \
 	tests/integration/test_durable_kills.py \
 	tests/integration/test_durable_limits.py \
 	tests/integration/test_durable_transactions.py \
-	tests/integration/test_engine_reading.py \
 	tests/integration/test_fault_chaos.py \
 	tests/integration/test_fault_commit.py \
 	tests/integration/test_fault_kills.py \
@@ -33,14 +41,10 @@ integration_tests = \
 	tests/integration/test_fault_nodes.py \
 	tests/integration/test_fault_payloads.py \
 	tests/integration/test_fault_restore.py \
-	tests/integration/test_fault_stop.py \
 	tests/integration/test_fault_orphans.py \
-	tests/integration/test_engine_sleep.py \
 	tests/integration/test_engine_delayed.py \
 	tests/integration/test_engine_settle.py \
 	tests/integration/test_engine_steps.py \
-	tests/integration/test_engine_nodes.py \
-	tests/integration/test_documents.py \
 	tests/integration/test_engine_connect.py \
 	tests/integration/test_engine_server.py \
 	tests/integration/test_event_kills.py \
@@ -61,7 +65,6 @@ integration_tests = \
 	tests/integration/test_node_launch.py \
 	tests/integration/test_node_package.py \
 	tests/integration/test_node_triggers.py \
-	tests/integration/test_model.py \
 	tests/integration/test_schemas.py \
 	tests/integration/test_sql_batch.py \
 	tests/integration/test_sql_changes.py \
@@ -86,9 +89,7 @@ integration_tests = \
 	tests/integration/test_sql_shards.py \
 	tests/integration/test_sql_tasks.py \
 	tests/integration/test_trigger_examples.py \
-	tests/integration/test_triggers.py \
 	tests/integration/test_upgrade.py \
-	tests/integration/test_worker_faults.py \
 	tests/integration/test_worker_handlers.py \
 	tests/integration/test_worker_oneshot.py \
 	tests/integration/test_worker_pools.py \

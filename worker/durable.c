@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/json.h"
+#include "common/log.h"
 #include "worker/internal.h"
 
 #define KEY_BYTES	1024		/* of a step's key: it stands in an index */
@@ -170,7 +171,7 @@ durable_call_ok(struct peer *peer, struct execution *x, const struct msg_call *m
 		refuse_call(peer, x->exec, m->call, "bad_args", "the arguments are not JSON");
 	else if (m->call >> CALL_BITS != 0 && x->oneshot != NULL)
 		refuse_call(peer, x->exec, m->call, "bad_args", "the number of the call is too high");
-	else if (!schemas_take_emit(x->pool->schemas, m, fault))
+	else if (!schemas_take_emit(x->pool, m, fault))
 		refuse_call(peer, x->exec, m->call, "bad_payload", fault);
 	else
 		return true;
@@ -230,12 +231,32 @@ durable_journal(struct handler *h, struct msg *frame, const uint8_t *body, size_
 	link_forward(h->w, body, len);
 }
 
+/* Whoever asked for them does not get them, but is asked to end. */
+static bool
+steps_ok(struct execution *x, struct msg *frame)
+{
+	char fault[SCHEMAS_WHY];
+	struct msg_steps m;
+	const char *why;
+
+	if (msg_steps_decode(frame, &m, &why) == -1) {
+		log_error("from the master: STEPS: %s", why);
+		return false;
+	}
+	if (schemas_take_saved(x->pool, m.steps, m.steps_n, fault))
+		return true;
+	exec_refuse(x, "bad_payload", "%s", fault);
+	return false;
+}
+
 void
 durable_answer(struct worker *w, struct msg *frame, const uint8_t *body, size_t len)
 {
 	struct execution *x = exec_find(w, frame->exec);
 
 	/* It may have ended meanwhile. */
+	if (x != NULL && frame->type == MSG_STEPS && !steps_ok(x, frame))
+		return;
 	if (x != NULL && x->handler != NULL && x->handler->peer != NULL)
 		peer_send_raw(x->handler->peer, body, len);
 	else if (x != NULL && x->oneshot != NULL)

@@ -386,15 +386,19 @@ void	durable_answer(struct worker *, struct msg *, const uint8_t *body, size_t l
 bool	schemas_make(struct schemas **, const struct worker *, const struct msg_task *, size_t tasks_n, const struct msg_event_type *,
 	    size_t events_n, char why[SCHEMAS_WHY]);
 void	schemas_free(struct schemas *);
-/* Whether they comply; otherwise with the reason. The schemas may be NULL. */
-bool	schemas_take_run(const struct schemas *, const struct msg_run *, char why[SCHEMAS_WHY]);
-bool	schemas_take_result(const struct schemas *, const char *task, struct pstr result, char why[SCHEMAS_WHY]);
-bool	schemas_take_emit(const struct schemas *, const struct msg_call *, char why[SCHEMAS_WHY]);
+/* Whether they comply; otherwise with the reason. What is saved is looked at where it is an event that was waited for. */
+bool	schemas_take_run(const struct pool *, const struct msg_run *, char why[SCHEMAS_WHY]);
+bool	schemas_take_saved(const struct pool *, const struct msg_saved *, size_t n, char why[SCHEMAS_WHY]);
+bool	schemas_take_result(const struct pool *, const char *task, struct pstr result, char why[SCHEMAS_WHY]);
+bool	schemas_take_emit(const struct pool *, const struct msg_call *, char why[SCHEMAS_WHY]);
+
+/* What all programs say of events, in place of what was known of that before. */
+void	events_set(struct worker *, const struct msg_event_schema *, size_t n);
+void	events_free(struct worker *);
 
 struct configured {			/* what the configuration says of a task; JSON texts, or NULL */
 	char	*task;
 	char	*payload_schema, *returns_schema;
-	char	*triggers;
 };
 
 void	configured_set(struct worker *, const struct msg_task *, size_t n);
@@ -646,6 +650,8 @@ struct worker {
 	uint64_t		 kill_grace_ms;
 	struct configured	*configured;	/* by task */
 	size_t			 configured_n;
+	struct event_said	*events;	/* by name: what all programs say of them */
+	size_t			 events_n;
 	struct pool_list	 pools;
 	struct pool_list	 leaving;	/* dropped by a reload, still at work */
 	struct routes		 routes;

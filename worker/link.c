@@ -40,6 +40,18 @@ on_setup(struct worker *w, struct msg *frame)
 }
 
 static void
+on_events(struct worker *w, struct msg *frame)
+{
+	struct msg_events m;
+	const char *why;
+
+	if (msg_events_decode(frame, &m, &why) == -1)
+		broken(w, "EVENTS", why);
+	else
+		events_set(w, m.schemas, m.schemas_n);
+}
+
+static void
 on_run(struct worker *w, struct msg *frame, const uint8_t *body, size_t len)
 {
 	struct msg_run m;
@@ -101,6 +113,9 @@ link_frame(struct peer *peer, const uint8_t *body, size_t len, void *arg)
 	switch (frame->type) {
 	case MSG_SETUP:
 		on_setup(w, frame);
+		break;
+	case MSG_EVENTS:
+		on_events(w, frame);
 		break;
 	case MSG_RUN:
 		on_run(w, frame, body, len);

@@ -331,7 +331,7 @@ pool_run(struct pool *p, uint64_t exec, const struct msg_run *run, const uint8_t
 	char why[SCHEMAS_WHY];
 
 	spend(p);
-	if (!schemas_take_run(p->schemas, run, why)) {
+	if (!schemas_take_run(p, run, why)) {
 		link_fail(p->w, exec, "bad_payload", false, "%s", why);
 		return;
 	}

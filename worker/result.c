@@ -29,7 +29,7 @@ send_json(struct worker *w, const struct execution *x, struct pstr result)
 {
 	char why[SCHEMAS_WHY];
 
-	if (schemas_take_result(x->pool->schemas, x->task, result, why))
+	if (schemas_take_result(x->pool, x->task, result, why))
 		link_done(w, x->exec, result);
 	else
 		link_fail(w, x->exec, "bad_result", true, "%s", why);

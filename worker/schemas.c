@@ -2,11 +2,8 @@
  * The schemas of a pool's tasks and of its program's events. Worker.
  *
  * They are compiled when the program says HELLO, which is refused if one cannot be used. A payload is looked at before a handler
- * sees it, a result before the master does, an event before it is emitted. A pool without schemas has none of this, and its
- * payloads are not looked at.
- *
- * RUN names what has started an execution and does not say whether that is an event or a schedule: it is an event if the task has a
- * trigger for it.
+ * sees it, a result before the master does, an event before it is emitted. Those that other programs have for an event the master
+ * tells. What has no schema is not looked at.
  */
 #include "config.h"
 
@@ -14,12 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/log.h"
 #include "common/schema/schema.h"
 #include "common/schema/value.h"
 #include "common/xmalloc.h"
 #include "worker/internal.h"
 
-#define INVOKED		"pgconductor.invoke"
 #define EVENTS_MAX	4096
 #define EVENT_BYTES	800		/* of its name: 200 characters */
 
@@ -28,16 +25,16 @@ struct event_schema {
 	struct schema	*schema;	/* NULL: anything */
 };
 
-struct subscribed {
-	char	*event;
-	bool	 whole;			/* gets the payload as it was emitted */
+/* Of a program of any node. */
+struct event_said {
+	char		*name;
+	char		*program;	/* as the database has it: code:name */
+	struct schema	*schema;	/* NULL: it cannot be used here */
 };
 
 struct task_schemas {
-	char			*name;
-	struct schema		*payload, *returns;	/* NULL: anything */
-	struct subscribed	*events;
-	size_t			 events_n;
+	char		*name;
+	struct schema	*payload, *returns;	/* NULL: anything */
 };
 
 struct schemas {
@@ -45,7 +42,6 @@ struct schemas {
 	size_t			 tasks_n;
 	struct event_schema	*events;	/* likewise */
 	size_t			 events_n;
-	bool			 any;		/* there is a schema */
 };
 
 static int
@@ -79,73 +75,37 @@ find_event(const struct schemas *s, struct pstr name)
 	return s != NULL ? find(s->events, s->events_n, sizeof(*s->events), name) : NULL;
 }
 
+/* The first of this name. */
+static const struct event_said *
+said_of(const struct worker *w, struct pstr name)
+{
+	const struct event_said *e = find(w->events, w->events_n, sizeof(*w->events), name);
+
+	while (e != NULL && e > w->events && strcmp(e[-1].name, e->name) == 0)
+		e--;
+	return e;
+}
+
+static bool
+is_of(const struct event_said *e, const char *program)
+{
+	return strncmp(e->program, "code:", 5) == 0 && strcmp(e->program + 5, program) == 0;
+}
+
 /* ---- making them ---- */
 
 static bool
-compile(struct schemas *s, struct schema **out, struct pstr text, const char *what, struct pstr name, char *why)
+compile(struct schema **out, struct pstr text, const char *what, struct pstr name, char *why)
 {
 	char fault[SCHEMA_WHY];
 
 	if (text.p == NULL)
 		return true;
 	*out = schema_compile(text.p, text.len, NULL, fault);
-	if (*out != NULL) {
-		s->any = true;
+	if (*out != NULL)
 		return true;
-	}
 	snprintf(why, SCHEMAS_WHY, "%s %.*s: %s", what, (int)(name.len < 200 ? name.len : 200), name.p, fault);
 	return false;
-}
-
-static void
-add_subscribed(struct task_schemas *t, char *event, bool whole)
-{
-	t->events = xreallocarray(t->events, t->events_n + 1, sizeof(*t->events));
-	t->events[t->events_n++] = (struct subscribed){ event, whole };
-}
-
-static char *
-text_of(const struct value *v)
-{
-	return v != NULL && v->type == VALUE_STRING ? xstrndup(v->text, v->n) : NULL;
-}
-
-/* Whether they are right SQL says; here they only tell events from schedules. */
-static void
-read_trigger(struct task_schemas *t, const struct value *v)
-{
-	char *event = text_of(value_member(v, "event")), *table = text_of(value_member(v, "table"));
-	char *schema = text_of(value_member(v, "schema")), *operation = text_of(value_member(v, "operation"));
-
-	if (event != NULL) {
-		add_subscribed(t, event, value_member(v, "fields") == NULL);
-	} else if (table != NULL && operation != NULL) {
-		for (char *p = operation; *p != '\0'; p++)
-			if (*p >= 'A' && *p <= 'Z')
-				*p |= 0x20;
-		add_subscribed(t, xasprintf("%s.%s.%s", schema != NULL ? schema : "public", table, operation), false);
-	}
-	free(table);
-	free(schema);
-	free(operation);
-}
-
-static void
-read_triggers(struct task_schemas *t, struct pstr json)
-{
-	struct values *vs;
-	struct value *v;
-	char why[SCHEMA_WHY];
-
-	if (json.p == NULL)
-		return;
-	vs = values_new();
-	v = values_parse(vs, json.p, json.len, why, sizeof(why));
-	if (v != NULL && v->type == VALUE_OBJECT)
-		read_trigger(t, v);
-	for (uint32_t i = 0; v != NULL && v->type == VALUE_ARRAY && i < v->n; i++)
-		read_trigger(t, &v->items[i]);
-	values_free(vs);
 }
 
 /* What the configuration says of a task comes before what its program does. */
@@ -155,12 +115,9 @@ read_task(struct schemas *s, const struct configured *c, const struct msg_task *
 	struct task_schemas *t = &s->tasks[s->tasks_n++];
 
 	t->name = xstrndup(said->name.p, said->name.len);
-	read_triggers(t, said->triggers);
-	if (c != NULL && c->triggers != NULL)
-		read_triggers(t, pstr(c->triggers));
-	return compile(s, &t->payload, c != NULL && c->payload_schema != NULL ? pstr(c->payload_schema) : said->payload_schema,
+	return compile(&t->payload, c != NULL && c->payload_schema != NULL ? pstr(c->payload_schema) : said->payload_schema,
 	    "payload_schema of task", said->name, why) &&
-	    compile(s, &t->returns, c != NULL && c->returns_schema != NULL ? pstr(c->returns_schema) : said->returns_schema,
+	    compile(&t->returns, c != NULL && c->returns_schema != NULL ? pstr(c->returns_schema) : said->returns_schema,
 	    "returns_schema of task", said->name, why);
 }
 
@@ -171,7 +128,7 @@ read_event(struct schemas *s, const struct msg_event_type *said, char *why)
 
 	e->name = xstrndup(said->name.p, said->name.len);
 	if (said->name.len > 0 && said->name.len <= EVENT_BYTES)
-		return compile(s, &e->schema, said->schema, "schema of event", said->name, why);
+		return compile(&e->schema, said->schema, "schema of event", said->name, why);
 	snprintf(why, SCHEMAS_WHY, "events: the name of one is empty or too long");
 	return false;
 }
@@ -218,7 +175,7 @@ schemas_make(struct schemas **out, const struct worker *w, const struct msg_task
 	} else {
 		made = read_all(s, w, tasks, tasks_n, events, events_n, why);
 	}
-	if (made && s->any)
+	if (made)
 		*out = s;
 	else
 		schemas_free(s);
@@ -233,9 +190,6 @@ schemas_free(struct schemas *s)
 	for (size_t i = 0; i < s->tasks_n; i++) {
 		struct task_schemas *t = &s->tasks[i];
 
-		for (size_t k = 0; k < t->events_n; k++)
-			free(t->events[k].event);
-		free(t->events);
 		free(t->name);
 		schema_free(t->payload);
 		schema_free(t->returns);
@@ -272,61 +226,160 @@ complies(struct schema *schema, struct pstr json, const char *what, struct pstr 
 	return false;
 }
 
-bool
-schemas_take_run(const struct schemas *s, const struct msg_run *run, char why[SCHEMAS_WHY])
+/* By those that this program has for it, then by those of others. */
+static bool
+event_complies(const struct pool *p, struct pstr name, const struct value *payload, char *why)
 {
-	struct task_schemas *t = find_task(s, run->task);
-	const struct event_schema *e;
+	const struct event_schema *own = find_event(p->schemas, name);
+	const struct event_said *e, *end = p->w->events + p->w->events_n;
+	char fault[SCHEMA_WHY];
 
-	if (t == NULL)
-		return true;
-	if (is_text(run->event.name, INVOKED))
-		return complies(t->payload, run->event.payload, "payload of task", run->task, why);
-	for (size_t i = 0; i < t->events_n; i++)
-		if (is_text(run->event.name, t->events[i].event)) {
-			/* Of parts of a payload its schema does not tell anything. */
-			e = t->events[i].whole ? find_event(s, run->event.name) : NULL;
-			return e == NULL || complies(e->schema, run->event.payload, "payload of event", run->event.name, why);
+	if (own != NULL && own->schema != NULL && !schema_check_value(own->schema, payload, fault)) {
+		snprintf(why, SCHEMAS_WHY, "payload of event %.200s: %s", own->name, fault);
+		return false;
+	}
+	for (e = said_of(p->w, name); e != NULL && e < end && is_text(name, e->name); e++) {
+		/* It may run another version of itself than this one. */
+		if (e->schema == NULL || (own != NULL && own->schema != NULL && is_of(e, p->program->name)))
+			continue;
+		if (!schema_check_value(e->schema, payload, fault)) {
+			snprintf(why, SCHEMAS_WHY, "payload of event %.200s: %s (the schema is %.200s's)", e->name, fault, e->program);
+			return false;
 		}
-	return is_text(run->event.payload, "null") ||
-	    complies(t->payload, run->event.payload, "payload of task", run->task, why);
+	}
+	return true;
+}
+
+static bool
+has_schema(const struct pool *p, struct pstr event)
+{
+	return find_event(p->schemas, event) != NULL || said_of(p->w, event) != NULL;
+}
+
+static bool
+delivered_complies(const struct pool *p, struct pstr event, struct pstr payload, char *why)
+{
+	const struct value *v;
+	struct values *vs;
+	char fault[SCHEMA_WHY];
+	bool complies;
+
+	if (!has_schema(p, event))
+		return true;
+	if (payload.p == NULL)
+		payload = pstr("null");
+	vs = values_new();
+	v = values_parse(vs, payload.p, payload.len, fault, sizeof(fault));
+	if (v == NULL)
+		snprintf(why, SCHEMAS_WHY, "payload of event %.*s: %s", (int)event.len, event.p, fault);
+	complies = v != NULL && event_complies(p, event, v, why);
+	values_free(vs);
+	return complies;
+}
+
+static bool
+start_complies(const struct pool *p, const struct msg_run *run, char *why)
+{
+	struct task_schemas *t;
+
+	/* Of parts of a payload its schema does not tell anything. */
+	if (is_text(run->event.kind, "event"))
+		return (run->event.has_parts && run->event.parts) ||
+		    delivered_complies(p, run->event.name, run->event.payload, why);
+	t = find_task(p->schemas, run->task);
+	if (t == NULL || is_text(run->event.kind, "change") ||
+	    (is_text(run->event.kind, "schedule") && is_text(run->event.payload, "null")))
+		return true;
+	return complies(t->payload, run->event.payload, "payload of task", run->task, why);
 }
 
 bool
-schemas_take_result(const struct schemas *s, const char *task, struct pstr result, char why[SCHEMAS_WHY])
+schemas_take_run(const struct pool *p, const struct msg_run *run, char why[SCHEMAS_WHY])
 {
-	struct task_schemas *t = find_task(s, pstr(task));
+	return start_complies(p, run, why) && schemas_take_saved(p, run->steps, run->steps_n, why);
+}
+
+bool
+schemas_take_saved(const struct pool *p, const struct msg_saved *saved, size_t n, char why[SCHEMAS_WHY])
+{
+	for (size_t i = 0; i < n; i++)
+		if (saved[i].event.p != NULL && !delivered_complies(p, saved[i].event, saved[i].result, why))
+			return false;
+	return true;
+}
+
+bool
+schemas_take_result(const struct pool *p, const char *task, struct pstr result, char why[SCHEMAS_WHY])
+{
+	struct task_schemas *t = find_task(p->schemas, pstr(task));
 
 	return t == NULL || complies(t->returns, result, "result of task", pstr(task), why);
 }
 
 bool
-schemas_take_emit(const struct schemas *s, const struct msg_call *call, char why[SCHEMAS_WHY])
+schemas_take_emit(const struct pool *p, const struct msg_call *call, char why[SCHEMAS_WHY])
 {
 	const struct value *args, *event, *payload;
 	const struct value null = { .type = VALUE_NULL };
-	struct event_schema *e = NULL;
 	struct values *vs;
-	char fault[SCHEMA_WHY];
 	bool taken = true;
 
-	if (s == NULL || s->events_n == 0 || !is_text(call->name, "emit"))
+	if ((p->w->events_n == 0 && (p->schemas == NULL || p->schemas->events_n == 0)) || !is_text(call->name, "emit"))
 		return true;
 	vs = values_new();
 	args = values_parse(vs, call->args.p, call->args.len, why, SCHEMAS_WHY);
 	event = args != NULL ? value_member(args, "event") : NULL;
+	payload = args != NULL ? value_member(args, "payload") : NULL;
 	if (args == NULL)
 		taken = false;
 	else if (event != NULL && event->type == VALUE_STRING)
-		e = find_event(s, (struct pstr){ event->text, event->n });
-	if (e != NULL && e->schema != NULL) {
-		payload = value_member(args, "payload");
-		taken = schema_check_value(e->schema, payload != NULL ? payload : &null, fault);
-		if (!taken)
-			snprintf(why, SCHEMAS_WHY, "payload of event %.200s: %s", e->name, fault);
-	}
+		taken = event_complies(p, (struct pstr){ event->text, event->n }, payload != NULL ? payload : &null, why);
 	values_free(vs);
 	return taken;
+}
+
+/* ---- what all programs say of events ---- */
+
+static int
+by_event(const void *a, const void *b)
+{
+	const struct event_said *x = a, *y = b;
+	int order = strcmp(x->name, y->name);
+
+	return order != 0 ? order : strcmp(x->program, y->program);
+}
+
+void
+events_free(struct worker *w)
+{
+	for (size_t i = 0; i < w->events_n; i++) {
+		free(w->events[i].name);
+		free(w->events[i].program);
+		schema_free(w->events[i].schema);
+	}
+	free(w->events);
+	w->events = NULL;
+	w->events_n = 0;
+}
+
+void
+events_set(struct worker *w, const struct msg_event_schema *said, size_t n)
+{
+	char fault[SCHEMA_WHY];
+
+	events_free(w);
+	w->events = xcalloc(n + 1, sizeof(*w->events));
+	for (size_t i = 0; i < n; i++) {
+		struct event_said *e = &w->events[w->events_n++];
+
+		e->name = xstrndup(said[i].event.p, said[i].event.len);
+		e->program = xstrndup(said[i].program.p, said[i].program.len);
+		e->schema = schema_compile(said[i].schema.p, said[i].schema.len, NULL, fault);
+		/* Its program could use it: it runs another version of pgconductor. */
+		if (e->schema == NULL)
+			log_warnx("event %s: the schema that %s has for it is not heeded: %s", e->name, e->program, fault);
+	}
+	qsort(w->events, w->events_n, sizeof(*w->events), by_event);
 }
 
 /* ---- what the configuration says ---- */
@@ -344,7 +397,6 @@ configured_free(struct worker *w)
 		free(w->configured[i].task);
 		free(w->configured[i].payload_schema);
 		free(w->configured[i].returns_schema);
-		free(w->configured[i].triggers);
 	}
 	free(w->configured);
 	w->configured = NULL;
@@ -358,7 +410,7 @@ configured_set(struct worker *w, const struct msg_task *tasks, size_t n)
 	w->configured = xcalloc(n + 1, sizeof(*w->configured));
 	for (size_t i = 0; i < n; i++)
 		w->configured[w->configured_n++] = (struct configured){
-			copy(tasks[i].name), copy(tasks[i].payload_schema), copy(tasks[i].returns_schema), copy(tasks[i].triggers)
+			copy(tasks[i].name), copy(tasks[i].payload_schema), copy(tasks[i].returns_schema)
 		};
 	qsort(w->configured, w->configured_n, sizeof(*w->configured), by_name);
 }

@@ -272,7 +272,7 @@ on_done(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
 		    m.result.len, w->max_payload);
 	else if (m.result.p != NULL && json_check(m.result.p, m.result.len, &at, &why) == -1)
 		link_fail(w, x->exec, "bad_result", true, "the result is not JSON: %s at byte %zu", why, at);
-	else if (!schemas_take_result(x->pool->schemas, x->task, m.result, fault))
+	else if (!schemas_take_result(x->pool, x->task, m.result, fault))
 		link_fail(w, x->exec, "bad_result", true, "%s", fault);
 	else
 		link_forward(w, body, len);

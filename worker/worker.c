@@ -485,6 +485,7 @@ clean_up(struct worker *w)
 	free_pools(&w->pools);
 	free_pools(&w->leaving);
 	configured_free(w);
+	events_free(w);
 	listen_close(w);
 	oneshot_free_spare(w);
 	exec_free_all(w);

@@ -70,7 +70,8 @@ void	pgc_task_with(struct pgc *, const char *name, const char *queue, const char
  * What starts a task that was named above, besides invoke: a list of JSON objects such as
  * [{"invocable": true}, {"cron": "30 9 * * mon-fri", "name": "morning", "timezone": "Europe/Berlin", "payload": {}},
  * {"event": "order.paid", "when": "(payload->>'total')::numeric > 100", "fields": "id,customer.name"}]. With a schedule,
- * pgc_event is its name and pgc_event_at when it was due; with an event they are its name and when it was emitted.
+ * pgc_event is its name and pgc_event_at when it was due; with an event they are its name and when it was emitted. pgc_event_kind
+ * tells one from the other.
  */
 void	pgc_triggers(struct pgc *, const char *task, const char *json);
 
@@ -154,6 +155,7 @@ unsigned pgc_attempt(const struct pgc_run *);		/* 1 for the first */
 const char *pgc_token(const struct pgc_run *);		/* names this run of the execution */
 const char *pgc_event(const struct pgc_run *);		/* what it was started by; "pgconductor.invoke" for an invoke */
 const char *pgc_event_at(const struct pgc_run *);	/* the time it is for, 2030-01-31T12:00:00.000Z; NULL for an invoke */
+const char *pgc_event_kind(const struct pgc_run *);	/* what that is: "invoke", "schedule", "event" or "change" */
 const char *pgc_payload(const struct pgc_run *);	/* JSON, exactly as stored */
 size_t	pgc_payload_len(const struct pgc_run *);
 const char *pgc_metadata(const struct pgc_run *);	/* JSON, or NULL */

@@ -145,6 +145,7 @@ run_queue(struct pgc *c, uint64_t exec, const struct msg_run *m, const uint8_t *
 	settle_string(&r->m.event.name, body, copy);
 	settle_string(&r->m.event.payload, body, copy);
 	settle_string(&r->m.event.at, body, copy);
+	settle_string(&r->m.event.kind, body, copy);
 	settle_string(&r->m.metadata, body, copy);
 	settle_string(&r->m.trace, body, copy);
 	if (m->steps_n != 0 || m->has_more_steps)
@@ -293,6 +294,12 @@ PUBLIC const char *
 pgc_event_at(const struct pgc_run *r)
 {
 	return r->m.event.at.p;
+}
+
+PUBLIC const char *
+pgc_event_kind(const struct pgc_run *r)
+{
+	return r->m.event.kind.p != NULL ? r->m.event.kind.p : "invoke";
 }
 
 PUBLIC const char *

@@ -53,6 +53,8 @@ export type Retention = Duration | { days: number } | false;
 export interface TaskEvent<Payload = any, Name extends string = string, At extends Date | null = Date | null> {
 	/** "pgconductor.invoke", the name of the schedule, or that of the event: "order.paid", "public.users.insert". */
 	readonly name: Name;
+	/** What that is. */
+	readonly kind: "invoke" | "schedule" | "event" | "change";
 	readonly payload: Payload;
 	/** Of a schedule, the time for which it was started, whenever it runs; of an event, when it was emitted. */
 	readonly at: At;

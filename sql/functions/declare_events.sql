@@ -23,6 +23,8 @@ begin
     order by s.name
     on conflict (name, program, queue) do update set schema = excluded.schema
     where e.schema::text is distinct from excluded.schema::text;
+    -- Who holds payloads against them.
+    perform pg_notify('pgconductor', 'events');
 end
 $$;
 

@@ -25,7 +25,7 @@ begin
         using unnest(end_cancelled.ids, end_cancelled.errors) as r(id, error)
         where e.id between r.id and r.id
         returning e.id, e.ready_xid, e.created_at, e.run_at, e.attempt, e.priority, e.awaited, e.queue, e.task,
-            e.payload, e.metadata, e.event, e.event_at, e.shard, e.parent, e.parent_key, e.parent_wait, r.error,
+            e.payload, e.metadata, e.event, e.event_at, e.event_kind, e.shard, e.parent, e.parent_key, e.parent_wait, r.error,
             e.waiting is not distinct from 'suspended' and e.ready_xid is null and e.pending is null as asleep
     ), stopped as (
         delete from pgconductor.running x using gone g where x.id between g.id and g.id
@@ -34,10 +34,10 @@ begin
     ), kept as (
         -- Two rows of one moment: cancelled, retried and cancelled again within one statement. The last one stands.
         insert into pgconductor.finished_executions as f (id, finished_at, created_at, run_at, took_ms, attempt, node,
-            priority, state, queue, task, payload, metadata, event, event_at, error, parent, steps)
+            priority, state, queue, task, payload, metadata, event, event_at, event_kind, error, parent, steps)
         select g.id, present, g.created_at, nullif(g.run_at, 'infinity'),
             extract(epoch from present - r.started_at) * 1000, coalesce(r.attempt, g.attempt), r.node,
-            g.priority, 'cancelled', g.queue, g.task, g.payload, g.metadata, g.event, g.event_at, g.error, g.parent,
+            g.priority, 'cancelled', g.queue, g.task, g.payload, g.metadata, g.event, g.event_at, g.event_kind, g.error, g.parent,
             pgconductor.kept_steps(g.id, g.asleep)
         from gone g
         left join lateral (

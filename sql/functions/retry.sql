@@ -27,9 +27,9 @@ begin
     ) x on true;
     perform pgconductor.use_lane('pgconductor.retry', home, f.priority);
     insert into pgconductor.executions (id, created_at, run_at, shard, lane, priority, awaited, queue, task, payload,
-        metadata, event, event_at, expires_at, journal)
+        metadata, event, event_at, event_kind, expires_at, journal)
     values (f.id, f.created_at, present, home, -f.priority, f.priority, pgconductor.is_on('pgconductor.await'),
-        f.queue, f.task, f.payload, f.metadata, f.event, f.event_at, ends, case when f.steps is not null then true end)
+        f.queue, f.task, f.payload, f.metadata, f.event, f.event_at, f.event_kind, ends, case when f.steps is not null then true end)
     on conflict (id) do nothing;
     if not found then
         return false;

@@ -83,8 +83,19 @@ begin
             perform pg_notify('pgconductor', 'tasks');
         end if;
     end if;
+    -- What a program says of events counts while it has a task, see event_schemas.
+    if exists (
+        select from (
+            select k from jsonb_object_keys(old.sources) k where not t.sources ? k
+            union all
+            select k from jsonb_object_keys(t.sources) k where not old.sources ? k
+        ) c
+        join pgconductor.event_types e on e.program = c.k) and current_setting('pgconductor.notify', true) is distinct from 'off'
+    then
+        perform pg_notify('pgconductor', 'events');
+    end if;
 end
 $$;
 
 comment on function pgconductor.set_sources(pgconductor.tasks, jsonb) is
-'Engine. Stores what the sources say of a task, its settings in effect, and tells the nodes if these change.';
+'Engine. Stores what the sources say of a task, its settings in effect, and tells the nodes if these change, or whose events count.';

@@ -58,12 +58,12 @@ begin
         using verdict v
         where not v.again and e.id between v.id and v.id and e.ready_xid is not distinct from v.ready_xid
         returning e.id, e.created_at, e.run_at, e.attempt, e.priority, e.awaited, e.queue, e.task, e.payload,
-            e.metadata, e.event, e.event_at, e.parent, e.parent_key, e.parent_wait, e.journal, v.outcome, v.result, v.error, v.took_ms, v.keep
+            e.metadata, e.event, e.event_at, e.event_kind, e.parent, e.parent_key, e.parent_wait, e.journal, v.outcome, v.result, v.error, v.took_ms, v.keep
     ), kept as (
         insert into pgconductor.finished_executions (id, finished_at, created_at, run_at, took_ms, attempt, node,
-            priority, state, queue, task, payload, metadata, event, event_at, result, error, parent, steps)
+            priority, state, queue, task, payload, metadata, event, event_at, event_kind, result, error, parent, steps)
         select g.id, present, g.created_at, g.run_at, g.took_ms, g.attempt + 1, settle_full.node,
-            g.priority, g.outcome, g.queue, g.task, g.payload, g.metadata, g.event, g.event_at,
+            g.priority, g.outcome, g.queue, g.task, g.payload, g.metadata, g.event, g.event_at, g.event_kind,
             case when g.outcome = 'completed' then g.result end, case when g.outcome <> 'completed' then g.error end,
             g.parent, (
                 -- kept_steps(), written out: a call takes 4 us.

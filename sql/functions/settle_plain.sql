@@ -17,12 +17,12 @@ begin
         where e.id between r.id and r.id and e.ready_xid is not distinct from r.xid
             and e.journal is null and e.parent is null
         returning e.id, e.created_at, e.run_at, e.attempt, e.priority, e.awaited, e.queue, e.task, e.payload,
-            e.metadata, e.event, e.event_at, r.result, r.keep, r.took_ms
+            e.metadata, e.event, e.event_at, e.event_kind, r.result, r.keep, r.took_ms
     ), kept as (
         insert into pgconductor.finished_executions (id, finished_at, created_at, run_at, took_ms, attempt, node,
-            priority, state, queue, task, payload, metadata, event, event_at, result)
+            priority, state, queue, task, payload, metadata, event, event_at, event_kind, result)
         select g.id, present, g.created_at, g.run_at, g.took_ms, g.attempt + 1, settle_plain.node,
-            g.priority, 'completed', g.queue, g.task, g.payload, g.metadata, g.event, g.event_at, g.result
+            g.priority, 'completed', g.queue, g.task, g.payload, g.metadata, g.event, g.event_at, g.event_kind, g.result
         from gone g
         where g.keep or g.awaited
     )

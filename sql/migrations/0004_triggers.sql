@@ -3,9 +3,10 @@
 -- They return more than before.
 drop function if exists pgconductor.poll(int[], int[], int[], xid8[], bigint[], xid8[], int[]);
 
--- event_at: the time that this execution is for: the tick of a schedule, the moment of an event.
-alter table pgconductor.executions add column event_at timestamptz;
-alter table pgconductor.finished_executions add column event_at timestamptz;
+-- event_at: the time that this execution is for: the tick of a schedule, the moment of an event. event_kind: what event names:
+-- s a schedule, e an event, p an event of whose payload it has parts (fields of its trigger), c a change; null: it was invoked.
+alter table pgconductor.executions add column event_at timestamptz, add column event_kind "char";
+alter table pgconductor.finished_executions add column event_at timestamptz, add column event_kind "char";
 
 -- A cron expression as parse_cron() has read it: what it allows, a bit each; of a month's days the first bit is the 1st, of
 -- months January, of weekdays Sunday. either_day: a day is meant if it is one of days or one of weekdays, else if it is both.

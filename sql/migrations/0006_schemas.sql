@@ -10,3 +10,6 @@ create table pgconductor.event_types (
     primary key (name, program, queue)
 );
 create index event_types_program on pgconductor.event_types (program, queue);
+
+-- It returns more than before.
+drop function if exists pgconductor.steps_of(bigint[], xid8[], bigint[], int);

@@ -14,6 +14,8 @@ seed      a number for randomised tests: PGC_SEED, or a new one; it is shown whe
 PGC_LONG=1 selects the long forms (fixture `scale`).
 """
 
+import datetime
+import hashlib
 import os
 import random
 import signal
@@ -27,7 +29,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 from support import paths, processes  # noqa: E402
 from support.app import App  # noqa: E402
-from support.cluster import Cluster  # noqa: E402
+from support.cluster import Cluster, bindir  # noqa: E402
 from support.ledger import Ledger  # noqa: E402
 from support.server import Server, clean_environment, run_cli  # noqa: E402
 from support.wait import wait_for as wait_for_condition  # noqa: E402
@@ -57,43 +59,59 @@ def psql(dsn, text):
     return done.stdout
 
 
+def schema_script():
+    """What installs the schema, by the program that was built, or by the sources when there is none yet."""
+    if os.path.exists(paths.PGCONDUCTOR):
+        return run_cli("migrate", "--print", check=True).stdout
+    return subprocess.run([f"{paths.SRC}/scripts/print-sql"], stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
 def install(dsn):
     """Install or upgrade the schema, by the program that was built, or by the SQL alone when there is none yet."""
     if os.path.exists(paths.PGCONDUCTOR):
         run_cli("migrate", dsn=dsn, check=True)
-        return
-    printer = f"{paths.SRC}/scripts/print-sql"
-    psql(dsn, subprocess.run([printer], stdout=subprocess.PIPE, text=True, check=True).stdout)
+    else:
+        psql(dsn, schema_script())
 
 
-def start_cluster(before=None):
-    """A cluster with the template database; before(dsn) may put something into it that is then upgraded."""
-    with Cluster(SETTINGS, like=f"{paths.BUILD}/tests/initdb") as running:
-        running.create_database("template_pgconductor")
-        dsn = running.dsn("template_pgconductor")
-        if before:
-            before(dsn)
-        install(dsn)
-        yield running
+def add_template(cluster):
+    """The database that tests copy."""
+    cluster.create_database("template_pgconductor")
+    install(cluster.dsn("template_pgconductor"))
+
+
+def kept():
+    """Where the data of a server with the template is kept in the build tree, for all tests of this schema."""
+    version = subprocess.run([f"{bindir()}/postgres", "-V"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()[2]
+    # The schema has partitions for the days to come.
+    made_of = f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%d}{schema_script()}"
+    return f"{paths.BUILD}/tests/initdb-{version}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
+
+
+def with_template(settings):
+    """A cluster that has the template. All of them have the same system identifier."""
+    return Cluster(settings, like=kept(), prepare=add_template)
 
 
 @pytest.fixture(scope="session")
 def cluster():
-    yield from start_cluster()
+    with with_template(SETTINGS) as running:
+        yield running
 
 
 @pytest.fixture
 def own_cluster():
-    """A function that starts further clusters, for tests that kill PostgreSQL or change its settings."""
+    """A function that starts further clusters, for tests that kill PostgreSQL or change its settings.
+
+    Their database is `test`. Those without the schema are other systems than the rest, as PostgreSQL identifies systems.
+    """
     started = []
 
     def start(migrate=True, **settings):
-        one = Cluster(SETTINGS | settings)
+        one = with_template(SETTINGS | settings) if migrate else Cluster(SETTINGS | settings)
         started.append(one)
         one.start()
-        one.create_database("test")
-        if migrate:
-            install(one.dsn("test"))
+        one.create_database("test", "template_pgconductor" if migrate else None)
         return one
     yield start
     for one in started:

@@ -144,16 +144,16 @@ def test_refusals(serve, db, cli):
 def test_commands(server, db):
     """One-shot commands are told by the environment; ctx schedules."""
     server(config=f"""{CONFIG}
-        task "say" {{ exec = "echo $PGCONDUCTOR_EVENT $PGCONDUCTOR_EVENT_AT" }}
+        task "say" {{ exec = "echo $PGCONDUCTOR_EVENT_KIND $PGCONDUCTOR_EVENT $PGCONDUCTOR_EVENT_AT" }}
         task "plan" {{ exec = "pgconductor ctx schedule say often '* * * * * *' --overlap skip" }}
         task "end" {{ exec = "exec 2>&1; pgconductor ctx unschedule say often" }}
         task "bad" {{ exec = "pgconductor ctx schedule say often '* * * * * * *'" max_attempts = 1 }}
     """)
-    assert result(db, invoke(db, "say", None))[1] == "pgconductor.invoke"
+    assert result(db, invoke(db, "say", None))[1] == "invoke pgconductor.invoke"
     planned = result(db, invoke(db, "plan", None))[1]
     first = wait_for(lambda: db.execute("select id from pgconductor.executions_all where event = 'often' order by id limit 1")
                      .fetchone(), 15, "often")[0]
-    assert result(db, first)[1] == f"often {planned}"
+    assert result(db, first)[1] == f"schedule often {planned}"
     assert result(db, invoke(db, "end", None))[1] is True
     state, _, error = result(db, invoke(db, "bad", None))
     assert state == "failed" and "5 fields are needed" in json.dumps(error)

@@ -168,7 +168,7 @@ def test_late_urgent_one_does_not_wait_behind_a_prefetch(server, app, db, wait_f
     before = len(app.runs())
     wait_for(lambda: app.runs(urgent))
     place = [e.id for e in app.runs()].index(urgent)
-    assert place - before < 1000, f"{place - before} others went first"
+    assert place - before < 2500, f"{place - before} others went first"
     wait_empty(db, 20)
 
 

@@ -177,6 +177,8 @@ def test_queues(db, serving):
     """
     queue = "(event, ctx) => ctx.queue"
     one = serving({"home": queue, "media": queue, "named": ('queue: "named"', queue)}, serve=serve)
+    # Each process says by itself what it serves.
+    wait_for(lambda: value(db, "select count(*) from pgconductor.tasks") == 3, 20, "its tasks are declared")
     assert [answer(db, task) for task in ("home", "media", "named")] == ["default", "media", "named"]
     wait_for(lambda: len(set(one.workers())) == 3, 10, "three workers")
     # The discovery tells all tasks, every other process those of its queue.

@@ -13,18 +13,36 @@ from support.server import run_cli
 from support.wait import wait_for
 
 # Its tasks are those of SAID (JSON): what HELLO says of them, and of events. "echo" returns its payload, "emit" what a call of
-# that name with its payload as arguments comes to.
+# that name with its payload as arguments comes to, "wait" the event that its payload names, and "wait_far" does so after
+# a step that is too large to come with RUN.
 PROGRAM = f"""
 import json, os, sys
 sys.path.insert(0, {os.path.join(paths.SRC, "tests")!r})
 sys.dont_write_bytecode = True
 from support.handler import Handler
 said = json.loads(os.environ["SAID"])
-h = Handler(credit=8, concurrency=1, capabilities=["call"], **said)
+h = Handler(credit=8, concurrency=1, capabilities=["call", "step", "suspend", "cancel"], **said)
 h.say_hello()
 while True:
     name, x, fields = h.receive()
-    if name == "RUN" and fields["task"] == "emit":
+    if name == "RUN" and fields["task"].startswith("wait"):
+        saved = fields.get("steps", [])
+        if fields.get("more_steps"):
+            h.send("JOURNAL", x, {{"after": 0}})
+        elif saved:
+            h.send("DONE", x, {{"result": saved[0]["result"]}})
+        else:
+            if fields["task"] == "wait_far":
+                h.send("STEP", x, {{"key": "large", "result": json.dumps("x" * 300000)}})
+            h.send("SUSPEND", x, {{"waits": [{{"key": "come", "event": json.loads(fields["event"]["payload"])}}]}})
+    elif name == "STEPS":
+        if fields.get("more_steps"):
+            h.send("JOURNAL", x, {{"after": 1}})
+        else:
+            h.send("DONE", x, {{"result": fields["steps"][-1]["result"]}})
+    elif name == "CANCEL":
+        h.send("DONE", x, {{}})
+    elif name == "RUN" and fields["task"] == "emit":
         h.send("CALL", x, {{"call": 1, "name": "emit", "args": fields["event"]["payload"]}})
     elif name == "RUN":
         h.send("DONE", x, {{"result": fields["event"]["payload"]}})
@@ -48,10 +66,10 @@ def serve(server, short_tmp):
     def texts(what):
         return {k: json.dumps(v) if k in ("payload_schema", "returns_schema", "schema", "triggers", "options") else v for k, v in what.items()}
 
-    def config(tasks, events=(), conf=""):
+    def config(tasks, events=(), conf="", handler="app", queue="default"):
         said = json.dumps({"tasks": [texts(t) for t in tasks], "events": [texts(e) for e in events]})
-        return (f'handler "app" {{ command = "{sys.executable} {path}" env = {{ {json.dumps("SAID=" + said)}, "PGC_SRCDIR={paths.SRC}" }} }}\n'
-                f'queue "default" {{ handler = "app" }}\n{conf}')
+        return (f'handler "{handler}" {{ command = "{sys.executable} {path}" env = {{ {json.dumps("SAID=" + said)}, "PGC_SRCDIR={paths.SRC}" }} }}\n'
+                f'queue "{queue}" {{ handler = "{handler}" }}\n{conf}')
 
     def start(*args, wait=True, **more):
         return server(config=config(*args, **more), wait=wait)
@@ -125,12 +143,84 @@ def test_events_are_held_against_their_own(serve, db):
         ('{"id": "x"}', "failed", "payload of event order.paid: /id: is a string; an integer is expected"),
         ('{"id": 1}', "completed", None), ('"free"', "completed", None)]
 
+    # A schedule of the event's name is none of it.
+    db.execute("select pgconductor.schedule('echo', 'order.paid', '* * * * * *', 'null')")
+    wait_for(lambda: value(db, "select count(*) from pgconductor.finished_executions where event = 'order.paid' and state = 'completed'") > 2, 20,
+             "it has come")
+    db.execute("select pgconductor.unschedule('echo', 'order.paid')")
+    assert db.execute("select distinct event_kind, state from pgconductor.executions_all where payload::text <> '\"free\"' order by 1, 2").fetchall() == [
+        ("event", "completed"), ("event", "failed"), ("schedule", "completed")]
+
     refused, taken = (invoke(db, "emit", {"event": "order.paid", "payload": p}) for p in ({}, {"id": 2}))
     wait_finished(db, refused)
     assert value(db, "select result from pgconductor.result(%s)", refused) == {
         "code": "bad_payload", "message": 'payload of event order.paid: "id" is missing'}
     wait_finished(db, taken)
     assert value(db, "select count(*) from pgconductor.events where key = 'order.paid'") == 3
+
+
+OTHERS = "payload of event order.paid: /id: is a string; an integer is expected (the schema is code:shop's)"
+SHOP = {"tasks": [{"name": "own", "queue": "shop"}], "events": [{"name": "order.paid", "schema": ORDER}], "handler": "shop", "queue": "shop"}
+
+
+def test_events_are_held_against_what_other_programs_say(serve, db, short_tmp):
+    script = os.path.join(short_tmp, "emit.sh")
+    with open(script, "w", encoding="utf-8") as file:
+        file.write('#!/bin/sh\npgconductor ctx emit order.paid "$(cat)" 2>&1 || true\n')
+    os.chmod(script, 0o755)
+    serve(**SHOP)
+    wait_for(lambda: value(db, "select count(*) from pgconductor.event_types") == 1, 20, "the event is declared")
+    # On another node, which knows of it before it runs anything.
+    names = [{"name": name} for name in ("emit", "wait", "wait_far")]
+    serve([*names, {"name": "echo", "triggers": [{"event": "order.paid"}]},
+           {"name": "part", "triggers": [{"event": "order.paid", "fields": "id"}]}],
+          conf=f'task "script" {{ exec = "{script}" queue = "default" max_attempts = 1 }}\n')
+    wait_for(lambda: value(db, "select count(*) from pgconductor.subscriptions") == 2, 20, "the program has subscribed")
+    # By a call it is not stored; and nothing is started.
+    called, script = invoke(db, "emit", {"event": "order.paid", "payload": {"id": "x"}}), invoke(db, "script", {"id": "x"})
+    wait_finished(db, called)
+    assert value(db, "select result from pgconductor.result(%s)", called) == {"code": "bad_payload", "message": OTHERS}
+    wait_finished(db, script)
+    assert OTHERS in value(db, "select result from pgconductor.result(%s)", script)
+    assert value(db, "select count(*) from pgconductor.events") == 0
+
+    # SQL does not look. What gets it does not see it; who only asked for parts may have them.
+    waits = [invoke(db, name, "order.paid") for name in ("wait", "wait_far")]
+    wait_for(lambda: value(db, "select count(*) from pgconductor.event_waits") == 2, 20, "both wait")
+    emit(db, "order.paid", {"id": "x"})
+    for job in waits:
+        assert error(db, job) == {"code": "bad_payload", "message": OTHERS}
+    wait_for(lambda: value(db, "select count(*) from pgconductor.finished_executions") == 6, 20, "all are done")
+    assert db.execute("select task, state, error ->> 'message' from pgconductor.executions_all where event is not null order by task").fetchall() == [
+        ("echo", "failed", OTHERS), ("part", "completed", None)]
+    # And what complies comes through.
+    waits = [invoke(db, name, "order.paid") for name in ("wait", "wait_far")]
+    wait_for(lambda: value(db, "select count(*) from pgconductor.event_waits") == 2, 20, "both wait")
+    emit(db, "order.paid", {"id": 7})
+    for job in waits:
+        wait_finished(db, job)
+        assert value(db, "select result from pgconductor.result(%s)", job) == {"id": 7}
+
+
+def test_nodes_are_told_when_a_program_says_something_else(serve, db):
+    def emitted():
+        job = invoke(db, "emit", {"event": "order.paid", "payload": {"id": "x"}})
+        wait_finished(db, job)
+        result = value(db, "select result from pgconductor.result(%s)", job)
+        return result["message"] if isinstance(result, dict) else "taken"
+    serve([{"name": "emit"}])
+    assert emitted() == "taken"
+    other = serve(**SHOP)
+    wait_for(lambda: emitted() == OTHERS, 20, "the other node's worker was told")
+    other.set_config(serve.config(**(SHOP | {"events": [{"name": "order.paid", "schema": {"type": "object"}}]})))
+    other.hup()
+    wait_for(lambda: emitted() == "taken", 20, "the schema is another one")
+    other.set_config(serve.config(**SHOP))
+    other.hup()
+    wait_for(lambda: emitted() == OTHERS, 20, "the schema is the former one")
+    # Of a program that is out of service nobody is left who would care.
+    db.execute("select pgconductor.retire('own')")
+    wait_for(lambda: emitted() == "taken", 20, "the program was retired")
 
 
 def test_what_a_program_does_not_say_any_more_is_gone(serve, db, cli):

@@ -268,6 +268,8 @@ def test_what_is_emitted_is_no_change(db, owner, users):
     db.execute("insert into users values (1, 'x')")
     assert started(db, owner, "a") == [("public.users.insert", payload(new={"id": 1}))]
     assert started(db, owner, "b") == [("public.users.insert", 1), ("public.users.insert", payload(new={"email": "x"}))]
+    assert [kind for kind, in db.execute("select event_kind from pgconductor.executions_all where task = 'b' order by id").fetchall()] == [
+        "event", "change"]
     with pytest.raises(psycopg.Error, match="is not an event's name"):
         db.execute("select pgconductor.emit(%s, '1'::text)", (one(db, "select key from pgconductor.events where key like 'public.users.insert_%'"
                                                               " limit 1")[0],))

@@ -141,7 +141,8 @@ def test_plans_of_the_engine(db, connect, explained, analyzed):
     declare(db)
     db.execute("insert into pgconductor.lanes select s, l from unnest('{1,2,3,4}'::int[]) s, unnest('{-1,-2}'::int[]) l")
     if not analyzed:
-        db.execute("alter table pgconductor.executions set (autovacuum_enabled = off)")
+        for table in HOT:
+            db.execute(f"alter table pgconductor.{table} set (autovacuum_enabled = off)")
     first = Node(connect).serve("default/work")
     first.settle_in()
     prepared = {}

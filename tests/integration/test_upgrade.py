@@ -8,7 +8,8 @@ import os
 
 import pytest
 
-from conftest import install, psql, start_cluster
+from conftest import SETTINGS, install, psql
+from support.cluster import Cluster
 from support.sqlnode import Node
 from test_sql_history import *  # noqa: F401,F403
 from test_sql_logs import *  # noqa: F401,F403
@@ -27,7 +28,12 @@ def install_old(dsn, *versions):
 @pytest.fixture(scope="session")
 def cluster():
     """From the first version on, one after the other."""
-    yield from start_cluster(lambda dsn: install_old(dsn, *VERSIONS))
+    with Cluster(SETTINGS) as running:
+        running.create_database("template_pgconductor")
+        dsn = running.dsn("template_pgconductor")
+        install_old(dsn, *VERSIONS)
+        install(dsn)
+        yield running
 
 
 def contents(db):

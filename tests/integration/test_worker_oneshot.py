@@ -53,7 +53,7 @@ def test_environment_and_argv():
         env = dict(line.split("=", 1) for line in json.loads(m.done(1)).split("\n"))
         assert env["PGCONDUCTOR_ID"] == "12345" and env["PGCONDUCTOR_TASK"] == "job"
         assert env["PGCONDUCTOR_ATTEMPT"] == "3" and env["PGCONDUCTOR_QUEUE"] == "default"
-        assert env["PGCONDUCTOR_DEADLINE_MS"] == "60000" and env["PGCONDUCTOR_EVENT"] == "pgconductor.invoke"
+        assert env["PGCONDUCTOR_DEADLINE_MS"] == "60000" and env["PGCONDUCTOR_EVENT"] == "pgconductor.invoke" and env["PGCONDUCTOR_EVENT_KIND"] == "invoke"
         assert env["COLOUR"] == "red" and "PGCONDUCTOR_FD" not in env and "HOME" not in env
         m.run(2, "job")
         assert "PGCONDUCTOR_DEADLINE_MS" not in m.done(2)

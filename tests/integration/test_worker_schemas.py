@@ -67,19 +67,23 @@ def test_a_result_that_does_not_comply_fails_the_attempt():
 
 
 def test_events_have_their_own_schema():
-    triggers = json.dumps([{"event": "order.paid"}, {"event": "order.part", "fields": "n"}, {"event": "free"},
-                           {"cron": "0 9 * * *", "name": "daily"}, {"table": "users", "operation": "insert"}])
-    schemas = [{"name": "order.paid", "schema": OBJECT}, {"name": "order.part", "schema": OBJECT}]
+    schemas = [{"name": name, "schema": OBJECT} for name in ("order.paid", "public.users.insert")]
     with FakeMaster() as m:
-        start(m, echo={"payload_schema": NUMBER, "triggers": triggers}, events=schemas)
-        for n, (event, payload) in enumerate([("order.paid", '{"n": 1}'), ("order.part", "{}"), ("free", '"x"'), ("daily", "1"),
-                                              ("daily", "null"), ("public.users.insert", '{"new": {}}')], 1):
-            m.run(n, "echo", event={"name": event, "payload": payload})
+        start(m, echo={"payload_schema": NUMBER}, events=schemas)
+        part, change = {"kind": "event", "parts": True}, {"kind": "change"}
+        # A schedule may have the name of an event.
+        for n, (name, kind, payload) in enumerate([
+                ("order.paid", {"kind": "event"}, '{"n": 1}'), ("order.paid", part, "{}"), ("order.paid", {"kind": "schedule"}, "1"),
+                ("free", {"kind": "event"}, '"x"'), ("daily", {"kind": "schedule"}, "null"), ("public.users.insert", change, "[]"),
+                ("pgconductor.invoke", {"kind": "invoke"}, "1"), ("pgconductor.invoke", {}, "1")], 1):
+            m.run(n, "echo", event={"name": name, "payload": payload, **kind})
             assert m.done(n) == payload
-        m.run(10, "echo", event={"name": "order.paid", "payload": "1"})
+        m.run(10, "echo", event={"name": "order.paid", "payload": "1", "kind": "event"})
         ended(m, 10, "bad_payload", "payload of event order.paid: is a number; an object is expected", False)
-        m.run(11, "echo", event={"name": "daily", "payload": '"x"'})
-        ended(m, 11, "bad_payload", "payload of task echo: is a string; a number is expected", False)
+        for n, event in enumerate([{"name": "daily", "payload": '"x"', "kind": "schedule"}, {"name": "order.paid", "payload": '"x"', "kind": "schedule"},
+                                   {"name": "pgconductor.invoke", "payload": '"x"'}], 11):
+            m.run(n, "echo", event=event)
+            ended(m, n, "bad_payload", "payload of task echo: is a string; a number is expected", False)
         m.wait_slots(8)
 
 
@@ -117,13 +121,13 @@ def test_schemas_that_cannot_be_used_are_refused(said, why):
 
 def test_the_configuration_comes_before_the_program():
     with FakeMaster() as m:
-        start(m, [{"name": "echo", "payload_schema": NUMBER, "triggers": '[{"event": "e"}]'}], echo={"payload_schema": OBJECT,
+        start(m, [{"name": "echo", "payload_schema": NUMBER}], echo={"payload_schema": OBJECT,
               "returns_schema": '{"maximum": 5}'}, events=[{"name": "e", "schema": '{"maxLength": 1}'}])
         m.run(1, "echo", '{"n": 1}')
         ended(m, 1, "bad_payload", "payload of task echo: is an object; a number is expected", False)
         m.run(2, "echo", "6")
         ended(m, 2, "bad_result", "result of task echo: 6 is more than 5", True)
-        m.run(3, "echo", event={"name": "e", "payload": '"xx"'})
+        m.run(3, "echo", event={"name": "e", "payload": '"xx"', "kind": "event"})
         ended(m, 3, "bad_payload", "payload of event e: has 2 characters; at most 1 are allowed", False)
 
 

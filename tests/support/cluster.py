@@ -55,17 +55,14 @@ def unprivileged():
 class Cluster:
     """One private server. Start it with start(); stop() removes everything.
 
-    like: a path below which the data of a new server is kept, to be copied the next time, which takes a tenth of initdb's
-    time. All that are copied have the same system identifier.
+    like, prepare: where the data of a server is kept, to which prepare(cluster) was done once; it is copied, which takes a
+    tenth of initdb's time. All that are copied have the same system identifier.
     """
 
-    def __init__(self, settings=None, parent=None, like=None):
+    def __init__(self, settings=None, parent=None, like=None, prepare=None):
         self.settings = dict(FAST if settings is None else settings)
-        self.like = None
+        self.like, self.prepare = like, prepare
         self.bindir = bindir()
-        if like:
-            version = subprocess.run([f"{self.bindir}/postgres", "-V"], stdout=subprocess.PIPE, text=True, check=True).stdout
-            self.like = f"{like}-{version.split()[2]}"
         self.user = unprivileged()
         self.dir = tempfile.mkdtemp(prefix="pgc-", dir=parent or os.environ.get("PGC_TMPDIR", "/tmp"))
         self.data = f"{self.dir}/data"
@@ -91,22 +88,32 @@ class Cluster:
         if done.returncode != 0:
             raise RuntimeError(f"initdb exited with {done.returncode}:\n{done.stdout}")
 
+    def _keep(self):
+        """Make what is kept. Several tests may be at it; the first one's stays."""
+        made = tempfile.mkdtemp(prefix="initdb-made-", dir=os.path.dirname(self.like))
+        one = Cluster()
+        try:
+            one.start()
+            self.prepare(one)
+            one.stop("fast")
+            _copy(one.data, f"{made}/data")
+            os.rename(f"{made}/data", self.like)
+        except OSError:
+            if not os.path.exists(self.like):
+                raise
+        finally:
+            one.remove()
+            shutil.rmtree(made)
+
     def init(self):
-        if not self.like:
-            self._initdb()
-        elif os.path.exists(self.like):
+        if self.like:
+            if not os.path.exists(self.like):
+                self._keep()
             _copy(self.like, self.data)
         else:
             self._initdb()
-            made = tempfile.mkdtemp(prefix="initdb-", dir=os.path.dirname(self.like))
-            _copy(self.data, f"{made}/data")
-            try:
-                os.rename(f"{made}/data", self.like)
-            except OSError:
-                # Another test was quicker.
-                shutil.rmtree(f"{made}/data")
-            os.rmdir(made)
         fixed = {"listen_addresses": "", "unix_socket_directories": self.dir, "port": self.port}
+        # The last line with a name counts.
         with open(f"{self.data}/postgresql.conf", "a", encoding="utf-8") as conf:
             for name, value in (fixed | self.settings).items():
                 conf.write(f"{name} = '{value}'\n")

@@ -146,6 +146,8 @@ class Load:
                         for f in (self._batches, self._slow)]
 
     def __enter__(self):
+        with psycopg.connect(self.dsn, autocommit=True) as conn:
+            wait_for(lambda: conn.execute("select 1 from pgconductor.tasks where name = 'work'").fetchone(), 20, "its task is declared")
         for thread in self.threads:
             thread.start()
         return self

@@ -299,6 +299,7 @@ asks_everything(struct pgc_run *r, void *arg)
 	ck_assert_str_eq(pgc_token(r), "7.8.9");
 	ck_assert_str_eq(pgc_event(r), "user.created");
 	ck_assert_str_eq(pgc_event_at(r), "2030-01-31T12:00:00.000Z");
+	ck_assert_str_eq(pgc_event_kind(r), "event");
 	ck_assert_str_eq(pgc_payload(r), " {\"a\":12.50} ");
 	ck_assert_uint_eq(pgc_payload_len(r), 13);
 	ck_assert_str_eq(pgc_metadata(r), "{}");
@@ -318,7 +319,7 @@ START_TEST(a_function_learns_everything)
 {
 	struct msg_run r = { .id = pstr("9007199254740993"), .task = pstr("all"), .attempt = 3, .token = pstr("7.8.9"),
 	    .event = { .name = pstr("user.created"), .payload = pstr(" {\"a\":12.50} "),
-	    .at = pstr("2030-01-31T12:00:00.000Z") }, .has_deadline_ms = true,
+	    .at = pstr("2030-01-31T12:00:00.000Z"), .kind = pstr("event") }, .has_deadline_ms = true,
 	    .deadline_ms = 60000, .metadata = pstr("{}"), .trace = pstr("00-1") };
 
 	pgc_task(c, "all", asks_everything, (void *)(uintptr_t)"arg");
@@ -774,8 +775,8 @@ END_TEST
 
 START_TEST(what_was_saved_comes_with_run)
 {
-	struct msg_saved steps[] = { { pstr("a"), pstr("{\"x\": 1.50}"), { NULL, 0 } }, { pstr("b"), { NULL, 0 }, { NULL, 0 } },
-		{ pstr("c"), { NULL, 0 }, pstr("{\"code\":\"x\"}") } };
+	struct msg_saved steps[] = { { .key = pstr("a"), .result = pstr("{\"x\": 1.50}") }, { .key = pstr("b") },
+		{ .key = pstr("c"), .error = pstr("{\"code\":\"x\"}") } };
 	struct pgc_run *r;
 
 	open_with(4, 4);
@@ -795,7 +796,7 @@ END_TEST
 /* The function is called when all is there; another execution does not wait for that. */
 START_TEST(the_rest_is_asked_for_first)
 {
-	struct msg_saved first = { pstr("a"), pstr("1"), { NULL, 0 } }, second = { pstr("b"), pstr("2"), { NULL, 0 } };
+	struct msg_saved first = { .key = pstr("a"), .result = pstr("1") }, second = { .key = pstr("b"), .result = pstr("2") };
 	struct msg_steps steps = { .steps = &second, .steps_n = 1, .has_more_steps = true, .more_steps = true };
 	struct msg_journal j;
 	const char *why;
@@ -831,7 +832,7 @@ END_TEST
 START_TEST(a_key_twice_fails_it)
 {
 	static const char message[] = "the key \"a\" is used twice in one run: each stands for one step, sleep or child";
-	struct msg_saved a = { pstr("a"), pstr("1"), { NULL, 0 } };
+	struct msg_saved a = { .key = pstr("a"), .result = pstr("1") };
 	struct pgc_run *r;
 
 	open_with(4, 4);
@@ -888,7 +889,7 @@ END_TEST
 
 START_TEST(sleeping)
 {
-	struct msg_saved slept = { pstr("keep#1"), { NULL, 0 }, { NULL, 0 } };
+	struct msg_saved slept = { .key = pstr("keep#1") };
 	struct msg_suspend s;
 	struct pgc_run *r;
 
@@ -911,8 +912,8 @@ END_TEST
 /* Only what is still missing is waited for. */
 START_TEST(children)
 {
-	struct msg_saved there[] = { { pstr("keep#1"), pstr("7"), { NULL, 0 } },
-		{ pstr("b"), { NULL, 0 }, pstr("{\"a\": [\"}\", {}], \"message\" : \"no \\\"\\u00e4\\ud83d\\ude00\\\"\\n\"}") } };
+	struct msg_saved there[] = { { .key = pstr("keep#1"), .result = pstr("7") },
+		{ .key = pstr("b"), .error = pstr("{\"a\": [\"}\", {}], \"message\" : \"no \\\"\\u00e4\\ud83d\\ude00\\\"\\n\"}") } };
 	struct pgc_child v[3] = { PGC_CHILD, PGC_CHILD, PGC_CHILD };
 	struct msg_fail f;
 	struct msg_suspend s;

@@ -10,7 +10,7 @@ import { SinkLogger, toStderr } from "./logger.js";
 import { taskOf, workerConfig } from "./options.js";
 import { EventSchemas, eventText } from "./schemas.js";
 import { entryOf, findEntry, namedQueue, publish } from "./tasks.js";
-import { scheduleOf, scheduled, triggersText, wholeEvents } from "./triggers.js";
+import { scheduleOf, scheduled, triggersText } from "./triggers.js";
 
 /**
  * @typedef {import("./client.js").Sql} Sql
@@ -90,7 +90,7 @@ export class Conductor {
 		this.#know(declared);
 		return publish({
 			...declared, queue: declared.queue ?? "default", named: declared.queue !== undefined, triggers: text,
-			events: wholeEvents(triggers), handler,
+			handler,
 		});
 	}
 

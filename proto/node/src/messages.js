@@ -29,6 +29,7 @@ export const MESSAGES = Object.freeze({
 	RETURNED: 68,
 	DEFERRED: 69,
 	BROKEN: 70,
+	EVENTS: 71,
 });
 
 /**
@@ -63,6 +64,7 @@ export const NAMES = Object.freeze({
 	68: "RETURNED",
 	69: "DEFERRED",
 	70: "BROKEN",
+	71: "EVENTS",
 });
 
 /**
@@ -105,11 +107,14 @@ export const FIELDS = Object.freeze({
 		["name", "str", true],
 		["payload", "json", true],
 		["at", "str", false],
+		["kind", "str", false],
+		["parts", "bool", false],
 	],
 	saved: [
 		["key", "str", true],
 		["result", "json", false],
 		["error", "json", false],
+		["event", "str", false],
 	],
 	wait: [
 		["key", "str", true],
@@ -123,6 +128,11 @@ export const FIELDS = Object.freeze({
 		["payload", "json", false],
 		["priority", "int", false],
 		["timeout_ms", "uint", false],
+	],
+	event_schema: [
+		["event", "str", true],
+		["program", "str", true],
+		["schema", "json", true],
 	],
 	program: [
 		["name", "str", true],
@@ -275,5 +285,8 @@ export const FIELDS = Object.freeze({
 	BROKEN: [
 		["pool", "uint", true],
 		["reason", "str", true],
+	],
+	EVENTS: [
+		["schemas", "event_schema[]", true],
 	],
 });

@@ -38,7 +38,6 @@ const BEATS = 4;
  * @property {boolean} named               the queue was named where the task was made
  * @property {string | undefined} options  JSON, for HELLO
  * @property {string} triggers             JSON, for HELLO
- * @property {readonly string[]} events    by which it is started with all that they carry
  * @property {(event: any, context: any) => unknown} handler
  *
  * @typedef {object} SessionOptions
@@ -404,10 +403,10 @@ export class Session {
 			if (task === undefined) {
 				throw new Error(`this program has no task ${JSON.stringify(fields.task)}`);
 			}
-			const { name, payload, at } = fields.event;
-			const schema = task.events.includes(name) ? this.schemas.get(name) : undefined;
+			const { name, kind = "invoke", payload, at, parts } = fields.event;
+			const schema = kind === "event" && !parts ? this.schemas.get(name) : undefined;
 			const given = delivered(schema, name, JSON.parse(payload));
-			const event = { name, payload: given instanceof Promise ? await given : given, at: at === undefined ? null : new Date(at) };
+			const event = { name, kind, payload: given instanceof Promise ? await given : given, at: at === undefined ? null : new Date(at) };
 			result = await task.handler(event, new this.#Context(run));
 		} catch (error) {
 			const reason = run.fault === undefined ? run.cancelled?.reason : undefined;

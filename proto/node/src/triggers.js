@@ -68,18 +68,6 @@ export function triggersText(name, triggers) {
 }
 
 /**
- * The names of events by which a task is started with all that they carry.
- * @param {any} triggers
- * @returns {string[]}
- */
-export function wholeEvents(triggers) {
-	const all = Array.isArray(triggers) ? triggers : [triggers];
-	const events = all.filter(({ event }) => event !== undefined);
-	return events.filter(({ event }) => !events.some((other) => other.event === event && other.fields !== undefined))
-		.map(({ event }) => event);
-}
-
-/**
  * What is to be scheduled, each option as text; those left undefined are left out.
  * @param {string} what
  * @param {any} ref

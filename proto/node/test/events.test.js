@@ -6,7 +6,7 @@ import { z } from "zod";
 import {
 	BadEvent, BadPayload, BadSchedule, WaitFailed, EventSchemas, EventTimeout, RawJSON, defineEvent,
 } from "../src/index.js";
-import { scheduleOf, triggersText, wholeEvents } from "../src/triggers.js";
+import { scheduleOf, triggersText } from "../src/triggers.js";
 import { finish, start } from "./worker.js";
 
 /** A Standard Schema that takes { n } with a number, and gives n a default and d as a Date. */
@@ -33,8 +33,6 @@ test("triggers are those of HELLO", () => {
 		[{ schema: "public", table: "Users", operation: "insert", columns: "id,email" }]);
 	assert.deepEqual(text({ schema: "app", table: "users", operation: "update", columns: ["id"], when: "true" }),
 		[{ schema: "app", table: "users", operation: "update", columns: ["id"], when: "true" }]);
-	assert.deepEqual(wholeEvents(many), ["f"]);
-	assert.deepEqual(wholeEvents({ event: "e" }), ["e"]);
 	for (const wrong of [{}, undefined, null, "x", { invocable: false }, { invocable: "yes" }, { name: "x" }, { cron: null }]) {
 		assert.throws(() => text(wrong), /task t: triggers: (not a trigger|cron: not a string)/, JSON.stringify(wrong));
 	}
@@ -81,7 +79,7 @@ test("Zod and Valibot", async () => {
 	assert.deepEqual([said[0], said[2]], [["created", undefined], ["gone", undefined]]);
 	assert.deepEqual([said[1][1].type, said[1][1].required, said[1][1].properties.name], ["object", ["name"], { type: "string" }]);
 	const deliver = async (name, payload, frame) => {
-		s.worker.run(1, "t", "", { event: { name, payload } });
+		s.worker.run(1, "t", "", { event: { name, kind: "event", payload } });
 		const { fields } = await s.worker.next(frame);
 		return fields.message ?? JSON.parse(fields.result);
 	};
@@ -107,24 +105,28 @@ test("what an event brings is what its schema makes of it", async () => {
 	const s = await start({ t: (event) => { seen.push(event); } }, { events, triggers: { t: [
 		{ invocable: true }, { event: "now" }, { event: "later" }, { event: "unknown" }, { cron: "@daily", name: "now" }] } });
 	const at = "2030-01-31T12:00:00.000Z";
-	const run = (name, payload) => s.worker.run(1, "t", "", { event: { name, payload, at } });
+	const run = (name, payload, kind = "event") => s.worker.run(1, "t", "", { event: { name, kind, payload, at } });
 	for (const name of ["now", "later"]) {
 		run(name, '{"a": 1}');
 		await s.worker.next("DONE");
-		assert.deepEqual(seen.pop(), { name, payload: { n: 1, a: 1 }, at: new Date(at) });
+		assert.deepEqual(seen.pop(), { name, kind: "event", payload: { n: 1, a: 1 }, at: new Date(at) });
 		run(name, '{"n": "x"}');
 		const { fields } = await s.worker.next("FAIL");
 		assert.deepEqual([fields.code, fields.retry, fields.message], ["bad_payload", false, `the payload of ${name}: ${ISSUES}`]);
 	}
 	run("unknown", '{"n": "x"}');
 	await s.worker.next("DONE");
+	// A schedule is not the event of its name.
+	run("now", '{"n": "x"}', "schedule");
+	await s.worker.next("DONE");
 	s.worker.run(1, "t", '{"n": "x"}');
 	await s.worker.next("DONE");
-	assert.deepEqual(seen.map((event) => [event.payload, event.at?.toISOString() ?? null]), [[{ n: "x" }, at], [{ n: "x" }, null]]);
+	assert.deepEqual(seen.map((event) => [event.kind, event.payload, event.at?.toISOString() ?? null]),
+		[["event", { n: "x" }, at], ["schedule", { n: "x" }, at], ["invoke", { n: "x" }, null]]);
 	await finish(s);
 	// A part of it may not be what the whole is to be.
 	const parts = await start({ t: (event) => event.payload }, { events, triggers: { t: { event: "now", fields: "n" } } });
-	parts.worker.run(1, "t", "", { event: { name: "now", payload: '{"n": "x"}' } });
+	parts.worker.run(1, "t", "", { event: { name: "now", kind: "event", parts: true, payload: '{"n": "x"}' } });
 	assert.equal((await parts.worker.next("DONE")).fields.result, '{"n":"x"}');
 	await finish(parts);
 });

@@ -86,7 +86,7 @@ test("the context", async () => {
 	s.worker.run(5, "t", '{"n": 9223372036854775808, "f": 12.50}', { attempt: 3, deadline_ms: 60_000, metadata: '{"a":1}', trace: "00-x" });
 	await s.worker.next("DONE");
 	const { event, ctx } = seen;
-	assert.deepEqual(event, { name: "pgconductor.invoke", payload: { n: 9223372036854775808, f: 12.5 }, at: null });
+	assert.deepEqual(event, { name: "pgconductor.invoke", kind: "invoke", payload: { n: 9223372036854775808, f: 12.5 }, at: null });
 	assert.equal(ctx.payloadText, '{"n": 9223372036854775808, "f": 12.50}');
 	assert.deepEqual([ctx.executionId, ctx.task, ctx.attempt, ctx.queue, ctx.token, ctx.trace], ["5", "t", 3, "default", "t5", "00-x"]);
 	assert.deepEqual([ctx.metadata, ctx.db, ctx.now], [{ a: 1 }, "mine", 7]);

@@ -10,7 +10,7 @@ import { extendContext } from "../src/context.js";
 import { MESSAGES, NAMES } from "../src/messages.js";
 import { EventSchemas } from "../src/schemas.js";
 import { Session } from "../src/session.js";
-import { triggersText, wholeEvents } from "../src/triggers.js";
+import { triggersText } from "../src/triggers.js";
 
 const directory = mkdtempSync(join(tmpdir(), "pgc-"));
 const open = [];
@@ -83,9 +83,8 @@ export async function start(handlers, { welcome = WELCOME, concurrency = 10, con
 	};
 	const worker = new Worker(theirs);
 	const tasks = Object.entries(handlers).map(([name, handler]) => {
-		const own = triggers[name] ?? { invocable: true };
 		return { name, queue: name.startsWith("other.") ? "other" : "default", named: false, options: undefined,
-			triggers: triggersText(name, own), events: wholeEvents(own), handler };
+			triggers: triggersText(name, triggers[name] ?? { invocable: true }), handler };
 	});
 	const session = new Session({
 		socket: ours, queue: queue ?? undefined, tasks, concurrency, credit: 2 * concurrency, Context: extendContext(context),

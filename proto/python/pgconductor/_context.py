@@ -69,6 +69,12 @@ class BaseContext:
         return name
 
     @property
+    def event_kind(self) -> str:
+        """What that is: ``invoke``, ``schedule``, ``event``, or ``change`` of a table."""
+        kind: str = self._fields["event"].get("kind", "invoke")
+        return kind
+
+    @property
     def event_at(self) -> datetime | None:
         """The time that it is for, of a schedule, or at which the event was emitted; None if it was invoked."""
         text = self._fields["event"].get("at")

@@ -29,6 +29,7 @@ STARTED: Final = 67
 RETURNED: Final = 68
 DEFERRED: Final = 69
 BROKEN: Final = 70
+EVENTS: Final = 71
 
 # The name of each message.
 NAMES: Final[dict[int, str]] = {
@@ -59,6 +60,7 @@ NAMES: Final[dict[int, str]] = {
     RETURNED: "RETURNED",
     DEFERRED: "DEFERRED",
     BROKEN: "BROKEN",
+    EVENTS: "EVENTS",
 }
 
 # What a worker may send to a handler.
@@ -86,11 +88,14 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("name", "str", True),
         ("payload", "json", True),
         ("at", "str", False),
+        ("kind", "str", False),
+        ("parts", "bool", False),
     ),
     "saved": (
         ("key", "str", True),
         ("result", "json", False),
         ("error", "json", False),
+        ("event", "str", False),
     ),
     "wait": (
         ("key", "str", True),
@@ -104,6 +109,11 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("payload", "json", False),
         ("priority", "int", False),
         ("timeout_ms", "uint", False),
+    ),
+    "event_schema": (
+        ("event", "str", True),
+        ("program", "str", True),
+        ("schema", "json", True),
     ),
     "program": (
         ("name", "str", True),
@@ -256,5 +266,8 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
     "BROKEN": (
         ("pool", "uint", True),
         ("reason", "str", True),
+    ),
+    "EVENTS": (
+        ("schemas", "event_schema[]", True),
     ),
 }
