@@ -1,17 +1,21 @@
 """Pausing and resuming queues and tasks: on every node, whatever is deployed or dies meanwhile."""
 
+import json
 import time
 
 from support.engine import asleep, blocker, invoke, unfinished, value, wait_empty
 from support.wait import wait_for
 
 
-def pause(db, what, name, paused=True):
-    assert value(db, f"select pgconductor.enable_{what}(%s, %s)", name, not paused)
+def pause(db, what, name, *servers):
+    """And wait until these have heard of it."""
+    assert value(db, f"select pgconductor.enable_{what}(%s, false)", name)
+    for one in servers:
+        one.wait_log(f"{what} {name}: paused")
 
 
 def resume(db, what, name):
-    pause(db, what, name, False)
+    assert value(db, f"select pgconductor.enable_{what}(%s)", name)
 
 
 def waits(db, execution):
@@ -28,10 +32,9 @@ def test_a_queue(server, app, db):
     """On both nodes; another queue goes on."""
     more = (f'handler "twin" {{ command = "env PGCONDUCTOR_QUEUE= {app.command("seen")}" }}\n'
             'queue "other" { handler = "twin" concurrency = 10 }')
-    for _ in range(2):
-        server(config=app.config("seen", more=more))
+    nodes = [server(config=app.config("seen", more=more)) for _ in range(2)]
     asleep(db, 2)
-    pause(db, "queue", "default")
+    pause(db, "queue", "default", *nodes)
     held = [invoke(db) for _ in range(20)]
     beside = invoke(db, queue="other")
     wait_for(lambda: app.runs(beside), 10, "the other queue goes on")
@@ -45,10 +48,9 @@ def test_a_queue(server, app, db):
 
 def test_a_task(server, app, db):
     """Others of its queue go on; those that are resumed come in their order."""
-    for _ in range(2):
-        server(config=app.config("seen", "echo"))
+    nodes = [server(config=app.config("seen", "echo")) for _ in range(2)]
     asleep(db, 2)
-    pause(db, "task", "seen")
+    pause(db, "task", "seen", *nodes)
     held = [invoke(db) for _ in range(50)]
     beside = [invoke(db, "echo") for _ in range(50)]
     wait_for(lambda: unfinished(db) == 50, 10, "the other task goes on")
@@ -61,13 +63,13 @@ def test_a_task(server, app, db):
 
 
 def test_what_is_buffered_waits_and_what_runs_goes_on(server, app, db):
-    """Also within a step that it sleeps between. Fails when only what is read afterwards is held back."""
-    server(config=app.config("seen", "hold", concurrency=1))
+    """Fails when only what is read afterwards is held back."""
+    one = server(config=app.config("seen", "hold", concurrency=1))
     block = blocker(db, app)
     held = [invoke(db) for _ in range(20)]
     other = [invoke(db) for _ in range(5)]
     for what, name in (("task", "seen"), ("queue", "default")):
-        pause(db, what, name)
+        pause(db, what, name, one)
         if what == "task":
             app.release()
             wait_for(lambda: value(db, "select count(*) from pgconductor.finished_executions where id = %s", block), 10, "it ends")
@@ -118,9 +120,9 @@ def test_it_stays_so_whatever_is_deployed(server, app, db):
 
 def test_many_that_wait_hold_up_nobody(server, app, db):
     """What is long and paused neither fills the memory nor holds up others."""
-    server(config=app.config("seen", "echo", queue="fetch_batch = 100"))
+    one = server(config=app.config("seen", "echo", queue="fetch_batch = 100"))
     asleep(db)
-    pause(db, "task", "seen")
+    pause(db, "task", "seen", one)
     db.execute("select pgconductor.invoke_batch('seen', (select json_agg('{}'::json) from generate_series(1, 5000)))")
     made = invoke(db, "echo")
     wait_for(lambda: app.runs(made), 15, "the other one runs")
@@ -144,9 +146,9 @@ def test_drain_ends_beside_what_is_paused(server, app, db):
 
 
 def test_commands(cli, server, app, db):
-    import json
-    server(config=app.config("seen"))
+    one = server(config=app.config("seen"))
     assert cli("pause", "task", "seen", check=True).stdout == "task seen paused\n"
+    one.wait_log("task seen: paused")
     made = [invoke(db) for _ in range(3)]
     wait_for(lambda: value(db, "select count(*) from pgconductor.executions where waiting = 'paused'") == 3, 10, "they are put aside")
     assert "ready (paused)" in cli("show", str(made[0]), check=True).stdout
@@ -159,6 +161,7 @@ def test_commands(cli, server, app, db):
     assert cli("resume", "task", "seen", check=True).stdout == "task seen resumed\n"
     wait_empty(db)
     assert cli("pause", "queue", "default", check=True).stdout == "queue default paused\n"
+    one.wait_log("queue default: paused")
     invoke(db)
     assert (queue()["ready"], queue()["paused"], queue()["state"]) == (0, 1, "paused")
     cli("resume", "queue", "default", check=True)
