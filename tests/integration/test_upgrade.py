@@ -41,8 +41,9 @@ def contents(db):
     from the beginning."""
     tables = [r[0] for r in db.execute("""select c.relname from pg_class c where c.relnamespace = 'pgconductor'::regnamespace
         and c.relkind in ('r', 'p') and not c.relispartition and c.relname not in ('settings', 'dispatcher', 'dispatched') order by 1""")]
-    return {t: db.execute(f"select array_agg(r order by r) from (select replace(json_strip_nulls(to_json(t))::text, %s, '') r"
-                          f" from pgconductor.{t} t) x", (',"invocable":true,"invocable_by":{}',)).fetchone()[0] for t in tables}
+    return {t: db.execute(f"select array_agg(r order by r) from (select regexp_replace(json_strip_nulls(to_json(t))::text, %s, '', 'g') r"
+                          f" from pgconductor.{t} t) x",
+                          (',"(invocable":true,"invocable_by":{}|limited":false|idle":false)',)).fetchone()[0] for t in tables}
 
 
 def columns(db):
