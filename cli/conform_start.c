@@ -21,17 +21,11 @@ static const char *const tasks[] = {
 
 #define TASKS_N	(sizeof(tasks) / sizeof(tasks[0]))
 
-static bool
-is(struct pstr s, const char *text)
-{
-	return s.len == strlen(text) && memcmp(s.p, text, s.len) == 0;
-}
-
 static const struct msg_task *
 find_task(const struct session *s, const char *name)
 {
 	for (size_t i = 0; i < s->hello.tasks_n; i++)
-		if (is(s->hello.tasks[i].name, name))
+		if (pstr_is(s->hello.tasks[i].name, name))
 			return &s->hello.tasks[i];
 	return NULL;
 }
@@ -39,7 +33,7 @@ find_task(const struct session *s, const char *name)
 static bool
 is_of_queue(const struct msg_task *t, const char *queue)
 {
-	return t->queue.p != NULL ? is(t->queue, queue) : strcmp(queue, CONFORM_QUEUE) == 0;
+	return t->queue.p != NULL ? pstr_is(t->queue, queue) : strcmp(queue, CONFORM_QUEUE) == 0;
 }
 
 /* HELLO: these cases look at one and the same. */

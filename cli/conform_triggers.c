@@ -16,12 +16,6 @@
 #define SCHEDULE	"conform.schedule"
 #define UNSCHEDULE	"conform.unschedule"
 
-static bool
-is(struct pstr s, const char *text)
-{
-	return text == NULL ? s.p == NULL : s.p != NULL && s.len == strlen(text) && memcmp(s.p, text, s.len) == 0;
-}
-
 /* Waiting for an event */
 
 /* Runs conform.event; fails unless it waits for orders.paid under this key, with these. */
@@ -35,9 +29,9 @@ expect_event(struct session *s, const char *key, const char *more, const char *f
 	const struct msg_suspend *m = &f->suspend;
 	const struct msg_wait *w = m->waits;
 
-	if (f->type != MSG_SUSPEND || f->exec != exec || m->waits_n != 1 || !is(w->key, key) || !is(w->event, "orders.paid"))
+	if (f->type != MSG_SUSPEND || f->exec != exec || m->waits_n != 1 || !pstr_is(w->key, key) || !pstr_is(w->event, "orders.paid"))
 		conform_fail(s, expected, session_text(f));
-	if (!is(w->filter, filter) || !(is(w->since, since) || (since == NULL && is(w->since, "now"))))
+	if (!pstr_is(w->filter, filter) || !(pstr_is(w->since, since) || (since == NULL && pstr_is(w->since, "now"))))
 		conform_fail(s, expected, "a wait with another filter or since");
 	if ((w->has_timeout_ms ? w->timeout_ms : m->has_timeout_ms ? m->timeout_ms : 0) != timeout_ms)
 		conform_fail(s, expected, "a wait with another timeout_ms");
@@ -89,7 +83,7 @@ event_change(struct session *s)
 		return;
 	exec = session_run(s, CHANGE, payload);
 	f = session_next(s, expected);
-	if (f->type != MSG_SUSPEND || f->exec != exec || f->suspend.waits_n != 1 || !is(f->suspend.waits[0].key, "row") ||
+	if (f->type != MSG_SUSPEND || f->exec != exec || f->suspend.waits_n != 1 || !pstr_is(f->suspend.waits[0].key, "row") ||
 	    f->suspend.waits[0].change.p == NULL)
 		conform_fail(s, expected, session_text(f));
 	change = xstrndup(f->suspend.waits[0].change.p, f->suspend.waits[0].change.len);
@@ -144,7 +138,7 @@ begin(struct session *s, const char *task, const char *name, const char *given, 
 	uint64_t exec = session_run(s, task, given);
 	const struct frame *f = session_next(s, expected);
 
-	if (f->type != MSG_CALL || f->exec != exec || !is(f->call.name, name))
+	if (f->type != MSG_CALL || f->exec != exec || !pstr_is(f->call.name, name))
 		conform_fail(s, expected, session_text(f));
 	args = xstrndup(f->call.args.p, f->call.args.len);
 	if (!conform_has_json(args, given))

@@ -17,12 +17,6 @@
 #define CHECKPOINT	"conform.checkpoint"
 #define WAITS_MOST	66		/* executions that are suspended one after the other at most */
 
-static bool
-is(struct pstr s, const char *text)
-{
-	return s.p != NULL && s.len == strlen(text) && memcmp(s.p, text, s.len) == 0;
-}
-
 /* Both capabilities, and the task. */
 static bool
 offers(struct session *s, const char *capability, const char *task, const char *other)
@@ -53,7 +47,7 @@ expect_wait(struct session *s, uint64_t exec, const char *key)
 	char *expected = xasprintf("SUSPEND of execution %llu with one wait, %s", (unsigned long long)exec, key);
 	const struct frame *f = session_next(s, expected);
 
-	if (f->type != MSG_SUSPEND || f->exec != exec || f->suspend.waits_n != 1 || !is(f->suspend.waits[0].key, key))
+	if (f->type != MSG_SUSPEND || f->exec != exec || f->suspend.waits_n != 1 || !pstr_is(f->suspend.waits[0].key, key))
 		conform_fail(s, expected, session_text(f));
 	free(expected);
 	return &f->suspend.waits[0];
@@ -142,7 +136,7 @@ expect_child(struct session *s, const char *key, const char *payload, uint64_t t
 	text = xasprintf("{\"key\": \"%s\", \"task\": \"reports.render\", \"payload\": %s%s}", key, payload, limit);
 	exec = session_run(s, CHILD, text);
 	w = expect_wait(s, exec, key);
-	if (!is(w->task, "reports.render") || !session_means(w->payload, payload))
+	if (!pstr_is(w->task, "reports.render") || !session_means(w->payload, payload))
 		conform_differs(s, "SUSPEND with a child: task reports.render and the payload given", "%s and %s %.*s",
 		    session_text(&s->frame), w->payload.p != NULL ? "the payload" : "no payload",
 		    (int)(w->payload.len < CONFORM_TEXT ? w->payload.len : CONFORM_TEXT), w->payload.p != NULL ? w->payload.p : "");
@@ -188,7 +182,7 @@ child_result(struct session *s)
 static void
 expect_message(struct session *s, const struct msg_fail *m, const char *message)
 {
-	if (!is(m->message, message))
+	if (!pstr_is(m->message, message))
 		conform_differs(s, message, "%s", session_text(&s->frame));
 }
 
@@ -219,7 +213,7 @@ start(struct session *s, uint64_t *call)
 	const struct frame *f = session_next(s, expected);
 	char *args;
 
-	if (f->type != MSG_CALL || f->exec != exec || !is(f->call.name, "invoke"))
+	if (f->type != MSG_CALL || f->exec != exec || !pstr_is(f->call.name, "invoke"))
 		conform_fail(s, expected, session_text(f));
 	args = xstrndup(f->call.args.p, f->call.args.len);
 	if (!conform_has_json(args, given))
@@ -302,7 +296,7 @@ expect_progress(struct session *s, const char *payload, int percent, const char 
 	const struct msg_progress *m = &f->progress;
 
 	if (f->type != MSG_PROGRESS || f->exec != exec || m->has_percent != (percent >= 0) ||
-	    (percent >= 0 && m->percent != (uint64_t)percent) || !is(m->note.p != NULL ? m->note : pstr(""), note))
+	    (percent >= 0 && m->percent != (uint64_t)percent) || !pstr_is(m->note.p != NULL ? m->note : pstr(""), note))
 		conform_fail(s, expected, session_text(f));
 	session_expect(s, exec, "null");
 	free(expected);

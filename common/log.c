@@ -188,6 +188,15 @@ LOG_FUNCTION(log_warnx, LOG_LEVEL_WARN, 0)
 LOG_FUNCTION(log_error, LOG_LEVEL_ERROR, 0)
 
 void
+log_warn_lines(const char *lines)
+{
+	for (size_t len; *lines != '\0'; lines += len + (lines[len] == '\n')) {
+		len = strcspn(lines, "\n");
+		log_warnx("%.*s", (int)len, lines);
+	}
+}
+
+void
 fatal(const char *fmt, ...)
 {
 	va_list ap;

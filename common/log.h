@@ -25,6 +25,8 @@ void	log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void	log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void	log_warnx(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void	log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* A warning for each of these lines. */
+void	log_warn_lines(const char *lines);
 
 /* For start-up and broken invariants only. fatal adds strerror(errno) and exits 71 (EX_OSERR), fatalx 70 (EX_SOFTWARE). */
 void	fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));

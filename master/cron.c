@@ -34,7 +34,7 @@ static const struct db_stmt stmt_fire = { "fire_schedules",
 static void
 wait_ms(struct cron *c, int64_t ms)
 {
-	struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
+	struct timeval tv = clock_timeval(ms);
 
 	event_add(c->timer, &tv);
 }

@@ -247,16 +247,13 @@ complain(struct dispatch *d, const char *lines)
 	if (*lines == '\0')
 		return;
 	d->careful_until_ms = clock_ms() + CAREFUL_MS;
-	for (size_t len; *lines != '\0'; lines += len + (lines[len] == '\n')) {
-		len = strcspn(lines, "\n");
-		log_warnx("%.*s", (int)len, lines);
-	}
+	log_warn_lines(lines);
 }
 
 static void
 wait_ms(struct master *m, int ms)
 {
-	struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
+	struct timeval tv = clock_timeval(ms);
 
 	m->dispatch->not_before_ms = clock_ms() + ms;
 	event_add(m->dispatch->retry, &tv);

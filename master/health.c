@@ -34,7 +34,7 @@ void
 health_init(struct master *m)
 {
 	int64_t ms = notify_watchdog_ms() / 2;
-	struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
+	struct timeval tv = clock_timeval(ms);
 
 	m->health = xcalloc(1, sizeof(*m->health));
 	if (notify_watchdog_ms() == 0)

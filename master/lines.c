@@ -182,10 +182,7 @@ add(struct master *m, struct run *r, struct pstr level, struct pstr message, str
 	param_array_int8(p, TIMES, clock_ms());
 	param_array_text(p, LEVELS, level.p, level.len);
 	param_array_text(p, MESSAGES, message.p, message.len);
-	if (fields.p != NULL)
-		param_array_text(p, FIELDS, fields.p, fields.len);
-	else
-		param_array_null(p, FIELDS);
+	param_array_text_or_null(p, FIELDS, fields.p, fields.len);
 	lot->n++;
 	lot->bytes += bytes;
 	st->n++;

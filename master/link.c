@@ -73,8 +73,7 @@ add_member(struct buf *b, const char *key, struct pstr value)
 static bool
 over(const struct master *m, const struct run *r, const struct msg_fail *fail)
 {
-	return r->expires_ms != 0 && clock_left_ms(m, r) == 0 && fail->code.len == 7 &&
-	    memcmp(fail->code.p, "timeout", 7) == 0;
+	return r->expires_ms != 0 && clock_left_ms(m, r) == 0 && pstr_is(fail->code, "timeout");
 }
 
 static void

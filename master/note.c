@@ -280,10 +280,7 @@ add_progress(struct master *m, struct params *p, const struct progress *said, st
 		param_array_int4(p, 2, said->percent);
 	else
 		param_array_null(p, 2);
-	if (said->note != NULL)
-		param_array_text(p, 3, said->note, strlen(said->note));
-	else
-		param_array_null(p, 3);
+	param_array_text_or_null(p, 3, said->note, said->note != NULL ? strlen(said->note) : 0);
 }
 
 void

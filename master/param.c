@@ -172,6 +172,15 @@ param_array_null(struct params *p, int i)
 }
 
 void
+param_array_text_or_null(struct params *p, int i, const char *s, size_t len)
+{
+	if (s != NULL)
+		param_array_text(p, i, s, len);
+	else
+		param_array_null(p, i);
+}
+
+void
 params_finish(struct params *p)
 {
 	for (int i = 0; i < p->n; i++) {

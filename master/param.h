@@ -49,6 +49,7 @@ void	param_array_int8(struct params *, int, int64_t);
 void	param_array_xid8(struct params *, int, uint64_t);
 void	param_array_bool(struct params *, int, bool);
 void	param_array_text(struct params *, int, const char *, size_t);
+void	param_array_text_or_null(struct params *, int, const char *, size_t);	/* NULL is null */
 void	param_array_null(struct params *, int);
 /* Writes the headers; called by db_call. */
 void	params_finish(struct params *);

@@ -55,10 +55,7 @@ begin(struct saying *s, const struct master *m, const char *place)
 static void
 add_text(struct saying *s, int array, const char *text)
 {
-	if (text != NULL)
-		param_array_text(&s->p, array, text, strlen(text));
-	else
-		param_array_null(&s->p, array);
+	param_array_text_or_null(&s->p, array, text, text != NULL ? strlen(text) : 0);
 }
 
 /* known: what it declares follows; else it is as it was before. */

@@ -275,7 +275,7 @@ put_error(struct report *p, const struct msg_fail *fail, bool stack_shown)
 
 	if (fail->stack.p == NULL || stack_shown || memmem(fail->stack.p, fail->stack.len, fail->message.p, fail->message.len) == NULL) {
 		buf_init(&text);
-		if (kind.len != 3 || memcmp(kind.p, "app", 3) != 0)
+		if (!pstr_is(kind, "app"))
 			buf_addf(&text, "%.*s: ", (int)kind.len, kind.p);
 		buf_add(&text, fail->message.p, fail->message.len);
 		put_text(p, (const char *)buf_ptr(&text), text.len);

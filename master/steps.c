@@ -253,10 +253,7 @@ batch_send(struct master *m, struct batch *b)
 		param_array_int8(p, 0, (int64_t)r->id);
 		param_array_xid8(p, 1, r->xid);
 		param_array_text(p, 2, key.p, key.len);
-		if (result.p != NULL)
-			param_array_text(p, 3, result.p, result.len);
-		else
-			param_array_null(p, 3);
+		param_array_text_or_null(p, 3, result.p, result.len);
 	}
 	TAILQ_INSERT_TAIL(&st->sent, b, link);
 	st->in_flight++;

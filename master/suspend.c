@@ -46,10 +46,7 @@ add_ms(struct params *p, int array, bool given, uint64_t ms)
 static void
 add_text(struct params *p, int array, struct pstr s)
 {
-	if (s.p != NULL)
-		param_array_text(p, array, s.p, s.len);
-	else
-		param_array_null(p, array);
+	param_array_text_or_null(p, array, s.p, s.len);
 }
 
 static void

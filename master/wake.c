@@ -287,7 +287,7 @@ may_sleep(struct master *m)
 static void
 set_tick(struct wake *w, int64_t ms)
 {
-	struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
+	struct timeval tv = clock_timeval(ms);
 
 	event_add(w->tick, &tv);
 }

@@ -103,7 +103,7 @@ watch_free(struct master *m)
 static void
 wait_ms(struct event *timer, int64_t ms)
 {
-	struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
+	struct timeval tv = clock_timeval(ms);
 
 	event_add(timer, &tv);
 }
@@ -237,15 +237,6 @@ watch_idle(const struct master *m)
 /* ---- what there has to be ---- */
 
 static void
-complain(const char *lines)
-{
-	for (size_t len; *lines != '\0'; lines += len + (lines[len] == '\n')) {
-		len = strcspn(lines, "\n");
-		log_warnx("%.*s", (int)len, lines);
-	}
-}
-
-static void
 kept(const struct db_answer *a, void *arg)
 {
 	struct master *m = arg;
@@ -258,7 +249,7 @@ kept(const struct db_answer *a, void *arg)
 	if (a->outcome == DB_ERROR)
 		log_warnx("triggers: %s", a->message);
 	if (a->outcome == DB_OK) {
-		complain(db_text(a, 0, 1, NULL));
+		log_warn_lines(db_text(a, 0, 1, NULL));
 		if (!db_null(a, 0, 0) && db_int4(a, 0, 0) < wait)
 			wait = db_int4(a, 0, 0);
 	}

@@ -293,8 +293,7 @@ restart_later(struct queue *q)
 		w->backoff_ms = RESTART_FIRST_MS;
 	if (w->restart == NULL)
 		w->restart = evtimer_new(q->master->base, restart, q);
-	tv.tv_sec = w->backoff_ms / 1000;
-	tv.tv_usec = w->backoff_ms % 1000 * 1000;
+	tv = clock_timeval(w->backoff_ms);
 	w->backoff_ms = w->backoff_ms * 2 < RESTART_CAP_MS ? w->backoff_ms * 2 : RESTART_CAP_MS;
 	event_add(w->restart, &tv);
 }

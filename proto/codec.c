@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/log.h"
 #include "common/utf8.h"
@@ -242,6 +243,14 @@ struct pstr
 pstr(const char *s)
 {
 	return (struct pstr){ .p = s, .len = s != NULL ? strlen(s) : 0 };
+}
+
+bool
+pstr_is(struct pstr s, const char *text)
+{
+	if (s.p == NULL || text == NULL)
+		return s.p == text;
+	return s.len == strlen(text) && memcmp(s.p, text, s.len) == 0;
 }
 
 /* Getters */

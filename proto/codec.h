@@ -54,6 +54,8 @@ int	msg_open(struct msg *, const uint8_t *body, size_t len, const char **why);
 
 /* A string of the program's own as a field; NULL is absent. */
 struct pstr pstr(const char *);
+/* Is it this text? NULL is absent. */
+bool	pstr_is(struct pstr, const char *);
 
 /* Types from 128 up may be ignored by whoever does not know them. */
 static inline bool

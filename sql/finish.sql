@@ -12,77 +12,50 @@ begin
 end
 $$;
 
--- Roles belong to the whole server: it may be there already, or somebody may be making it at this moment.
+-- Clients have rights by pgconductor_client. Conditions of events are evaluated as pgconductor_filter, which may do nothing at
+-- all and owns the one function that does that. The triggers on other people's tables note changes as pgconductor_change, which
+-- may do nothing else. without: what is not possible as long as there is no such role; for those that the owner of the schema
+-- has to be a member of (member), as long as it is none.
+-- Roles belong to the whole server: one may be there already, or somebody may be making it at this moment.
 do $$
+declare
+    r record;
 begin
-    if not exists (select from pg_catalog.pg_roles where rolname = 'pgconductor_client') then
-        create role pgconductor_client nologin;
-    end if;
-exception
-when insufficient_privilege then
-    raise notice 'pgconductor: this role may not create roles: without the role pgconductor_client only the owner of the schema can use it'
-        using hint = 'Let an administrator run: create role pgconductor_client nologin; then migrate again.';
-when duplicate_object or unique_violation then
-    null;
-end
-$$;
-
--- The role as which conditions of events are evaluated may do nothing at all, and owns the one function that does that.
-do $$
-begin
-    if not exists (select from pg_catalog.pg_roles where rolname = 'pgconductor_filter') then
-        create role pgconductor_filter nologin;
-    end if;
-exception
-when insufficient_privilege then
-    raise notice 'pgconductor: this role may not create roles: without the role pgconductor_filter events cannot have conditions'
-        using hint = 'Let an administrator run: create role pgconductor_filter nologin; grant pgconductor_filter to the owner of the schema; then migrate again.';
-when duplicate_object or unique_violation then
-    null;
-end
-$$;
-do $$
-begin
-    if not exists (select from pg_catalog.pg_roles where rolname = 'pgconductor_filter') then
-        return;
-    end if;
-    if not pg_catalog.pg_has_role(current_user, 'pgconductor_filter', 'usage') then
-        execute format('grant pgconductor_filter to %I', current_user);
-    end if;
-    -- To own a function takes this right for the moment.
-    grant create on schema pgconductor to pgconductor_filter;
-    alter function pgconductor.evaluate_filter(text, text[], jsonb[]) owner to pgconductor_filter;
-    revoke create on schema pgconductor from pgconductor_filter;
-exception when insufficient_privilege then
-    raise notice 'pgconductor: this role may not be pgconductor_filter, so that events cannot have conditions'
-        using hint = 'Let an administrator run: grant pgconductor_filter to the owner of the schema; then migrate again.';
-end
-$$;
-
--- The role as which the triggers on other people's tables note changes may do nothing else.
-do $$
-begin
-    if not exists (select from pg_catalog.pg_roles where rolname = 'pgconductor_change') then
-        create role pgconductor_change nologin;
-    end if;
-exception
-when insufficient_privilege then
-    raise notice 'pgconductor: this role may not create roles: without the role pgconductor_change changes of tables start nothing'
-        using hint = 'Let an administrator run: create role pgconductor_change nologin; grant pgconductor_change to the owner of the schema; then migrate again.';
-when duplicate_object or unique_violation then
-    null;
-end
-$$;
-do $$
-begin
-    if exists (select from pg_catalog.pg_roles where rolname = 'pgconductor_change')
-        and not pg_catalog.pg_has_role(current_user, 'pgconductor_change', 'usage')
-    then
-        execute format('grant pgconductor_change to %I', current_user);
-    end if;
-exception when insufficient_privilege then
-    raise notice 'pgconductor: this role may not be pgconductor_change, so that changes of tables start nothing'
-        using hint = 'Let an administrator run: grant pgconductor_change to the owner of the schema; then migrate again.';
+    for r in
+        select * from (values
+            ('pgconductor_client', false, 'only the owner of the schema can use it', null),
+            ('pgconductor_filter', true, 'events cannot have conditions', 'pgconductor.evaluate_filter(text, text[], jsonb[])'),
+            ('pgconductor_change', true, 'changes of tables start nothing', null)
+        ) as v(name, member, without, owns)
+    loop
+        begin
+            if not exists (select from pg_catalog.pg_roles where rolname = r.name) then
+                execute format('create role %I nologin', r.name);
+            end if;
+        exception
+        when insufficient_privilege then
+            raise notice 'pgconductor: this role may not create roles: without the role % %', r.name, r.without
+                using hint = format('Let an administrator run: create role %s nologin;%s then migrate again.', r.name,
+                    case when r.member then format(' grant %s to the owner of the schema;', r.name) end);
+        when duplicate_object or unique_violation then
+            null;
+        end;
+        continue when not r.member or not exists (select from pg_catalog.pg_roles where rolname = r.name);
+        begin
+            if not pg_catalog.pg_has_role(current_user, r.name, 'usage') then
+                execute format('grant %I to %I', r.name, current_user);
+            end if;
+            if r.owns is not null then
+                -- To own a function takes this right for the moment.
+                execute format('grant create on schema pgconductor to %I', r.name);
+                execute format('alter function %s owner to %I', r.owns, r.name);
+                execute format('revoke create on schema pgconductor from %I', r.name);
+            end if;
+        exception when insufficient_privilege then
+            raise notice 'pgconductor: this role may not be %, so that %', r.name, r.without
+                using hint = format('Let an administrator run: grant %s to the owner of the schema; then migrate again.', r.name);
+        end;
+    end loop;
 end
 $$;
 

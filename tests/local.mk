@@ -151,31 +151,31 @@ if HAVE_JANSSON
 check_PROGRAMS += tests/support/conform_c tests/support/cron_c tests/support/durable_c tests/support/events_c \
 	tests/support/triggers_c
 endif
-tests_support_conform_c_SOURCES = tests/support/conform_c.c
+tests_support_conform_c_SOURCES = tests/support/conform_c.c tests/support/program.h
 tests_support_conform_c_CPPFLAGS = -I$(top_srcdir)/proto/c
 tests_support_conform_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_support_conform_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
 
 # Schedules, for test_cron.py.
-tests_support_cron_c_SOURCES = tests/support/cron_c.c
+tests_support_cron_c_SOURCES = tests/support/cron_c.c tests/support/program.h
 tests_support_cron_c_CPPFLAGS = -I$(top_srcdir)/proto/c
 tests_support_cron_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_support_cron_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
 
 # Events, for test_events.py.
-tests_support_events_c_SOURCES = tests/support/events_c.c
+tests_support_events_c_SOURCES = tests/support/events_c.c tests/support/program.h
 tests_support_events_c_CPPFLAGS = -I$(top_srcdir)/proto/c
 tests_support_events_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_support_events_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
 
 # What starts and resumes executions, for test_triggers.py.
-tests_support_triggers_c_SOURCES = tests/support/triggers_c.c
+tests_support_triggers_c_SOURCES = tests/support/triggers_c.c tests/support/program.h
 tests_support_triggers_c_CPPFLAGS = -I$(top_srcdir)/proto/c
 tests_support_triggers_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_support_triggers_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
 
 # Executions that last, for test_durable.py.
-tests_support_durable_c_SOURCES = tests/support/durable_c.c
+tests_support_durable_c_SOURCES = tests/support/durable_c.c tests/support/program.h
 tests_support_durable_c_CPPFLAGS = -I$(top_srcdir)/proto/c
 tests_support_durable_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_support_durable_c_LDADD = libpgconductor.la $(JANSSON_LIBS)

@@ -65,7 +65,7 @@ on_fail(struct caller *c, struct msg_fail *m, size_t len)
 {
 	struct oneshot *o = c->o;
 
-	if (m->code.len == 14 && memcmp(m->code.p, "nondeterminism", 14) == 0) {
+	if (pstr_is(m->code, "nondeterminism")) {
 		exec_refuse(o->x, "nondeterminism", "%.*s", (int)(m->message.len < 400 ? m->message.len : 400), m->message.p);
 		return;
 	}

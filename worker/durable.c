@@ -83,8 +83,7 @@ bad_wait(const struct worker *w, const struct msg_wait *wait)
 		return "its key is empty, or longer than 1024 bytes";
 	if (wait->has_timer_ms + (wait->task.p != NULL) + (wait->event.p != NULL) + (wait->change.p != NULL) != 1)
 		return "it is neither a timer nor an event nor a change nor a child";
-	if (wait->since.p != NULL && ((wait->event.p == NULL && wait->change.p == NULL) || wait->since.len != 5 ||
-	    memcmp(wait->since.p, "start", 5) != 0))
+	if (wait->since.p != NULL && ((wait->event.p == NULL && wait->change.p == NULL) || !pstr_is(wait->since, "start")))
 		return "since is neither left out nor \"start\", for an event or a change";
 	if (wait->change.p != NULL && !is_json(wait->change, &why, &at))
 		return "its change is not JSON";

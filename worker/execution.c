@@ -183,8 +183,7 @@ void
 exec_cancel(struct worker *w, struct execution *x, const struct msg_cancel *cancel)
 {
 	/* Its time may be over by a clock that is not ours. */
-	enum exec_stop stop = cancel->reason.len == 7 && memcmp(cancel->reason.p, "timeout", 7) == 0 ? STOP_TIMEOUT :
-	    STOP_CANCELLED;
+	enum exec_stop stop = pstr_is(cancel->reason, "timeout") ? STOP_TIMEOUT : STOP_CANCELLED;
 
 	if (x->state == EXEC_WAITING) {
 		x->stop = stop;

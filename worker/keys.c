@@ -64,7 +64,7 @@ keys_get(struct keys *all, struct pstr key)
 	struct kept *first = table_get(&all->keys, h), *k;
 
 	for (k = first; k != NULL; k = k->same)
-		if (strlen(k->key) == key.len && memcmp(k->key, key.p, key.len) == 0)
+		if (pstr_is(key, k->key))
 			return k;
 	k = xcalloc(1, sizeof(*k));
 	k->key = xstrndup(key.p, key.len);

@@ -396,12 +396,6 @@ oneshots_choke(struct pool *pool, bool choked)
 		callers_choke(o, choked);
 }
 
-static bool
-is_text(struct pstr s, const char *text)
-{
-	return s.len == strlen(text) && memcmp(s.p, text, s.len) == 0;
-}
-
 static struct oneshot *
 find_in(struct pool_list *pools, struct pstr id, struct pstr token)
 {
@@ -410,7 +404,7 @@ find_in(struct pool_list *pools, struct pstr id, struct pstr token)
 
 	TAILQ_FOREACH(p, pools, entry)
 		TAILQ_FOREACH(o, &p->oneshots, entry)
-			if (is_text(id, o->x->id) && is_text(token, o->token))
+			if (pstr_is(id, o->x->id) && pstr_is(token, o->token))
 				return o;
 	return NULL;
 }

@@ -206,12 +206,6 @@ schemas_free(struct schemas *s)
 /* ---- holding against them ---- */
 
 static bool
-is_text(struct pstr s, const char *text)
-{
-	return s.len == strlen(text) && memcmp(s.p, text, s.len) == 0;
-}
-
-static bool
 complies(struct schema *schema, struct pstr json, const char *what, struct pstr name, char *why)
 {
 	char fault[SCHEMA_WHY];
@@ -238,7 +232,7 @@ event_complies(const struct pool *p, struct pstr name, const struct value *paylo
 		snprintf(why, SCHEMAS_WHY, "payload of event %.200s: %s", own->name, fault);
 		return false;
 	}
-	for (e = said_of(p->w, name); e != NULL && e < end && is_text(name, e->name); e++) {
+	for (e = said_of(p->w, name); e != NULL && e < end && pstr_is(name, e->name); e++) {
 		/* It may run another version of itself than this one. */
 		if (e->schema == NULL || (own != NULL && own->schema != NULL && is_of(e, p->program->name)))
 			continue;
@@ -283,12 +277,12 @@ start_complies(const struct pool *p, const struct msg_run *run, char *why)
 	struct task_schemas *t;
 
 	/* Of parts of a payload its schema does not tell anything. */
-	if (is_text(run->event.kind, "event"))
+	if (pstr_is(run->event.kind, "event"))
 		return (run->event.has_parts && run->event.parts) ||
 		    delivered_complies(p, run->event.name, run->event.payload, why);
 	t = find_task(p->schemas, run->task);
-	if (t == NULL || is_text(run->event.kind, "change") ||
-	    (is_text(run->event.kind, "schedule") && is_text(run->event.payload, "null")))
+	if (t == NULL || pstr_is(run->event.kind, "change") ||
+	    (pstr_is(run->event.kind, "schedule") && pstr_is(run->event.payload, "null")))
 		return true;
 	return complies(t->payload, run->event.payload, "payload of task", run->task, why);
 }
@@ -324,7 +318,7 @@ schemas_take_emit(const struct pool *p, const struct msg_call *call, char why[SC
 	struct values *vs;
 	bool taken = true;
 
-	if ((p->w->events_n == 0 && (p->schemas == NULL || p->schemas->events_n == 0)) || !is_text(call->name, "emit"))
+	if ((p->w->events_n == 0 && (p->schemas == NULL || p->schemas->events_n == 0)) || !pstr_is(call->name, "emit"))
 		return true;
 	vs = values_new();
 	args = values_parse(vs, call->args.p, call->args.len, why, SCHEMAS_WHY);

@@ -26,12 +26,6 @@ static const char *const capabilities[] = { "beat", "call", "cancel", "credit", 
 #define CAPABILITIES (sizeof(capabilities) / sizeof(capabilities[0]))
 
 static bool
-pstr_is(struct pstr s, const char *text)
-{
-	return s.len == strlen(text) && memcmp(s.p, text, s.len) == 0;
-}
-
-static bool
 is_json(struct pstr s)
 {
 	const char *why;

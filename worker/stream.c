@@ -195,7 +195,7 @@ level_of(struct pstr s)
 	for (int i = LOG_LEVEL_DEBUG; i < LOG_LEVEL_ERROR; i++) {
 		const char *name = log_level_name((enum log_level)i);
 
-		if (strlen(name) == s.len && memcmp(name, s.p, s.len) == 0)
+		if (pstr_is(s, name))
 			return (enum log_level)i;
 	}
 	return LOG_LEVEL_ERROR;

@@ -7,18 +7,13 @@ import threading
 import psycopg
 import pytest
 
-from support.sqlnode import Node, declare, invoke, one, row_of
+from support.sqlnode import Node, invoke, one, owner_of, row_of
 from support.wait import wait_for
 
 
 @pytest.fixture
 def owner(db, connect):
-    db.execute("select pgconductor.ensure_queue('default', 1)")
-    for task in ("work", "a", "b"):
-        declare(db, task)
-    made = Node(connect).serve("default/work", "default/a", "default/b")
-    made.settle_in()
-    return made
+    return owner_of(db, connect, "work", "a", "b")
 
 
 def subscribe(db, task, *triggers, program="code:app"):

@@ -1,14 +1,9 @@
 /*
  * The tasks of docs/conform.md on libpgconductor, with an event loop: several sleep at once, and stop when cancelled.
  */
-#include <jansson.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
-#include <pgconductor.h>
+#include "program.h"
 
 #define CONCURRENCY	4
 #define CREDIT		8
@@ -27,23 +22,6 @@ now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static json_t *
-payload_of(struct pgc_run *run)
-{
-	return json_loadb(pgc_payload(run), pgc_payload_len(run), JSON_DECODE_ANY, NULL);
-}
-
-/* Frees nothing. */
-static int
-done_json(struct pgc_run *run, const json_t *result)
-{
-	char *text = json_dumps(result, JSON_ENCODE_ANY);
-	int verdict = pgc_done(run, text);
-
-	free(text);
-	return verdict;
 }
 
 static int
@@ -178,7 +156,7 @@ lasting_steps(struct pgc_run *run, void *arg)
 			break;
 	}
 	if (over == 0)
-		over = done_json(run, results);
+		over = done_json(run, json_incref(results));
 	json_decref(results);
 	json_decref(payload);
 	return over;
@@ -227,7 +205,7 @@ lasting_start(struct pgc_run *run, void *arg)
 
 	(void)arg;
 	if (over == 0)
-		over = id != NULL ? pgc_done_text(run, id) : pgc_fail(run, pgc_error(pgc_of(run)));
+		over = done_answer(run, id);
 	free(text);
 	json_decref(payload);
 	return over;
@@ -290,7 +268,7 @@ lasting_emit(struct pgc_run *run, void *arg)
 
 	(void)arg;
 	if (over == 0)
-		over = id != NULL ? pgc_done_text(run, id) : pgc_fail(run, pgc_error(pgc_of(run)));
+		over = done_answer(run, id);
 	free(text);
 	json_decref(payload);
 	return over;
@@ -313,7 +291,7 @@ lasting_schedule(struct pgc_run *run, void *arg)
 	schedule.payload = text;
 	over = pgc_schedule(run, &schedule, &next);
 	if (over == 0)
-		over = next != NULL ? pgc_done_text(run, next) : pgc_fail(run, pgc_error(pgc_of(run)));
+		over = done_answer(run, next);
 	free(text);
 	json_decref(payload);
 	return over;

@@ -6,42 +6,7 @@
  *	plan    {"task", "name", "cron", "payload", "timezone", "overlap", "catchup"}  schedules it; without cron unschedules it.
  *	        Returns when it is due, or whether there was one; or what it was refused for
  */
-#include <fcntl.h>
-#include <jansson.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
-
-#include <pgconductor.h>
-
-static void
-enter(struct pgc_run *run)
-{
-	const char *at = pgc_event_at(run);
-	char line[512];
-	struct timespec t;
-	int fd = open(getenv("LEDGER"), O_WRONLY | O_APPEND | O_CLOEXEC), n;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	n = snprintf(line, sizeof(line), "%lld%09ld %d tick %s %u %s|%s|%s\n", (long long)t.tv_sec, t.tv_nsec, (int)getpid(),
-	    pgc_id(run), pgc_attempt(run), pgc_event(run), at != NULL ? at : "", pgc_payload(run));
-	if (fd == -1 || write(fd, line, (size_t)n) != n)
-		abort();
-	close(fd);
-}
-
-static int
-done_json(struct pgc_run *run, json_t *result)
-{
-	char *text = json_dumps(result, JSON_ENCODE_ANY | JSON_COMPACT);
-	int verdict = pgc_done(run, text);
-
-	free(text);
-	json_decref(result);
-	return verdict;
-}
+#include "program.h"
 
 static int
 tick(struct pgc_run *run, void *arg)
@@ -49,7 +14,7 @@ tick(struct pgc_run *run, void *arg)
 	const char *ms = getenv("TICK_MS");
 
 	(void)arg;
-	enter(run);
+	enter_cause(run, "tick");
 	if (ms != NULL)
 		usleep((useconds_t)atoi(ms) * 1000);
 	return done_json(run, json_pack("[s, s?]", pgc_event(run), pgc_event_at(run)));
@@ -59,7 +24,7 @@ static int
 plan(struct pgc_run *run, void *arg)
 {
 	struct pgc_schedule s = PGC_SCHEDULE;
-	json_t *given = json_loadb(pgc_payload(run), pgc_payload_len(run), 0, NULL), *result;
+	json_t *given = payload_of(run), *result;
 	const char *next = NULL;
 	char *payload;
 	bool removed = false;

@@ -31,37 +31,9 @@
  *	far     as leaf, in queue other; once as steps, with one attempt; brief as loop and nap as sleep, 700 ms in total
  */
 #include <ctype.h>
-#include <fcntl.h>
-#include <jansson.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
-#include <pgconductor.h>
-
-static void
-enter(struct pgc_run *run, const char *kind, const char *rest)
-{
-	char line[256];
-	struct timespec t;
-	int fd = open(getenv("LEDGER"), O_WRONLY | O_APPEND | O_CLOEXEC), n;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	n = snprintf(line, sizeof(line), "%lld%09ld %d %s %s %u %s\n", (long long)t.tv_sec, t.tv_nsec, (int)getpid(), kind,
-	    pgc_id(run), pgc_attempt(run), rest);
-	if (fd == -1 || write(fd, line, (size_t)n) != n)
-		abort();
-	close(fd);
-}
-
-static json_t *
-payload_of(struct pgc_run *run)
-{
-	return json_loadb(pgc_payload(run), pgc_payload_len(run), JSON_DECODE_ANY, NULL);
-}
+#include "program.h"
 
 static long
 number(json_t *payload, const char *name, long otherwise)
@@ -76,17 +48,6 @@ static int
 ends(json_t *payload, int verdict)
 {
 	json_decref(payload);
-	return verdict;
-}
-
-static int
-done_json(struct pgc_run *run, json_t *result)
-{
-	char *text = json_dumps(result, JSON_ENCODE_ANY | JSON_COMPACT);
-	int verdict = pgc_done(run, text);
-
-	free(text);
-	json_decref(result);
 	return verdict;
 }
 

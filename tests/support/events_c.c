@@ -8,46 +8,18 @@
  *	say     {"event", "payload", "die"}  emits it, in a step "said"; die: its process ends before that is saved, in
  *	        attempt 1; returns the event's id, or what it was refused for
  */
-#include <fcntl.h>
-#include <jansson.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
-#include <pgconductor.h>
+#include "program.h"
 
 #define WAITS_MAX	8
 
 static int
 seen(struct pgc_run *run, void *arg)
 {
-	const char *at = pgc_event_at(run);
-	char line[1024];
-	struct timespec t;
-	int fd = open(getenv("LEDGER"), O_WRONLY | O_APPEND | O_CLOEXEC), n;
-
 	(void)arg;
-	clock_gettime(CLOCK_REALTIME, &t);
-	n = snprintf(line, sizeof(line), "%lld%09ld %d seen %s %u %s|%s|%s\n", (long long)t.tv_sec, t.tv_nsec, (int)getpid(),
-	    pgc_id(run), pgc_attempt(run), pgc_event(run), at != NULL ? at : "", pgc_payload(run));
-	if (fd == -1 || write(fd, line, (size_t)n) != n)
-		abort();
-	close(fd);
+	enter_cause(run, "seen");
 	return pgc_done(run, pgc_payload(run));
-}
-
-static int
-done_json(struct pgc_run *run, json_t *result)
-{
-	char *text = json_dumps(result, JSON_ENCODE_ANY | JSON_COMPACT);
-	int verdict = pgc_done(run, text);
-
-	free(text);
-	json_decref(result);
-	return verdict;
 }
 
 static json_t *
@@ -86,7 +58,7 @@ wait_once(struct pgc_run *run, json_t *payload, struct pgc_event_wait *waits, si
 static int
 wait_for(struct pgc_run *run, void *arg)
 {
-	json_t *payload = json_loads(pgc_payload(run), 0, NULL), *list = json_array();
+	json_t *payload = payload_of(run), *list = json_array();
 	size_t n = json_array_size(json_object_get(payload, "waits"));
 	struct pgc_event_wait waits[WAITS_MAX];
 	int repeat = (int)json_integer_value(json_object_get(payload, "repeat")), over = 0;
@@ -106,7 +78,7 @@ wait_for(struct pgc_run *run, void *arg)
 static int
 say(struct pgc_run *run, void *arg)
 {
-	json_t *payload = json_loads(pgc_payload(run), 0, NULL);
+	json_t *payload = payload_of(run);
 	const char *saved = pgc_saved(run, "said"), *id = NULL;
 	char *text = json_dumps(json_object_get(payload, "payload"), JSON_ENCODE_ANY);
 	char quoted[64];

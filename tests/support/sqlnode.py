@@ -244,3 +244,13 @@ class Node:
         """The connections end, as when the process is killed."""
         self.writer.close()
         self.reader.close()
+
+
+def owner_of(db, connect, *tasks):
+    """A node that serves these, new ones, in a queue of one shard, and owns that."""
+    db.execute("select pgconductor.ensure_queue('default', 1)")
+    for task in tasks:
+        declare(db, task)
+    made = Node(connect).serve(*(f"default/{task}" for task in tasks))
+    made.settle_in()
+    return made

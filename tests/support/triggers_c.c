@@ -32,23 +32,9 @@
  *	        Returns when it is due, as above; fails with what it was told if that is refused
  *	unplan  {"task", "name"}  removes that schedule; returns whether there was one
  */
-#include <fcntl.h>
-#include <jansson.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
-
-#include <pgconductor.h>
+#include "program.h"
 
 #define WAITS_MAX	8
-
-static json_t *
-payload_of(struct pgc_run *run)
-{
-	return json_loadb(pgc_payload(run), pgc_payload_len(run), JSON_DECODE_ANY, NULL);
-}
 
 static const char *
 text(const json_t *object, const char *name)
@@ -57,38 +43,10 @@ text(const json_t *object, const char *name)
 }
 
 static int
-done_json(struct pgc_run *run, json_t *result)
+entered(struct pgc_run *run, void *arg)
 {
-	char *json = json_dumps(result, JSON_ENCODE_ANY | JSON_COMPACT);
-	int verdict = pgc_done(run, json);
-
-	free(json);
-	json_decref(result);
-	return verdict;
-}
-
-/* The end of a function whose call may have been refused. */
-static int
-refused(struct pgc_run *run)
-{
-	return pgc_fail(run, pgc_error(pgc_of(run)));
-}
-
-static int
-enter(struct pgc_run *run, void *arg)
-{
-	const char *at = pgc_event_at(run);
-	char line[1024];
-	struct timespec t;
-	int fd = open(getenv("LEDGER"), O_WRONLY | O_APPEND | O_CLOEXEC), n;
-
 	(void)arg;
-	clock_gettime(CLOCK_REALTIME, &t);
-	n = snprintf(line, sizeof(line), "%lld%09ld %d %s %s %u %s|%s|%s\n", (long long)t.tv_sec, t.tv_nsec, (int)getpid(),
-	    pgc_task_name(run), pgc_id(run), pgc_attempt(run), pgc_event(run), at != NULL ? at : "", pgc_payload(run));
-	if (fd == -1 || write(fd, line, (size_t)n) != n)
-		abort();
-	close(fd);
+	enter_cause(run, pgc_task_name(run));
 	return pgc_done_text(run, pgc_event(run));
 }
 
@@ -309,7 +267,7 @@ plan(struct pgc_run *run, void *arg)
 	json_decref(given);
 	if (over != 0)
 		return PGC_OVER;
-	return next != NULL ? pgc_done_text(run, next) : refused(run);
+	return done_answer(run, next);
 }
 
 static int
@@ -331,15 +289,15 @@ static const struct {
 	pgc_task_fn	*fn;
 	const char	*triggers;
 } tasks[] = {
-	{ "seen", enter, "[{\"event\": \"order.paid\", \"when\": \"(payload->>'total')::numeric > 100\","
+	{ "seen", entered, "[{\"event\": \"order.paid\", \"when\": \"(payload->>'total')::numeric > 100\","
 	    " \"fields\": \"id,customer.name\"}, {\"event\": \"order.sent\"}]" },
-	{ "copy", enter, "[{\"invocable\": true}, {\"event\": \"order.sent\"}]" },
-	{ "tick", enter, "[{\"invocable\": true},"
+	{ "copy", entered, "[{\"invocable\": true}, {\"event\": \"order.sent\"}]" },
+	{ "tick", entered, "[{\"invocable\": true},"
 	    " {\"cron\": \"* * * * * *\", \"name\": \"every-second\", \"payload\": {\"by\": \"cron\"}},"
 	    " {\"cron\": \"0 9 * * mon-fri\", \"name\": \"morning\", \"timezone\": \"Europe/Berlin\", \"overlap\": \"skip\","
 	    " \"catchup\": \"last\"}, {\"cron\": \"@yearly\"}]" },
-	{ "report", enter, NULL },
-	{ "changed", enter, "[{\"table\": \"users\", \"operation\": \"insert\", \"columns\": \"id,email\"},"
+	{ "report", entered, NULL },
+	{ "changed", entered, "[{\"table\": \"users\", \"operation\": \"insert\", \"columns\": \"id,email\"},"
 	    " {\"schema\": \"app\", \"table\": \"accounts\", \"operation\": \"update\", \"columns\": \"id,balance\","
 	    " \"when\": \"new.balance < old.balance\"}, {\"table\": \"users\", \"operation\": \"delete\"}]" },
 	{ "wait", wait_for, NULL },

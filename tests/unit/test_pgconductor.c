@@ -687,12 +687,6 @@ worker_gets_suspend(uint64_t exec)
 	return s;
 }
 
-static bool
-is(struct pstr s, const char *text)
-{
-	return s.p != NULL && s.len == strlen(text) && memcmp(s.p, text, s.len) == 0;
-}
-
 static void
 say_step_ok(uint64_t exec, const char *key)
 {
@@ -898,14 +892,14 @@ START_TEST(sleeping)
 	ck_assert_int_eq(pgc_sleep(r, NULL, 86400000), PGC_OVER);
 	ck_assert_int_eq(pgc_step(c), 1);
 	s = worker_gets_suspend(501);
-	ck_assert(s.waits_n == 1 && is(s.waits[0].key, "keep#1") && s.waits[0].has_timer_ms);
+	ck_assert(s.waits_n == 1 && pstr_is(s.waits[0].key, "keep#1") && s.waits[0].has_timer_ms);
 	ck_assert(s.waits[0].timer_ms == 86400000 && s.waits[0].task.p == NULL && !s.has_any);
 	r = run_with(&slept, 1, false);
 	ck_assert_int_eq(pgc_sleep(r, NULL, 86400000), 0);
 	ck_assert_int_eq(pgc_sleep(r, NULL, -5), PGC_OVER);
 	ck_assert_int_eq(pgc_step(c), 1);
 	s = worker_gets_suspend(502);
-	ck_assert(is(s.waits[0].key, "keep#2") && s.waits[0].timer_ms == 0);
+	ck_assert(pstr_is(s.waits[0].key, "keep#2") && s.waits[0].timer_ms == 0);
 }
 END_TEST
 
@@ -931,8 +925,8 @@ START_TEST(children)
 	ck_assert_int_eq(pgc_step(c), 1);
 	s = worker_gets_suspend(501);
 	ck_assert_uint_eq(s.waits_n, 1);
-	ck_assert(is(s.waits[0].key, "keep#2") && is(s.waits[0].task, "leaf") && is(s.waits[0].payload, "[1]"));
-	ck_assert(is(s.waits[0].queue, "media") && s.waits[0].has_priority && s.waits[0].priority == -7);
+	ck_assert(pstr_is(s.waits[0].key, "keep#2") && pstr_is(s.waits[0].task, "leaf") && pstr_is(s.waits[0].payload, "[1]"));
+	ck_assert(pstr_is(s.waits[0].queue, "media") && s.waits[0].has_priority && s.waits[0].priority == -7);
 	ck_assert(s.waits[0].has_timeout_ms && s.waits[0].timeout_ms == 50 && !s.waits[0].has_timer_ms);
 	r = run_with(there, 2, false);
 	ck_assert_int_eq(pgc_invoke_all(r, v, 2), 0);
@@ -942,7 +936,7 @@ START_TEST(children)
 	ck_assert_int_eq(pgc_fail_child(r, &v[1]), 0);
 	ck_assert_int_eq(pgc_step(c), 1);
 	f = worker_gets_fail(502, "app", "Child execution failed: no \"\xc3\xa4\xf0\x9f\x98\x80\"\n");
-	ck_assert(f.has_retry && !f.retry && is(f.type, "ChildFailed"));
+	ck_assert(f.has_retry && !f.retry && pstr_is(f.type, "ChildFailed"));
 	/* Two of one name. */
 	v[0].key = v[1].key = "same";
 	r = run_with(NULL, 0, false);

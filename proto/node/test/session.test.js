@@ -151,7 +151,8 @@ test("CANCEL reaches the signal, and only that of its execution", async () => {
 			reject(ctx.signal.reason);
 		});
 	}), late: async (event, ctx) => {
-		await new Promise((resolve) => setTimeout(resolve, 50));
+		await until(() => ctx.signal.aborted);
+		await new Promise((resolve) => setTimeout(resolve, 5));
 		ctx.signal.throwIfAborted();
 	} });
 	s.worker.run(1, "wait");
