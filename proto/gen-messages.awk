@@ -98,8 +98,8 @@ function begin_message(    i, n, list, mask) {
 function add_field(    t, f) {
 	if (nkinds == 0)
 		die("a field before any struct or message")
-	if (NF < 3 || ($3 != "required" && $3 != "optional"))
-		die("a field is: name type required|optional text")
+	if (NF < 3 || $3 !~ /^(required|optional|unless:[a-z_]+)$/)
+		die("a field is: name type required|optional|unless:other text")
 	if ($1 !~ /^[a-z][a-z0-9_]*$/ || length($1) > 31)
 		die("not a field name: " $1)
 	t = $2
@@ -114,7 +114,9 @@ function add_field(    t, f) {
 	taken[nkinds, $1] = 1
 	field[nkinds, f] = $1
 	type[nkinds, f] = t
-	required[nkinds, f] = ($3 == "required")
+	required[nkinds, f] = ($3 != "optional")
+	if ($3 ~ /^unless:/)
+		unless[nkinds, f] = substr($3, 8)
 	field_text[nkinds, f] = rest(4)
 }
 
@@ -128,6 +130,14 @@ function ctype(t) {
 	if (t == "int") return "int64_t"
 	if (t == "bool") return "bool"
 	return "struct msg_" t
+}
+
+# The list that spares it.
+function list_of(k, f,    o) {
+	for (o = 1; o <= nfields[k]; o++)
+		if (field[k, o] == unless[k, f] && many[k, o])
+			return o
+	die(name[k] "." field[k, f] ": unless " unless[k, f] ": not a list of it")
 }
 
 # An absent string or list is a NULL pointer; the other types need a flag.
@@ -176,7 +186,7 @@ function put_struct(k,    f, t, note) {
 	printf "\n/* %s%s */\nstruct msg_%s {\n", number[k] ? name[k] : ident[k], text[k] != "" ? ": " text[k] : "", ident[k]
 	for (f = 1; f <= nfields[k]; f++) {
 		t = ctype(type[k, f])
-		note = "\t/* " (required[k, f] ? "" : "optional: ") field_text[k, f] " */"
+		note = "\t/* " (required[k, f] ? "" : "optional: ") field_text[k, f] ((k, f) in unless ? "; unless " unless[k, f] : "") " */"
 		if (has_flag(k, f))
 			printf "\tbool has_%s;\n", field[k, f]
 		printf "\t%s %s%s;%s\n", t, many[k, f] ? "*" : "", field[k, f], note
@@ -220,7 +230,9 @@ function put_get_field(k, f,    n, t, get, what) {
 	n = field[k, f]
 	t = type[k, f]
 	printf "\t\tcase %d:\n", f - 1
-	if (!required[k, f])
+	if ((k, f) in unless)
+		print "\t\t\tif (*p == WIRE_NIL) {\n\t\t\t\tp++;\n\t\t\t\tseen &= ~(1u << at);\n\t\t\t\tbreak;\n\t\t\t}"
+	else if (!required[k, f])
 		print "\t\t\tif (*p == WIRE_NIL) {\n\t\t\t\tp++;\n\t\t\t\tbreak;\n\t\t\t}"
 	if (many[k, f]) {
 		printf "\t\t\tif ((p = wire_get_list(p, &len)) == NULL)\n\t\t\t\treturn wire_bad(m, \"%s\", \"not a list, or too long\");\n", n
@@ -272,8 +284,8 @@ function put_keys(k,    f, l, any) {
 	print "\t}\n\treturn -1;\n}"
 }
 
-function put_get(k,    f, mask, lists) {
-	mask = lists = 0
+function put_get(k,    f, mask, lists, spared, by) {
+	mask = lists = spared = 0
 	if (nfields[k] == 0) {
 		put_get_none(k)
 		return
@@ -282,6 +294,10 @@ function put_get(k,    f, mask, lists) {
 	for (f = 1; f <= nfields[k]; f++) {
 		if (required[k, f])
 			mask += 2 ^ (f - 1)
+		if ((k, f) in unless) {
+			spared += 2 ^ (f - 1)
+			by = field[k, list_of(k, f)]
+		}
 		lists += many[k, f]
 	}
 	printf "\nstatic const uint8_t *\nget_%s(struct msg *m, const uint8_t *p, struct msg_%s *v)\n{\n", ident[k], ident[k]
@@ -296,6 +312,8 @@ function put_get(k,    f, mask, lists) {
 	for (f = 1; f <= nfields[k]; f++)
 		put_get_field(k, f)
 	print "\t\t}\n\t}"
+	if (spared != 0)
+		printf "\tif (v->%s_n != 0)\n\t\tseen |= 0x%xu;\n", by, spared
 	if (mask != 0)
 		printf "\tif ((seen & 0x%xu) != 0x%xu)\n\t\treturn wire_missing(m, %s_fields, %d, seen);\n", mask, mask, ident[k], nfields[k]
 	print "\treturn p;\n}"
@@ -338,6 +356,8 @@ function size_call(t, what) {
 }
 
 function present(k, f) {
+	if ((k, f) in unless)
+		return "!v->" unless[k, f] "_n"
 	return has_flag(k, f) ? "v->has_" field[k, f] : "(v->" field[k, f] (many[k, f] ? "_n" : ".p") " != " (many[k, f] ? "0" : "NULL") ")"
 }
 
@@ -350,7 +370,7 @@ function put_put(k,    f, n, t, pad, always, opt) {
 	printf "\nstatic uint8_t *\nput_%s(uint8_t *p, const struct msg_%s *v)\n{\n", ident[k], ident[k]
 	always = 0
 	for (f = 1; f <= nfields[k]; f++)
-		if (required[k, f])
+		if (required[k, f] && !((k, f) in unless))
 			always++
 		else
 			opt = opt " + (uint32_t)" present(k, f)
@@ -361,7 +381,7 @@ function put_put(k,    f, n, t, pad, always, opt) {
 		n = field[k, f]
 		t = type[k, f]
 		pad = "\t"
-		if (!required[k, f]) {
+		if (!required[k, f] || (k, f) in unless) {
 			printf "\tif (%s) {\n", present(k, f)
 			pad = "\t\t"
 		}
@@ -371,7 +391,7 @@ function put_put(k,    f, n, t, pad, always, opt) {
 			printf "%sfor (size_t i = 0; i < v->%s_n; i++)\n%s\tp = %s;\n", pad, n, pad, put_call(t, "v->" n "[i]")
 		} else
 			printf "%sp = %s;\n", pad, put_call(t, "v->" n)
-		if (!required[k, f])
+		if (!required[k, f] || (k, f) in unless)
 			print "\t}"
 	}
 	print "\treturn p;\n}"
@@ -407,13 +427,14 @@ function put_python(    k, f) {
 			printf "    %s: \"%s\",\n", name[k], name[k]
 	print "}\n\n# What a worker may send to a handler."
 	print "TO_HANDLER: Final[frozenset[int]] = frozenset({" to_handler() "})"
-	print "\n# The fields of each message, and of the structs (in small letters) they hold: name, type, whether it is required."
-	print "FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {"
+	print "\n# The fields of each message, and of the structs (in small letters) they hold: name, type, whether it is required; a name:"
+	print "# unless there is anything in that list."
+	print "FIELDS: Final[dict[str, tuple[tuple[str, str, bool | str], ...]]] = {"
 	for (k = 1; k <= nkinds; k++) {
 		printf "    \"%s\": (", name[k]
 		for (f = 1; f <= nfields[k]; f++)
 			printf "%s        (\"%s\", \"%s\", %s),\n", f == 1 ? "\n" : "", field[k, f], full_type(k, f), \
-			    required[k, f] ? "True" : "False"
+			    demand(k, f, "True", "False")
 		print (nfields[k] > 0 ? "    )," : "),")
 	}
 	print "}"
@@ -436,17 +457,22 @@ function put_javascript(    k, f) {
 		if (links[k] ~ /worker>handler/)
 			printf "\tMESSAGES.%s,\n", name[k]
 	print "]);\n\n/**"
-	print " * The fields of each message, and of the structs (in small letters) they hold: name, type, whether it is required."
-	print " * @type {Readonly<Record<string, ReadonlyArray<readonly [name: string, type: string, required: boolean]>>>}\n */"
+	print " * The fields of each message, and of the structs (in small letters) they hold: name, type, whether it is required; a name:"
+	print " * unless there is anything in that list."
+	print " * @type {Readonly<Record<string, ReadonlyArray<readonly [name: string, type: string, required: boolean | string]>>>}\n */"
 	print "export const FIELDS = Object.freeze({"
 	for (k = 1; k <= nkinds; k++) {
 		printf "\t%s: [", name[k]
 		for (f = 1; f <= nfields[k]; f++)
 			printf "%s\t\t[\"%s\", \"%s\", %s],\n", f == 1 ? "\n" : "", field[k, f], full_type(k, f), \
-			    required[k, f] ? "true" : "false"
+			    demand(k, f, "true", "false")
 		print (nfields[k] > 0 ? "\t]," : "],")
 	}
 	print "});"
+}
+
+function demand(k, f, yes, no) {
+	return (k, f) in unless ? "\"" unless[k, f] "\"" : required[k, f] ? yes : no
 }
 
 function full_type(k, f) {
@@ -506,5 +532,5 @@ function put_table(k,    f) {
 	print "| field | type | | |\n|---|---|---|---|"
 	for (f = 1; f <= nfields[k]; f++)
 		printf "| `%s` | %s%s | %s | %s |\n", field[k, f], type[k, f], many[k, f] ? "[]" : "", \
-		    required[k, f] ? "required" : "optional", field_text[k, f]
+		    (k, f) in unless ? "unless `" unless[k, f] "`" : required[k, f] ? "required" : "optional", field_text[k, f]
 }

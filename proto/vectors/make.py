@@ -38,9 +38,15 @@ with open(os.path.join(HERE, "..", "messages.def")) as messages:
 TASKS = [{"name": "greet"}, {"name": "resize", "queue": "media", "options": '{"max_attempts": 5, "timeout": "2m"}'}]
 RUN = {"id": "42", "task": "greet", "attempt": 1, "token": "731.1763712345678.7212345678901234567",
        "event": {"name": "pgconductor.invoke", "payload": '{"name":"World"}'}}
+ITEMS = [{"exec": 7, **{key: RUN[key] for key in ("id", "attempt", "token", "event")}},
+         {"exec": 4294967296, "id": "9007199254740993", "attempt": 2, "token": "732.1763712345678.7",
+          "event": {"name": "order.paid", "payload": '{"id": 7}', "at": "2030-01-31T09:00:00.000Z", "kind": "event"},
+          "deadline_ms": 120000, "metadata": '{"tenant": 7}',
+          "trace": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}]
 STEPS = [{"key": "charge", "result": '{"charge": 12.50}'}, {"key": "nap"},
          {"key": "greet#1", "error": '{"code": "app", "message": "no"}'}]
-CHILD = {"key": "thumb", "task": "resize", "queue": "media", "payload": '{"w": 100}', "priority": -5, "timeout_ms": 60000}
+CHILD = {"key": "thumb", "task": "resize", "queue": "media", "payload": '{"w": 100}', "priority": -5, "timeout_ms": 60000,
+         "metadata": '{"tenant": "acme"}'}
 PROGRAM = {"name": "app", "argv": ["node", "worker.js"], "env": [], "processes": 1, "credit": 0, "max_runs": 0,
            "memory": 0, "idle_timeout_ms": 0, "rlimits": [], "discover": False}
 FULL_PROGRAM = {"name": "resize", "argv": ["./resize.sh"], "directory": "/srv/app",
@@ -91,6 +97,10 @@ FRAMES = [
                                 "beat_ms": 30000, "tasks": []}),
     ("hello-call", "HELLO", 0, {"protocols": [1], "tasks": [], "run": "42", "token": RUN["token"], "keys": ["charge", ""]}),
     ("run-unnamed", "RUN", 3, {**RUN, "more_steps": True, "unnamed": 2}),
+    ("run-items", "RUN", 0, {"task": "greet", "items": ITEMS}),
+    ("run-one-item", "RUN", 0, {"task": "greet", "items": ITEMS[:1]}),
+    ("hello-batch", "HELLO", 0, {"protocols": [1], "tasks": [
+        {"name": "mail", "batch": {"size": 100, "timeout_ms": 250}}, {"name": "index", "batch": {"size": 1}}]}),
     ("run-steps", "RUN", 3, {**RUN, "steps": STEPS}),
     ("run-more-steps", "RUN", 3, {**RUN, "steps": STEPS[:1], "more_steps": True}),
     ("step", "STEP", 3, {"key": "charge", "result": '{"charge": 12.50}'}),
@@ -150,6 +160,8 @@ NILS = {**RUN, "deadline_ms": None, "metadata": None, "trace": None}
 FRAMES_SAME = [
     ("run-other-order", "RUN", 1, body("RUN", 1, swapped(RUN)), "run-minimal"),
     ("run-unknown-keys", "RUN", 1, body("RUN", 1, EXTRA), "run-minimal"),
+    ("run-items-nils", "RUN", 0, body("RUN", 0, {"task": "greet", "items": ITEMS, "id": None, "attempt": None, "event": None}),
+     "run-items"),
     ("run-nil-optionals", "RUN", 1, body("RUN", 1, NILS), "run-minimal"),
     ("credit-wide", "CREDIT", 0, b"\xdc\x00\x03\xcd\x00\x07\xd3" + b"\0" * 8 + b"\xdf\0\0\0\1\xdb\0\0\0\6credit\xd2\0\0\0\0", "credit"),
     ("done-str32", "DONE", 255, b"\x93\x04\xcc\xff\x81\xd9\x06result\xdb\0\0\0\x1d" + b'{"greeting": "Hello, World!"}', "done"),
@@ -191,6 +203,17 @@ BAD = [
     ("type-zero", "type", msgpack.packb([0, 0, {}]), ""),
     ("run-without-task", "decode", body("RUN", 1, without(RUN, "task")), "RUN.task: missing"),
     ("run-without-payload", "decode", body("RUN", 1, {**RUN, "event": {"name": "x"}}), "RUN.event.payload: missing"),
+    ("run-without-id", "decode", body("RUN", 1, without(RUN, "id")), "RUN.id: missing"),
+    ("run-no-items", "decode", body("RUN", 0, {"task": "greet", "items": []}), "RUN.id: missing"),
+    ("run-token-is-nil", "decode", body("RUN", 1, {**RUN, "token": None}), "RUN.token: missing"),
+    ("run-items-without-task", "decode", body("RUN", 0, {"items": ITEMS}), "RUN.task: missing"),
+    ("run-item-without-exec", "decode", body("RUN", 0, {"task": "greet", "items": [ITEMS[0], without(ITEMS[1], "exec")]}),
+     "RUN.items[1].exec: missing"),
+    ("run-item-without-payload", "decode", body("RUN", 0, {"task": "greet", "items": [{**ITEMS[0], "event": {"name": "x"}}]}),
+     "RUN.items[0].event.payload: missing"),
+    ("run-items-is-a-map", "decode", body("RUN", 0, {"task": "greet", "items": {}}), "RUN.items: not a list, or too long"),
+    ("hello-batch-without-size", "decode", body("HELLO", 0, {"protocols": [1], "tasks": [{"name": "mail", "batch": {}}]}),
+     "HELLO.tasks[0].batch.size: missing"),
     ("run-event-is-a-string", "decode", body("RUN", 1, {**RUN, "event": "x"}), "RUN.event: not a map"),
     ("run-task-is-nil", "decode", body("RUN", 1, {**RUN, "task": None}), "RUN.task: not a string of valid UTF-8"),
     ("run-attempt-is-negative", "decode", body("RUN", 1, {**RUN, "attempt": -1}), "RUN.attempt: not an unsigned integer"),

@@ -24,6 +24,7 @@ const HEAD = 4;
  * @property {string} type      of the field, or of the elements of its list
  * @property {boolean} many
  * @property {boolean} required
+ * @property {string | undefined} unless  a list: if there is anything in it, this is not required
  */
 
 /** Somebody does not keep to the protocol. */
@@ -44,7 +45,8 @@ const KINDS = new Map(Object.entries(FIELDS).map(([kind, fields]) => [kind, fiel
 	key: Buffer.from(name),
 	type: type.replace("[]", ""),
 	many: type.endsWith("[]"),
-	required,
+	required: required === true,
+	unless: typeof required === "string" ? required : undefined,
 }))]));
 
 /**
@@ -296,8 +298,9 @@ class Reader {
 			}
 		}
 		for (let i = 0; i < fields.length; i++) {
-			if (fields[i].required && (seen & (1 << i)) === 0) {
-				throw inside(fields[i].name, new ProtocolError("missing"));
+			const { name, required, unless } = fields[i];
+			if (required ? (seen & (1 << i)) === 0 : unless !== undefined && values[name] === undefined && !values[unless]?.length) {
+				throw inside(name, new ProtocolError("missing"));
 			}
 		}
 		return values;
@@ -563,10 +566,10 @@ export class FrameWriter {
 	#struct(kind, values) {
 		const fields = fieldsOf(kind);
 		let n = 0;
-		for (const { name, required } of fields) {
+		for (const { name, required, unless } of fields) {
 			if (values[name] != null) {
 				n++;
-			} else if (required) {
+			} else if (required || (unless !== undefined && !values[unless]?.length)) {
 				throw new TypeError(`${kind}.${name}: missing`);
 			}
 		}

@@ -83,13 +83,18 @@ export const TO_HANDLER = new Set([
 ]);
 
 /**
- * The fields of each message, and of the structs (in small letters) they hold: name, type, whether it is required.
- * @type {Readonly<Record<string, ReadonlyArray<readonly [name: string, type: string, required: boolean]>>>}
+ * The fields of each message, and of the structs (in small letters) they hold: name, type, whether it is required; a name:
+ * unless there is anything in that list.
+ * @type {Readonly<Record<string, ReadonlyArray<readonly [name: string, type: string, required: boolean | string]>>>}
  */
 export const FIELDS = Object.freeze({
 	pair: [
 		["key", "str", true],
 		["value", "str", true],
+	],
+	batch: [
+		["size", "uint", true],
+		["timeout_ms", "uint", false],
 	],
 	task: [
 		["name", "str", true],
@@ -98,6 +103,7 @@ export const FIELDS = Object.freeze({
 		["triggers", "json", false],
 		["payload_schema", "json", false],
 		["returns_schema", "json", false],
+		["batch", "batch", false],
 	],
 	event_type: [
 		["name", "str", true],
@@ -109,6 +115,16 @@ export const FIELDS = Object.freeze({
 		["at", "str", false],
 		["kind", "str", false],
 		["parts", "bool", false],
+	],
+	item: [
+		["exec", "uint", true],
+		["id", "str", true],
+		["attempt", "uint", true],
+		["token", "str", true],
+		["event", "event", true],
+		["deadline_ms", "uint", false],
+		["metadata", "json", false],
+		["trace", "str", false],
 	],
 	saved: [
 		["key", "str", true],
@@ -128,6 +144,7 @@ export const FIELDS = Object.freeze({
 		["payload", "json", false],
 		["priority", "int", false],
 		["timeout_ms", "uint", false],
+		["metadata", "json", false],
 	],
 	event_schema: [
 		["event", "str", true],
@@ -173,17 +190,18 @@ export const FIELDS = Object.freeze({
 		["capabilities", "str[]", false],
 	],
 	RUN: [
-		["id", "str", true],
+		["id", "str", "items"],
 		["task", "str", true],
-		["attempt", "uint", true],
-		["token", "str", true],
-		["event", "event", true],
+		["attempt", "uint", "items"],
+		["token", "str", "items"],
+		["event", "event", "items"],
 		["deadline_ms", "uint", false],
 		["metadata", "json", false],
 		["trace", "str", false],
 		["steps", "saved[]", false],
 		["more_steps", "bool", false],
 		["unnamed", "uint", false],
+		["items", "item[]", false],
 	],
 	DONE: [
 		["result", "json", false],

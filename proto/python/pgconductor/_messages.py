@@ -66,11 +66,16 @@ NAMES: Final[dict[int, str]] = {
 # What a worker may send to a handler.
 TO_HANDLER: Final[frozenset[int]] = frozenset({WELCOME, RUN, REJECT, CANCEL, DRAIN, STEP_OK, RETURN, STEPS})
 
-# The fields of each message, and of the structs (in small letters) they hold: name, type, whether it is required.
-FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
+# The fields of each message, and of the structs (in small letters) they hold: name, type, whether it is required; a name:
+# unless there is anything in that list.
+FIELDS: Final[dict[str, tuple[tuple[str, str, bool | str], ...]]] = {
     "pair": (
         ("key", "str", True),
         ("value", "str", True),
+    ),
+    "batch": (
+        ("size", "uint", True),
+        ("timeout_ms", "uint", False),
     ),
     "task": (
         ("name", "str", True),
@@ -79,6 +84,7 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("triggers", "json", False),
         ("payload_schema", "json", False),
         ("returns_schema", "json", False),
+        ("batch", "batch", False),
     ),
     "event_type": (
         ("name", "str", True),
@@ -90,6 +96,16 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("at", "str", False),
         ("kind", "str", False),
         ("parts", "bool", False),
+    ),
+    "item": (
+        ("exec", "uint", True),
+        ("id", "str", True),
+        ("attempt", "uint", True),
+        ("token", "str", True),
+        ("event", "event", True),
+        ("deadline_ms", "uint", False),
+        ("metadata", "json", False),
+        ("trace", "str", False),
     ),
     "saved": (
         ("key", "str", True),
@@ -109,6 +125,7 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("payload", "json", False),
         ("priority", "int", False),
         ("timeout_ms", "uint", False),
+        ("metadata", "json", False),
     ),
     "event_schema": (
         ("event", "str", True),
@@ -154,17 +171,18 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("capabilities", "str[]", False),
     ),
     "RUN": (
-        ("id", "str", True),
+        ("id", "str", "items"),
         ("task", "str", True),
-        ("attempt", "uint", True),
-        ("token", "str", True),
-        ("event", "event", True),
+        ("attempt", "uint", "items"),
+        ("token", "str", "items"),
+        ("event", "event", "items"),
         ("deadline_ms", "uint", False),
         ("metadata", "json", False),
         ("trace", "str", False),
         ("steps", "saved[]", False),
         ("more_steps", "bool", False),
         ("unnamed", "uint", False),
+        ("items", "item[]", False),
     ),
     "DONE": (
         ("result", "json", False),

@@ -86,10 +86,14 @@ def ordered(name: str, fields: Fields) -> Fields:
 class _Kind:
     """A message or struct as it is declared: the Python type of each key, its declared type, and which it must have."""
 
-    def __init__(self, fields: tuple[tuple[str, str, bool], ...]) -> None:
+    def __init__(self, fields: tuple[tuple[str, str, bool | str], ...]) -> None:
         self.declared = {key: kind for key, kind, _ in fields}
         self.types: dict[str, Any] = {key: _type(kind) for key, kind in self.declared.items()}
-        self.required = frozenset(key for key, _, required in fields if required)
+        self.required = frozenset(key for key, _, required in fields if required is True)
+        # Lists, and what is required where there is nothing in them.
+        self.spared: list[tuple[str, frozenset[str]]] = [
+            (other, frozenset(key for key, _, required in fields if required == other))
+            for other in {required for _, _, required in fields if isinstance(required, str)}]
 
 
 _SCALARS: dict[str, type] = {"str": str, "json": str, "uint": int, "int": int, "bool": bool}
@@ -107,6 +111,9 @@ def _check(kind: _Kind, fields: Fields, depth: int) -> None:
     types = kind.types
     if not kind.required <= fields.keys():
         raise ProtocolError(f"{min(kind.required - fields.keys())}: missing")
+    for other, keys in kind.spared:
+        if not fields.get(other):
+            _check_present(keys, fields)
     for key, value in fields.items():
         expected = types.get(key)
         if value.__class__ is not expected:
@@ -116,6 +123,12 @@ def _check(kind: _Kind, fields: Fields, depth: int) -> None:
                 raise ProtocolError(f"{key}: NUL in a string")
         elif expected is not bool:
             _check_other(kind.declared[key], key, value, depth)
+
+
+def _check_present(keys: frozenset[str], fields: Fields) -> None:
+    missing = sorted(key for key in keys if fields.get(key) is None)
+    if missing:
+        raise ProtocolError(f"{missing[0]}: missing")
 
 
 def _check_odd(kind: _Kind, key: Any, value: Any, depth: int) -> None:
