@@ -61,6 +61,7 @@ sql_files = \
 	sql/functions/ensure_queue.sql \
 	sql/functions/ensure_shard.sql \
 	sql/functions/error_kind.sql \
+	sql/functions/escaped_key.sql \
 	sql/functions/evaluate_filter.sql \
 	sql/functions/event_schemas.sql \
 	sql/functions/events_due.sql \
@@ -75,6 +76,7 @@ sql_files = \
 	sql/functions/fire.sql \
 	sql/functions/fire_schedules.sql \
 	sql/functions/fit_change.sql \
+	sql/functions/fit_key.sql \
 	sql/functions/flow_fault.sql \
 	sql/functions/forget_keys.sql \
 	sql/functions/forget_running.sql \
@@ -95,6 +97,7 @@ sql_files = \
 	sql/functions/keep_interval.sql \
 	sql/functions/keep_watches.sql \
 	sql/functions/kept_steps.sql \
+	sql/functions/key_of.sql \
 	sql/functions/leave_dispatcher.sql \
 	sql/functions/live_nodes.sql \
 	sql/functions/load_event_schemas.sql \

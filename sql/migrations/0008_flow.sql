@@ -85,3 +85,27 @@ create unique index shards_task on pgconductor.shards (queue, task) where task i
 -- What was visible to it when it last learned which tasks are limited, and since then it runs none of these anywhere else than
 -- in their own shards. Null: it has not said so yet.
 alter table pgconductor.nodes add column obeys pg_snapshot;
+
+-- key_path: where in the payload an execution's key stands; null: it has none. Then the task is limited, and of each key
+-- key_limit run at once (null: so many as may; 1 with key_fifo: in their order, one when the other has finished), and
+-- key_rate_limit may begin in key_rate_ms milliseconds, key_rate_burst at once.
+alter table pgconductor.tasks
+    add column key_path text[],
+    add column key_limit int,
+    add column key_fifo boolean not null default false,
+    add column key_rate_limit int,
+    add column key_rate_ms bigint,
+    add column key_rate_burst int;
+
+-- key: see key_of(). Only executions in a shard of their own task have one: elsewhere a task's key is not looked at, and
+-- the reader gives it to those that it moves there. begun: has a key and was handed out before: true, else null.
+alter table pgconductor.executions
+    add column key text collate "C",
+    add column begun boolean;
+-- What has a key is not in the log, but read by key; within one by lane, then in the order of ids.
+drop index pgconductor.executions_ready;
+create index executions_ready on pgconductor.executions (shard, lane, ready_xid, id) where ready_xid is not null and key is null;
+create index executions_key on pgconductor.executions (shard, key, lane, id) where key is not null and ready_xid is not null;
+-- What keeps the others of a FIFO key waiting, as long as it is not ready: it has begun, or is parked. One that has begun and is
+-- ready goes before the others, whatever their lanes.
+create index executions_held on pgconductor.executions (shard, key) where key is not null and (begun or waiting is not null);

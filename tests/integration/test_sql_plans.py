@@ -240,8 +240,8 @@ def test_cost_of_a_promotion_does_not_grow(db, connect, explained):
 
 def test_only_the_indexes_that_earn_their_keep(db):
     assert db.execute("select indexname from pg_indexes where schemaname = 'pgconductor' and tablename = 'executions'"
-                      " order by 1").fetchall() == [("executions_children",), ("executions_delayed",), ("executions_pkey",),
-                                 ("executions_ready",)]
+                      " order by 1").fetchall() == [("executions_children",), ("executions_delayed",), ("executions_held",),
+                                 ("executions_key",), ("executions_pkey",), ("executions_ready",)]
     assert one(db, "select count(*) from pg_constraint where contype = 'f' and (conrelid = 'pgconductor.executions'::regclass"
                    " or confrelid = 'pgconductor.executions'::regclass)") == (0,)
     # A unique lane would make transactions wait for each other; a default partition would be scanned under a lock.

@@ -1,0 +1,9 @@
+create or replace function pgconductor.fit_key(value text)
+returns text
+language sql immutable
+as $$
+    select case when octet_length(value) > 200 then left(value, 40) || md5(value) else coalesce(value, '') end
+$$;
+
+comment on function pgconductor.fit_key(text) is
+'Engine. A key for this value, of at most 200 bytes.';
