@@ -22,7 +22,7 @@ struct action {
 	const char	*state;		/* likewise; NULL: any */
 };
 
-/* Exits if the arguments after the options are no ids, or there are both ids and a filter, or neither. */
+/* Exits if the arguments after the options are no ids, or there are both ids and a filter or neither, or an unknown state. */
 void	action_check(int argc, char **argv, const struct filter *);
 /* Returns the exit status: 1 if it could not be done to one that was named. */
 int	action_run(PGconn *, int argc, char **argv, struct filter *, const struct action *, const char *const *extra);

@@ -43,6 +43,18 @@ wrong_state(const char *s, size_t len)
 	cli_usage("--state: \"%.*s\" is none of %s", (int)len, s, buf_steal_str(&list));
 }
 
+void
+filter_check(const struct filter *f)
+{
+	size_t n;
+
+	for (const char *s = f->state; s != NULL; s = s[n] == ',' ? s + n + 1 : NULL) {
+		n = strcspn(s, ",");
+		if (!is_word(cli_current->states, s, n))
+			wrong_state(s, n);
+	}
+}
+
 /* Makes the array; says in which part of executions_all its states are. */
 static void
 add_states(struct filter *f)
@@ -54,8 +66,6 @@ add_states(struct filter *f)
 	buf_init(&array);
 	for (; s != NULL; s = s[n] == ',' ? s + n + 1 : NULL) {
 		n = strcspn(s, ",");
-		if (!is_word(cli_current->states, s, n))
-			wrong_state(s, n);
 		buf_addf(&array, "%c%.*s", all++ == 0 ? '{' : ',', (int)n, s);
 		finished += is_word("completed failed cancelled", s, n);
 	}

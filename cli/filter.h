@@ -50,8 +50,10 @@ struct filter {
 #define FILTER_PARAMS 12
 
 bool	filter_given(const struct filter *);
+/* Exits if one of the states is none of the command's. */
+void	filter_check(const struct filter *);
 /*
- * Checks the states against those of the command, and fills in the first FILTER_PARAMS of params, which point into the
+ * Once that was checked, fills in the first FILTER_PARAMS of params, which point into the
  * filter. Exits when something makes no sense.
  */
 void	filter_params(struct filter *, const char **params);

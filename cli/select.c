@@ -131,6 +131,7 @@ action_check(int argc, char **argv, const struct filter *f)
 		cli_usage("name executions by id or by options, not both");
 	if (argc == 1 && !filter_given(f))
 		cli_usage("ID is missing, or one of --task, --queue, --state, --after, --before, --error, --metadata");
+	filter_check(f);
 }
 
 int

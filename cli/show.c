@@ -154,6 +154,7 @@ run_list(int argc, char **argv)
 		cli_usage("--failed and --state: give one of them");
 	if (failed)
 		filter.state = "failed";
+	filter_check(&filter);
 	filter_params(&filter, params);
 	params[FILTER_PARAMS] = limit;
 	conn = cli_connect(cli_conninfo(NULL));

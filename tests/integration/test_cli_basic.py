@@ -10,9 +10,9 @@ import pytest
 from support import paths
 from support.server import clean_environment, run_cli
 
-COMMANDS = ["dev", "run", "check", "migrate", "register", "retire", "invoke", "emit", "cancel", "retry", "schedule",
-            "unschedule", "schedules", "pause", "resume", "show", "logs", "list", "ps", "top",
-            "queues", "tasks", "nodes", "ready", "conform", "ctx", "completion"]
+COMMANDS = ["dev", "run", "check", "migrate", "register", "retire", "invoke", "emit", "cancel", "retry", "edit", "move",
+            "discard", "schedule", "unschedule", "schedules", "pause", "resume", "show", "logs", "list", "ps", "top", "queues",
+            "tasks", "nodes", "ready", "conform", "ctx", "completion"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -82,7 +82,7 @@ def test_check(short_tmp):
     with open(good, "w", encoding="utf-8") as file:
         file.write('task "greet" { exec = "cat" }\nhandler "app" { command = "x" directory = "/nowhere" }\n')
     with open(bad, "w", encoding="utf-8") as file:
-        file.write('log_level = loud\n\ntask "greet" {\n\tconcurrency = 1\n}\n')
+        file.write('log_level = loud\n\ntask "greet" {\n\tconcurency = 1\n}\n')
     done = run_cli("check", "-c", good)
     assert done.returncode == 0
     assert done.stdout == f"{good}: 1 queues, 1 handlers, 1 tasks, no errors\n"
@@ -91,7 +91,7 @@ def test_check(short_tmp):
     done = run_cli("check", f"-c{bad}")
     assert done.returncode == 78
     assert done.stdout == ""
-    assert f"pgconductor: {bad}:4: unknown option \"concurrency\" in a section task\n" in done.stderr
+    assert f"pgconductor: {bad}:4: unknown option \"concurency\" in a section task\n" in done.stderr
     assert f"pgconductor: {bad}:1: log_level: \"loud\"" in done.stderr
     assert run_cli("check", "-c", f"{short_tmp}/gone.conf").returncode == 78
     assert run_cli("run", "-c", bad).returncode == 78

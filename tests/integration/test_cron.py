@@ -131,7 +131,8 @@ def test_refusals(serve, db, cli):
     done = cli("schedule", "tick", "x", "61 * * * *")
     assert done.returncode == 65 and "cron: minute: '61': not between 0 and 59" in done.stderr
     assert cli("schedule", "tick", "x", "*", "*", "*", "*", "*").returncode == cli("schedule", "tick").returncode == 64
-    assert cli("pause").returncode == cli("pause", "queue", "x").returncode == 64
+    assert cli("pause").returncode == cli("pause", "table", "x").returncode == 64
+    assert cli("pause", "queue", "x").returncode == 1
     for given, why in (({"task": "tick", "name": "x", "cron": "* * *"}, "5 fields are needed"),
                        ({"task": "none", "name": "x", "cron": "@daily"}, "was never declared"),
                        ({"task": "tick", "name": "x", "cron": "@daily", "timezone": "No/Where"}, "no such time zone"),

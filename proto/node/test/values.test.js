@@ -22,7 +22,7 @@ test("options of a task are those of HELLO", () => {
 	assert.deepEqual(task, { name: "t", queue: "q" });
 	assert.deepEqual(JSON.parse(options), { max_attempts: 5, backoff: ["1s", "5s"], timeout: "2m", remove_on_complete: { days: 1 }, remove_on_fail: false });
 	assert.equal(taskOf({ name: "t", timeout: undefined }).options, undefined);
-	assert.throws(() => taskOf({ name: "t", concurrency: 1 }), /task t: concurrency: not available in this version/);
+	assert.deepEqual(JSON.parse(taskOf({ name: "t", concurrency: 1 }).options), { concurrency: 1 });
 	assert.throws(() => taskOf({ name: "t", retries: 1 }), /task t: retries: no such option \(there are maxAttempts/);
 	assert.throws(() => taskOf({}), /a task needs a name/);
 });
