@@ -79,6 +79,8 @@ const struct cli_option *cli_option_at(const struct cli_command *, size_t n);
 int64_t	cli_duration(const char *option, const char *value);
 /* A priority, likewise. */
 int	cli_priority(const char *option, const char *value);
+/* What --metadata says, as JSON; NULL: nothing. Never freed. */
+const char *cli_metadata(const struct cli_values *);
 /* One line on stderr: "pgconductor: command: text". */
 void	cli_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void	cli_fail(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));

@@ -15,12 +15,14 @@
 #include "common/xmalloc.h"
 
 static const char *key, *queue, *priority, *timeout, *all;
+static struct cli_values metadata;
 static bool want_json, return_errors;
 
 static const struct cli_option options[] = {
 	{ "key", 0, CLI_TEXT, &key, "KEY", "what its outcome is saved under; named by its turn if left out" },
 	{ "queue", 0, CLI_TEXT, &queue, "Q", "instead of the task's own queue" },
-	{ "priority", 0, CLI_TEXT, &priority, "N", "-32768 to 32767, higher first; 0 if left out" },
+	{ "priority", 0, CLI_TEXT, &priority, "N", "-32768 to 32767, higher first; the task's if left out" },
+	{ "metadata", 0, CLI_EACH, &metadata, "K=V", "besides what it inherits; or a JSON object" },
 	{ "timeout", 0, CLI_TEXT, &timeout, "D", "then it is cancelled: exit 124" },
 	{ "all", 0, CLI_TEXT, &all, "FILE", "a child for each line of FILE (- is stdin), all at once" },
 	{ "return-errors", 0, CLI_FLAG, &return_errors, NULL, "print {\"result\": …} or {\"error\": …}, and exit 0" },
@@ -93,11 +95,13 @@ take_member(const char *name, const char *value, void *arg)
 		l->child->key = children.keys[children.n - 1] = ctx_key(text_of(l, name, value));
 	else if (strcmp(name, "priority") == 0)
 		l->child->priority = cli_priority("priority", value);
+	else if (strcmp(name, "metadata") == 0)
+		l->child->metadata = xstrdup(value);
 	else if (strcmp(name, "timeout") == 0)
 		l->child->timeout_ms = duration_of(l, name, value);
 	else
-		cli_fail(EX_DATAERR, "%s: line %zu: %s: there are task, payload, queue, key, priority and timeout", all, l->number,
-		    name);
+		cli_fail(EX_DATAERR, "%s: line %zu: %s: there are task, payload, queue, key, priority, metadata and timeout", all,
+		    l->number, name);
 }
 
 static void
@@ -185,6 +189,7 @@ take_arguments(int argc, char **argv)
 		child->key = children.keys[0] = ctx_key(key);
 	if (priority != NULL)
 		child->priority = cli_priority("--priority", priority);
+	child->metadata = cli_metadata(&metadata);
 	if (timeout != NULL)
 		child->timeout_ms = cli_duration("--timeout", timeout);
 }
@@ -196,7 +201,7 @@ run(int argc, char **argv)
 		cli_usage("TASK is missing");
 	if (argc > 3)
 		cli_usage("%s: unexpected argument", argv[3]);
-	if (all != NULL && (argc > 1 || key != NULL || queue != NULL || priority != NULL || timeout != NULL))
+	if (all != NULL && (argc > 1 || key != NULL || queue != NULL || priority != NULL || timeout != NULL || metadata.n != 0))
 		cli_usage("--all: each line of the file says what its child is");
 	if (all != NULL)
 		take_file();
@@ -213,7 +218,7 @@ const struct cli_command ctx_invoke = {
 	.details = "The payload is JSON text, - to read it from stdin, or @FILE; null if left out. The command is ended (TERM, then\n"
 	    "KILL) and run again from its beginning when the child has finished. If that has failed, this exits with 65, or\n"
 	    "124 if it took too long; a command that exits with either of them then has failed for good, for that reason.\n"
-	    "A line of --all is an object of task, payload, queue, key, priority and timeout, all but the task optional;\n"
+	    "A line of --all is an object of task, payload, queue, key, priority, metadata and timeout, all but the task optional;\n"
 	    "the results are printed as JSON, a line each, in the same order.\n",
 	.options = options,
 	.no_database = true,

@@ -10,10 +10,12 @@
 #include "cli/ctx.h"
 
 static const char *queue, *priority, *delay, *dedupe_key, *dedupe_for, *throttle, *debounce, *max_wait;
+static struct cli_values metadata;
 
 static const struct cli_option options[] = {
 	{ "queue", 0, CLI_TEXT, &queue, "Q", "instead of the task's own queue" },
-	{ "priority", 0, CLI_TEXT, &priority, "N", "-32768 to 32767, higher first; 0 if left out" },
+	{ "priority", 0, CLI_TEXT, &priority, "N", "-32768 to 32767, higher first; the task's if left out" },
+	{ "metadata", 0, CLI_EACH, &metadata, "K=V", "besides what it inherits; or a JSON object" },
 	{ "delay", 0, CLI_TEXT, &delay, "D", "not before this long has passed: 250ms, 10s, 5m, 2h, 7d" },
 	{ "dedupe-key", 0, CLI_TEXT, &dedupe_key, "KEY", "made once with this key; after that the id is that of the first" },
 	{ "dedupe-for", 0, CLI_TEXT, &dedupe_for, "D", "for so long, 0 while it is unfinished; else while its history is kept" },
@@ -66,6 +68,7 @@ run(int argc, char **argv)
 	s.dedupe_for_ms = time_of("--dedupe-for", dedupe_for);
 	s.throttle_ms = time_of("--throttle", throttle);
 	s.debounce_ms = time_of("--debounce", debounce);
+	s.metadata = cli_metadata(&metadata);
 	s.max_wait_ms = time_of("--max-wait", max_wait);
 	return ctx_do(do_start, &s, NULL, 0);
 }

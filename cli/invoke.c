@@ -21,11 +21,12 @@
 
 static const char *queue, *priority, *run_at, *delay, *batch, *timeout;
 static const char *dedupe_key, *dedupe_for, *throttle, *debounce, *max_wait;
+static struct cli_values metadata;
 static bool want_wait, whole_items;
 
 static const struct cli_option options[] = {
 	{ "queue", 0, CLI_TEXT, &queue, "Q", "instead of the task's own queue" },
-	{ "priority", 0, CLI_TEXT, &priority, "N", "-32768 to 32767, higher first; 0 if left out" },
+	{ "priority", 0, CLI_TEXT, &priority, "N", "-32768 to 32767, higher first; the task's if left out" },
 	{ "run-at", 0, CLI_TEXT, &run_at, "T", "not before this time, such as \"2030-01-31 12:00+01\"" },
 	{ "delay", 0, CLI_TEXT, &delay, "D", "not before this long has passed: 250ms, 10s, 5m, 2h, 7d" },
 	{ "dedupe-key", 0, CLI_TEXT, &dedupe_key, "KEY", "made once with this key; after that the id is that of the first" },
@@ -33,6 +34,7 @@ static const struct cli_option options[] = {
 	{ "throttle", 0, CLI_TEXT, &throttle, "D", "one in so long; more are not made, and no id is printed" },
 	{ "debounce", 0, CLI_TEXT, &debounce, "D", "one, when so long no other was asked for, with the last payload" },
 	{ "max-wait", 0, CLI_TEXT, &max_wait, "D", "with --debounce: so long after the first at the latest" },
+	{ "metadata", 0, CLI_EACH, &metadata, "K=V", "what is attached to it; more than one, or a JSON object" },
 	{ "batch", 0, CLI_TEXT, &batch, "FILE", "an execution for each line of FILE (- is stdin), all or none" },
 	{ "items", 0, CLI_FLAG, &whole_items, NULL, "with --batch: lines are {\"payload\": …, \"priority\": …}, with their own options" },
 	{ "wait", 0, CLI_FLAG, &want_wait, NULL, "wait for the end, print the result: exit 0 completed, 1 failed or cancelled" },
@@ -102,12 +104,6 @@ interval(size_t i)
 	const char *value = *spans[i].value;
 
 	return value != NULL ? xasprintf("%lld milliseconds", (long long)cli_duration(spans[i].option, value)) : NULL;
-}
-
-static int
-priority_number(void)
-{
-	return priority != NULL ? cli_priority("--priority", priority) : 0;
 }
 
 static void
@@ -181,9 +177,8 @@ wait_for(PGconn *conn, const char *id, int64_t until)
 static int
 invoke_one(PGconn *conn, const char *task, const char *payload)
 {
-	char *level = xasprintf("%d", priority_number());
-	const char *params[] = { task, payload, queue, level, run_at, dedupe_key, interval(0), interval(1), interval(2),
-	    interval(3), interval(4) };
+	const char *params[] = { task, payload, queue, priority, run_at, dedupe_key, interval(0), interval(1), interval(2),
+	    interval(3), interval(4), cli_metadata(&metadata) };
 	int64_t until;
 	PGresult *res;
 	int rc = EX_OK;
@@ -193,7 +188,7 @@ invoke_one(PGconn *conn, const char *task, const char *payload)
 	if (want_wait)
 		PQclear(cli_query(conn, "set pgconductor.await = on", 0, NULL));
 	res = cli_query(conn, "select pgconductor.invoke($1, $2::text, queue => $3, priority => $4, run_at => $5, dedupe_key => $6,"
-	    " delay => $7, dedupe_for => $8, throttle => $9, debounce => $10, max_wait => $11)", 11, params);
+	    " delay => $7, dedupe_for => $8, throttle => $9, debounce => $10, max_wait => $11, metadata => $12)", 12, params);
 	if (PQgetisnull(res, 0, 0))
 		cli_warn("throttled: nothing was created");
 	else if (want_wait)
@@ -201,7 +196,6 @@ invoke_one(PGconn *conn, const char *task, const char *payload)
 	else
 		printf("%s\n", PQgetvalue(res, 0, 0));
 	PQclear(res);
-	free(level);
 	return rc;
 }
 
@@ -222,11 +216,14 @@ item_options(void)
 
 	buf_init(&out);
 	add_text(&out, "queue", queue);
-	buf_addf(&out, ",\"priority\":%d", priority_number());
+	if (priority != NULL)
+		buf_addf(&out, ",\"priority\":%d", cli_priority("--priority", priority));
 	add_text(&out, "run_at", run_at);
 	add_text(&out, "dedupe_key", dedupe_key);
 	for (size_t i = 0; i < SPANS_N; i++)
 		add_text(&out, spans[i].name, interval(i));
+	if (metadata.n != 0)
+		buf_addf(&out, ",\"metadata\":%s", cli_metadata(&metadata));
 	return buf_steal_str(&out);
 }
 
@@ -254,8 +251,10 @@ run(int argc, char **argv)
 	if (batch != NULL && (argc > 2 || want_wait))
 		cli_usage("--batch goes with neither a payload nor --wait");
 	if (whole_items && (batch == NULL || queue != NULL || priority != NULL || run_at != NULL || dedupe_key != NULL ||
-	    has_span()))
+	    metadata.n != 0 || has_span()))
 		cli_usage("--items goes with --batch, and each line says what its options are");
+	if (priority != NULL)
+		cli_priority("--priority", priority);
 	if (timeout != NULL && !want_wait)
 		cli_usage("--timeout goes with --wait");
 	if (batch == NULL)

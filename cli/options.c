@@ -11,7 +11,9 @@
 
 #include "cli/cli.h"
 #include "cli/progress.h"
+#include "common/buf.h"
 #include "common/duration.h"
+#include "common/json.h"
 #include "common/xmalloc.h"
 
 const char *cli_db;
@@ -98,6 +100,33 @@ cli_priority(const char *option, const char *value)
 	if (end == value || *end != '\0' || n < INT16_MIN || n > INT16_MAX)
 		cli_usage("%s: \"%s\" is not a whole number from -32768 to 32767", option, value);
 	return (int)n;
+}
+
+const char *
+cli_metadata(const struct cli_values *given)
+{
+	struct buf out;
+
+	if (given->n == 0)
+		return NULL;
+	if (given->v[0][0] == '{') {
+		if (given->n > 1 || json_check(given->v[0], strlen(given->v[0]), NULL, NULL) == -1)
+			cli_usage("--metadata: %s", given->n > 1 ? "one JSON object, or K=V several times" : "not JSON");
+		return given->v[0];
+	}
+	buf_init(&out);
+	for (size_t i = 0; i < given->n; i++) {
+		const char *pair = given->v[i], *equals = strchr(pair, '=');
+
+		if (equals == NULL || equals == pair)
+			cli_usage("--metadata: \"%s\" is neither of the form K=V nor a JSON object", pair);
+		buf_addstr(&out, i == 0 ? "{" : ",");
+		json_quote(&out, pair, (size_t)(equals - pair));
+		buf_addstr(&out, ":");
+		json_quote(&out, equals + 1, strlen(equals + 1));
+	}
+	buf_addstr(&out, "}");
+	return buf_steal_str(&out);
 }
 
 FILE *

@@ -278,6 +278,7 @@ add_task(const char *title, const struct conf_place *place)
 	t->max_attempts = -1;
 	t->timeout = -1;
 	t->total_timeout = -1;
+	t->priority = CONF_NO_PRIORITY;
 	t->concurrency = t->rate_limit = t->rate_period = t->rate_burst = -1;
 	conf->tasks = xreallocarray(conf->tasks, conf->tasks_n + 1, sizeof(*conf->tasks));
 	conf->tasks[conf->tasks_n++] = t;

@@ -16,6 +16,7 @@
 
 #define CONF_DEFAULT_PATH "/etc/pgconductor/pgconductor.conf"
 #define CONF_DEFAULT_QUEUE "default"
+#define CONF_NO_PRIORITY INT64_MIN
 
 /* A list of strings; v[n] is NULL, so that v is an argv. v itself is NULL when the list was never set. */
 struct conf_strs {
@@ -118,6 +119,7 @@ struct conf_task {
 	int64_t			 max_attempts;	/* -1: not set */
 	int64_t			 timeout;	/* ms; -1: not set */
 	int64_t			 total_timeout;	/* likewise */
+	int64_t			 priority;	/* CONF_NO_PRIORITY: not set */
 	int64_t			 concurrency, rate_limit, rate_burst;	/* -1: not set */
 	int64_t			 rate_period;	/* ms; likewise */
 	struct conf_strs	 window;	/* when it opens, and when it closes */

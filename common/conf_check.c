@@ -432,6 +432,8 @@ conf_task_options(const struct conf_task *task, struct buf *out)
 		buf_addstr(&options, ",\"total_timeout\":");
 		add_duration(&options, task->total_timeout);
 	}
+	if (task->priority != CONF_NO_PRIORITY)
+		buf_addf(&options, ",\"priority\":%" PRId64, task->priority);
 	add_limits(&options, task);
 	if (task->backoff.kind != CONF_BACKOFF_UNSET) {
 		buf_addstr(&options, ",\"backoff\":");

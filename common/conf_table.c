@@ -81,6 +81,7 @@ static const struct conf_option task_options[] = {
 	OPTION(TASK(backoff), BACKOFF, "15s 30s 60s", LEFT, RELOAD, 0, 0),
 	OPTION(TASK(timeout), DURATION, NULL, LEFT, RELOAD, 1, YEAR),
 	OPTION(TASK(total_timeout), DURATION, NULL, LEFT, RELOAD, 1, 10 * YEAR),
+	OPTION(TASK(priority), NUMBER, "0", LEFT, RELOAD, -32768, 32767),
 	OPTION(TASK(concurrency), NUMBER, NULL, LEFT, RELOAD, 1, 999999999),
 	OPTION(TASK(rate_limit), NUMBER, NULL, LEFT, RELOAD, 1, 9999999),
 	OPTION(TASK(rate_period), DURATION, "1s", LEFT, RELOAD, 1, YEAR),

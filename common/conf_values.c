@@ -86,6 +86,9 @@ set_number(const struct conf_option *o, int64_t *target, const char *s)
 	} else if (o->type == CONF_DURATION) {
 		ok = duration_parse(s, &n);
 		wanted = "is not a duration (such as 250ms, 10s, 5m, 2h or 7d)";
+	} else if (*s == '-' && o->min < 0) {
+		ok = parse_number(s + 1, &n);
+		n = -n;
 	} else
 		ok = parse_number(s, &n);
 	if (ok == -1)

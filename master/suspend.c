@@ -13,17 +13,17 @@
 const struct db_stmt suspend_stmt = { "suspend_runs",
 	"select pos, used from pgconductor.suspend_runs($1::bigint[], $2::xid8[], $3::boolean[], $4::bigint[], $5::int[], $6::text[],"
 	" $7::bigint[], $8::text[], $9::text[], $10::json[], $11::int[], $12::bigint[], $13::text[], $14::text[], $15::text[],"
-	" $16::json[])" };
+	" $16::json[], $17::json[])" };
 
 /* The first four by run, the others by wait. */
 enum { IDS, XIDS, ANYS, LIMITS, RUNS, KEYS, TIMERS, TASKS, QUEUES, PAYLOADS, PRIORITIES, TIMEOUTS, EVENTS, FILTERS, SINCES, CHANGES,
-    ALL };
+    METADATAS, ALL };
 
 static const enum param_type types[ALL] = {
 	[IDS] = PARAM_INT8, [XIDS] = PARAM_XID8, [ANYS] = PARAM_BOOL, [LIMITS] = PARAM_INT8, [RUNS] = PARAM_INT4,
 	[KEYS] = PARAM_TEXT, [TIMERS] = PARAM_INT8, [TASKS] = PARAM_TEXT, [QUEUES] = PARAM_TEXT, [PAYLOADS] = PARAM_JSON,
 	[PRIORITIES] = PARAM_INT4, [TIMEOUTS] = PARAM_INT8, [EVENTS] = PARAM_TEXT, [FILTERS] = PARAM_TEXT,
-	[SINCES] = PARAM_TEXT, [CHANGES] = PARAM_JSON
+	[SINCES] = PARAM_TEXT, [CHANGES] = PARAM_JSON, [METADATAS] = PARAM_JSON
 };
 
 void
@@ -69,6 +69,7 @@ add_wait(struct params *p, int32_t run, const struct msg_wait *w)
 	add_text(p, FILTERS, w->filter);
 	add_text(p, SINCES, w->since);
 	add_text(p, CHANGES, w->change);
+	add_text(p, METADATAS, w->metadata);
 }
 
 void

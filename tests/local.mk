@@ -79,6 +79,7 @@ integration_tests = \
 	tests/integration/test_sql_invoke.py \
 	tests/integration/test_sql_logs.py \
 	tests/integration/test_sql_plans.py \
+	tests/integration/test_sql_priority.py \
 	tests/integration/test_sql_upkeep.py \
 	tests/integration/test_sql_install.py \
 	tests/integration/test_sql_settle.py \

@@ -91,6 +91,10 @@ bad_wait(const struct worker *w, const struct msg_wait *wait)
 		return "its payload is too long";
 	if (!is_json(wait->payload, &why, &at))
 		return "its payload is not JSON";
+	if (wait->metadata.len > w->max_payload)
+		return "its metadata is too long";
+	if (!is_json(wait->metadata, &why, &at))
+		return "its metadata is not JSON";
 	return NULL;
 }
 

@@ -250,13 +250,14 @@ struct pgc_child {
 	const char	*task;
 	const char	*payload;	/* JSON; NULL is null */
 	const char	*queue;		/* NULL: the task's own */
-	int		 priority;
+	int		 priority;	/* higher first; 0: the task's own */
 	int64_t		 timeout_ms;	/* then it is cancelled, and the error's code is timeout; -1: none */
+	const char	*metadata;	/* JSON, besides what it inherits: an object's keys count before those; NULL: none */
 	/* What came of it, once the function returns 0. */
 	const char	*result;	/* JSON; NULL: it has failed */
 	const char	*error;		/* JSON, an object with code and message; NULL: it has not */
 };
-#define PGC_CHILD	{ NULL, NULL, NULL, NULL, 0, -1, NULL, NULL }
+#define PGC_CHILD	{ NULL, NULL, NULL, NULL, 0, -1, NULL, NULL, NULL }
 int	pgc_invoke(struct pgc_run *, struct pgc_child *);
 /* Many at once: goes on when all are finished. */
 int	pgc_invoke_all(struct pgc_run *, struct pgc_child *, size_t n);
@@ -283,15 +284,16 @@ struct pgc_start {
 	const char	*task;
 	const char	*payload;	/* JSON; NULL is null */
 	const char	*queue;		/* NULL: the task's own */
-	int		 priority;	/* higher first */
+	int		 priority;	/* higher first; 0: the task's own */
 	int64_t		 delay_ms;	/* not before so long has passed */
 	const char	*dedupe_key;	/* NULL: none; the one of throttle and debounce is then the task's name */
 	int64_t		 dedupe_for_ms;	/* from when it was made, 0: while it is unfinished; -1: as long as its history is kept */
 	int64_t		 throttle_ms;	/* one in so long at most */
 	int64_t		 debounce_ms;	/* when so long no other was asked for */
 	int64_t		 max_wait_ms;	/* with debounce: so long after the first at the latest */
+	const char	*metadata;	/* as of a child */
 };
-#define PGC_START	{ NULL, NULL, NULL, 0, -1, NULL, -1, -1, -1, -1 }
+#define PGC_START	{ NULL, NULL, NULL, 0, -1, NULL, -1, -1, -1, -1, NULL }
 /* As pgc_start. NULL in *id, and pgc_error has nothing to say, "": throttled, nothing was made. */
 int	pgc_start_with(struct pgc_run *, const struct pgc_start *, const char **id);
 

@@ -224,6 +224,8 @@ look_at_child(struct pgc_run *r, struct pgc_child *child, const char *key, struc
 		return PGC_OVER;
 	if (child->payload != NULL && json_check(child->payload, strlen(child->payload), NULL, NULL) == -1)
 		return fail_for_good(r, "app", "the payload of a child is not JSON");
+	if (child->metadata != NULL && json_check(child->metadata, strlen(child->metadata), NULL, NULL) == -1)
+		return fail_for_good(r, "app", "the metadata of a child is not JSON");
 	if ((s = use(r, key)) != NULL) {
 		child->error = s->error;
 		child->result = s->error != NULL ? NULL : s->result != NULL ? s->result : "null";
@@ -234,7 +236,7 @@ look_at_child(struct pgc_run *r, struct pgc_child *child, const char *key, struc
 	*w = (struct msg_wait){ .key = pstr(journal_find(r->journal, key)->key), .task = pstr(child->task),
 	    .queue = pstr(child->queue), .payload = pstr(child->payload), .has_priority = child->priority != 0,
 	    .priority = child->priority, .has_timeout_ms = child->timeout_ms >= 0,
-	    .timeout_ms = (uint64_t)child->timeout_ms };
+	    .timeout_ms = (uint64_t)child->timeout_ms, .metadata = pstr(child->metadata) };
 	return 1;
 }
 
@@ -581,6 +583,8 @@ pgc_start_with(struct pgc_run *r, const struct pgc_start *s, const char **id)
 	add_time(&args, "throttle", s->throttle_ms);
 	add_time(&args, "debounce", s->debounce_ms);
 	add_time(&args, "max_wait", s->max_wait_ms);
+	if (s->metadata != NULL)
+		buf_addf(&args, ",\"metadata\":%s", s->metadata);
 	buf_addf(&args, ",\"payload\":%s}", s->payload != NULL ? s->payload : "null");
 	if (call(r, "invoke", &args) != 0)
 		return PGC_OVER;

@@ -35,6 +35,8 @@ export interface TaskRef extends TaskName {
 	readonly removeOnComplete?: Retention | undefined;
 	/** How long a failed or cancelled execution is kept. 30 days unless given. */
 	readonly removeOnFail?: Retention | undefined;
+	/** Of executions that are made without one: higher first; 0 unless given. */
+	readonly priority?: number | undefined;
 	/** How many of it may run at once, on all nodes together; any number unless given. */
 	readonly concurrency?: number | undefined;
 	/** When it may run: ["22:00", "06:00"]. */
@@ -420,10 +422,12 @@ export interface ChildOptions {
 	readonly key?: string | undefined;
 	/** In place of the task's own. */
 	readonly queue?: string | undefined;
-	/** Higher first, -32768 to 32767; 0 unless given. */
+	/** Higher first, -32768 to 32767; the task's own unless given. */
 	readonly priority?: number | undefined;
 	/** Waits so long at most: then the child is cancelled, and `ChildTimeout` is thrown. */
 	readonly timeout?: Duration | undefined;
+	/** Besides what it inherits: an object's keys count before those. */
+	readonly metadata?: unknown;
 }
 
 export interface Child<T extends TaskName = TaskName> extends ChildOptions {
@@ -470,7 +474,7 @@ export interface ConductorOptions<Own extends object = {}, Events extends object
 export type Interval = Duration | { readonly [unit: string]: number };
 
 export interface InvokeOptions {
-	/** Higher first, -32768 to 32767; 0 unless given. */
+	/** Higher first, -32768 to 32767; the task's own unless given. */
 	priority?: number | undefined;
 	run_at?: Date | string | undefined;
 	runAt?: Date | string | undefined;

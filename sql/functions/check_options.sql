@@ -24,7 +24,7 @@ begin
         case
         when o.key in ('max_attempts', 'backoff', 'timeout', 'total_timeout', 'remove_on_complete', 'remove_on_fail',
                 'payload_schema', 'returns_schema', 'concurrency', 'rate_limit',
-                'window', 'timezone', 'days')
+                'window', 'timezone', 'days', 'priority')
             and json_typeof(o.value) = 'null' then
             continue;
         when o.key = 'max_attempts' then
@@ -104,14 +104,18 @@ begin
             if o.value::text !~ '^\s*\[\s*"(mon|tue|wed|thu|fri|sat|sun)"(\s*,\s*"(mon|tue|wed|thu|fri|sat|sun)")*\s*\]\s*$' then
                 why := 'a list of mon, tue, wed, thu, fri, sat and sun is needed';
             end if;
-        when o.key in ('concurrency_key', 'limit', 'fifo_key', 'priority',
+        when o.key = 'priority' then
+            if json_typeof(o.value) <> 'number' or o.value::text !~ '^-?\d{1,5}$' or o.value::text::int not between -32768 and 32767 then
+                why := 'not a whole number between -32768 and 32767';
+            end if;
+        when o.key in ('concurrency_key', 'limit', 'fifo_key',
             'batch', 'triggers') then
             raise exception using errcode = 'PC006',
                 message = format('%s: options: %s: not available in this version', what, o.key);
         else
             raise exception using errcode = 'PC008',
                 message = format('%s: options: %s: no such option', what, o.key),
-                hint = 'Options: max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail, payload_schema, returns_schema, concurrency, rate_limit, window, timezone, days.';
+                hint = 'Options: max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail, payload_schema, returns_schema, concurrency, rate_limit, window, timezone, days, priority.';
         end case;
         if why is not null then
             raise exception using errcode = 'PC008', message = format('%s: options: %s: %s', what, o.key, why),

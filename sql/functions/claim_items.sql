@@ -15,7 +15,7 @@ declare
 begin
     -- Items with the same key are as one: of a burst the last counts, otherwise the first.
     with given as (
-        select r.pos, r.max_wait, r.priority, coalesce(r.throttle, r.debounce, r.dedupe_for) as span,
+        select r.pos, r.max_wait, coalesce(r.priority, t.priority) as priority, coalesce(r.throttle, r.debounce, r.dedupe_for) as span,
             case when r.throttle is not null then 'throttle' when r.debounce is not null then 'debounce'
                 when num_nonnulls(r.dedupe_key, r.dedupe_for) > 0 then 'dedupe' end as kind,
             coalesce(r.queue, t.queue) as queue,
@@ -29,7 +29,7 @@ begin
             from json_to_recordset(claim_items.items) as j(payload json, queue text, priority int, metadata json,
                 dedupe_key text, dedupe_for interval, throttle interval, debounce interval, max_wait interval)
         ) r
-        cross join (select x.name, x.queue from pgconductor.tasks x where x.name = claim_items.task) t
+        cross join (select x.name, x.queue, x.priority from pgconductor.tasks x where x.name = claim_items.task) t
     ), keyed as (
         select g.*, case when g.kind is null then 0 else dense_rank() over (order by g.kind, g.queue, g.key) end as nth,
             g.kind is not null and row_number() over (partition by g.kind, g.queue, g.key

@@ -17,15 +17,19 @@ begin
         cross join lateral pgconductor.ticks_due(s.times, s.timezone, s.next_at, fire.present, s.catchup) d
     ), put as (
         -- All of a schedule in one shard, so that they are read in order.
-        insert into pgconductor.executions (created_at, run_at, shard, queue, task, payload, event, event_at, event_kind, expires_at)
+        insert into pgconductor.executions (created_at, run_at, shard, lane, priority, queue, task, payload, event, event_at, event_kind, expires_at)
         select fire.present, t.tick,
-            h.shard_ids[1 + ('x' || left(md5(d.name), 7))::bit(28)::int % cardinality(h.shard_ids)], h.queue, d.task, d.payload,
+            h.shard_ids[1 + ('x' || left(md5(d.name), 7))::bit(28)::int % cardinality(h.shard_ids)], -h.priority, h.priority, h.queue, d.task, d.payload,
             d.name, t.tick, 's', fire.present + h.total_timeout_ms * interval '1 ms'
         from due d
         join pgconductor.tasks h on h.name = d.task
         cross join lateral unnest(d.ticks) as t(tick)
         order by t.tick
-        returning id, shard, task, event, event_at
+        returning id, shard, lane, task, event, event_at
+    ), lane as (
+        insert into pgconductor.lanes (shard, lane)
+        select distinct p.shard, p.lane from put p
+        where p.lane <> 0 and not exists (select from pgconductor.lanes l where l.shard = p.shard and l.lane = p.lane)
     ), last as (
         select p.task, p.event, max(p.id) as id, max(p.event_at) as at from put p group by p.task, p.event
     ), done as (

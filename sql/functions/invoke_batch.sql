@@ -15,6 +15,7 @@ declare
     home_queue text;
     shards int[];
     ends timestamptz;
+    level int;
     ids bigint[];
 begin
     -- Items with nothing but a payload are the usual ones, and have a way of their own at half the cost. They are told by
@@ -34,10 +35,12 @@ begin
         perform pgconductor.check_size('pgconductor.invoke_batch', largest - 4);
     end if;
 
-    select t.queue, t.shard_ids, present + t.total_timeout_ms * interval '1 ms' into home_queue, shards, ends
+    select t.queue, t.shard_ids, present + t.total_timeout_ms * interval '1 ms', t.priority into home_queue, shards, ends, level
     from pgconductor.tasks t where t.name = invoke_batch.task and t.invocable;
     if not found then
         perform pgconductor.find_home('pgconductor.invoke_batch', invoke_batch.task, null);
+    elsif level <> 0 then
+        return pgconductor.invoke_items(invoke_batch.task, invoke_batch.items);
     end if;
     ids := array(select nextval('pgconductor.executions_id_seq') from generate_series(1, n));
     insert into pgconductor.executions (id, created_at, run_at, shard, awaited, queue, task, payload, expires_at)

@@ -8,7 +8,7 @@ as $$
 declare
     present constant timestamptz := pgconductor.now();
     due timestamptz := present;
-    level constant int := coalesce(invoke_general.priority, 0);
+    level int;
     body json := 'null';
     why text;
     fault record;
@@ -44,6 +44,7 @@ begin
 
     select h.home as queue, h.home_shard as shard into home
     from pgconductor.find_home('pgconductor.invoke', invoke_general.task, invoke_general.queue) h;
+    level := coalesce(invoke_general.priority, (select t.priority from pgconductor.tasks t where t.name = invoke_general.task));
     if level <> 0 then
         perform pgconductor.use_lane('pgconductor.invoke', home.shard, level);
     end if;
@@ -72,4 +73,4 @@ end
 $$;
 
 comment on function pgconductor.invoke_general(text, text, text, int, timestamptz, interval, text, interval, interval, interval, interval, json) is
-'Engine. What invoke does when it is given options, or a large payload.';
+'Engine. What invoke does when it is given options, or a large payload, or the task has a priority.';

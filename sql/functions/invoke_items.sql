@@ -67,14 +67,14 @@ begin
         insert into pgconductor.executions (id, ready_xid, created_at, run_at, shard, lane, priority, awaited, queue,
             task, payload, metadata, expires_at)
         select ids[g.pos], case when g.due <= present then pg_current_xact_id() end, present, g.due,
-            h.homes[1 + (g.pos + dice) % cardinality(h.homes)], -coalesce(g.priority, 0),
-            coalesce(g.priority, 0), wanted, q.name, t.name,
+            h.homes[1 + (g.pos + dice) % cardinality(h.homes)], -coalesce(g.priority, t.priority),
+            coalesce(g.priority, t.priority), wanted, q.name, t.name,
             coalesce(case when mark is null then g.payload
                 else pgconductor.show_escapes(g.payload::text, mark)::json end, 'null'),
             case when mark is null then g.metadata else pgconductor.show_escapes(g.metadata::text, mark)::json end,
             g.due + t.total_timeout_ms * interval '1 ms'
         from given g
-        cross join (select x.name, x.queue, x.total_timeout_ms, x.limited, x.shard_ids from pgconductor.tasks x where x.name = invoke_items.task) t
+        cross join (select x.name, x.queue, x.total_timeout_ms, x.limited, x.shard_ids, x.priority from pgconductor.tasks x where x.name = invoke_items.task) t
         join pgconductor.queues q on q.name = coalesce(g.queue, t.queue)
         -- See find_home.
         cross join lateral (select case when t.limited and t.queue = q.name then t.shard_ids else q.shard_ids end as homes) h

@@ -1,5 +1,5 @@
 create or replace function pgconductor.invoke(task text, payload jsonb, queue text default null,
-    priority int default 0, run_at timestamptz default null, delay interval default null,
+    priority int default null, run_at timestamptz default null, delay interval default null,
     dedupe_key text default null, dedupe_for interval default null, throttle interval default null,
     debounce interval default null, max_wait interval default null, metadata json default null)
 returns bigint

@@ -34,6 +34,7 @@ begin
         t.backoff_ms := array[pgconductor.duration_ms(b)];
     end case;
 
+    t.priority := coalesce((v ->> 'priority')::int, 0);
     t.concurrency := (v ->> 'concurrency')::int;
     t.rate_limit := (v -> 'rate_limit' ->> 'limit')::int;
     t.rate_ms := case when t.rate_limit is not null
@@ -64,7 +65,7 @@ begin
         keep_fail = t.keep_fail, sources = t.sources, shard_ids = t.shard_ids, owners = t.owners,
         concurrency = t.concurrency, rate_limit = t.rate_limit, rate_ms = t.rate_ms, rate_burst = t.rate_burst,
         window_opens = t.window_opens, window_closes = t.window_closes, window_days = t.window_days, window_zone = t.window_zone,
-        limited = t.limited, limited_xid = t.limited_xid,
+        limited = t.limited, limited_xid = t.limited_xid, priority = t.priority,
         retired_at = case when t.sources ? 'retired' then t.retired_at end
     where x.name = old.name;
 

@@ -44,8 +44,8 @@ begin
     end loop;
 
     with put as (
-        insert into pgconductor.executions (created_at, run_at, shard, queue, task, payload, metadata, event, event_at, event_kind, expires_at)
-        select present, present, t.shard_ids[1 + (o.k + dice) % cardinality(t.shard_ids)], t.queue, t.name,
+        insert into pgconductor.executions (created_at, run_at, shard, lane, priority, queue, task, payload, metadata, event, event_at, event_kind, expires_at)
+        select present, present, t.shard_ids[1 + (o.k + dice) % cardinality(t.shard_ids)], -t.priority, t.priority, t.queue, t.name,
             case when s.fields is null then e.payload else pgconductor.select_fields(e.payload, s.fields) end,
             e.metadata,
             -- See change_key.
@@ -56,7 +56,11 @@ begin
         join pgconductor.tasks t on t.name = s.task
         join pgconductor.events e on e.id = batch[o.n].id and e.created_at = batch[o.n].at
         order by o.k
-        returning shard
+        returning shard, lane
+    ), lane as (
+        insert into pgconductor.lanes (shard, lane)
+        select distinct p.shard, p.lane from put p
+        where p.lane <> 0 and not exists (select from pgconductor.lanes l where l.shard = p.shard and l.lane = p.lane)
     )
     select count(*), array_agg(distinct p.shard) into made, used from put p;
     perform pgconductor.wake(used);

@@ -1,7 +1,7 @@
 create or replace function pgconductor.suspend_runs(ids bigint[], xids xid8[], anys boolean[], timeouts_ms bigint[],
     runs int[], keys text[], timers_ms bigint[], tasks text[], queues text[], payloads json[], priorities int[],
     wait_timeouts_ms bigint[], events text[] default null, filters text[] default null, sinces text[] default null,
-    changes json[] default null)
+    changes json[] default null, metadatas json[] default null)
 returns table (pos int, used text)
 language plpgsql volatile
 as $$
@@ -92,8 +92,8 @@ begin
 
     with wait as materialized (
         -- One that it has known before goes on, or has ended: a child is not made twice, a timer not started anew.
-        select g.pos, g.run, ids[g.run] as id, g.key, g.task, g.payload, q.name as queue,
-            least(greatest(coalesce(g.priority, 0), -32768), 32767) as priority,
+        select g.pos, g.run, ids[g.run] as id, g.key, g.task, g.payload, g.metadata, q.name as queue,
+            least(greatest(coalesce(g.priority, t.priority, 0), -32768), 32767) as priority,
             g.timer_ms is not null as timer, t.total_timeout_ms,
             -- See find_home.
             case when t.limited and t.queue = q.name then t.shard_ids[1]
@@ -126,7 +126,7 @@ begin
                 end as error
         from (
             -- A century at most, so that the time can be written.
-            select u.run, u.key, u.task, u.queue, u.payload, u.priority, u.pos,
+            select u.run, u.key, u.task, u.queue, u.payload, u.metadata, u.priority, u.pos,
                 case when u.timer_ms is null and u.task is null
                     then coalesce(change_keys[array_position(change_texts, u.change::text)], u.event) end as event,
                 u.change::text as change, case when u.change is null then u.filter end as filter, u.since,
@@ -136,8 +136,10 @@ begin
                     then greatest(least(u.timeout_ms, timeouts_ms[u.run], 3155760000000), 0) end as limit_ms
             from unnest(suspend_runs.runs, suspend_runs.keys, suspend_runs.timers_ms, suspend_runs.tasks,
                 suspend_runs.queues, suspend_runs.payloads, suspend_runs.priorities, suspend_runs.wait_timeouts_ms,
-                suspend_runs.events, suspend_runs.filters, suspend_runs.sinces, suspend_runs.changes)
-                with ordinality as u(run, key, timer_ms, task, queue, payload, priority, timeout_ms, event, filter, since, change, pos)
+                suspend_runs.events, suspend_runs.filters, suspend_runs.sinces, suspend_runs.changes,
+                suspend_runs.metadatas)
+                with ordinality as u(run, key, timer_ms, task, queue, payload, priority, timeout_ms, event, filter, since, change, metadata,
+                    pos)
             where free[u.run] and not u.run = any (again)
         ) g
         -- See take_wakes.
@@ -196,7 +198,8 @@ begin
     ), child as (
         insert into pgconductor.executions (created_at, run_at, shard, lane, priority, queue, task, payload, metadata, expires_at,
             parent, parent_key, parent_wait)
-        select present, present, f.shard, -f.priority, f.priority, f.queue, f.task, coalesce(f.payload, 'null'), metas[f.run],
+        select present, present, f.shard, -f.priority, f.priority, f.queue, f.task, coalesce(f.payload, 'null'),
+            case when f.metadata is null then metas[f.run] else pgconductor.merge_metadata(metas[f.run], f.metadata) end,
             present + f.total_timeout_ms * interval '1 ms', f.id, f.key, f.wait
         from fresh f where f.open and not f.timer and f.event is null
         returning shard, lane
@@ -245,5 +248,5 @@ begin
 end
 $$;
 
-comment on function pgconductor.suspend_runs(bigint[], xid8[], boolean[], bigint[], int[], text[], bigint[], text[], text[], json[], int[], bigint[], text[], text[], text[], json[]) is
-'Engine, on the writer. Ends runs without an outcome, until what they wait for: everything, or with anys one of it; timeouts_ms: for all of it (null: no limit). The first four arrays go by run, the others by wait: runs is the position (from 1) of its run; a timer; an event of that name, for which filters (null: none) hold, sinces start: also one since the execution began, or since the one it has waited for last; a change, as declare_triggers takes them; or else a child of tasks, in queues (null: its own), with payloads and priorities (null: 0), for wait_timeouts_ms at most. A wait under a key that its execution knows goes on, or has ended. A run without waits is ready again at once. Returns the positions (from 1) of runs that were not done: others have them locked; or, with used, it uses that key twice, or would wait for what had ended before it was handed out.';
+comment on function pgconductor.suspend_runs(bigint[], xid8[], boolean[], bigint[], int[], text[], bigint[], text[], text[], json[], int[], bigint[], text[], text[], text[], json[], json[]) is
+'Engine, on the writer. Ends runs without an outcome, until what they wait for: everything, or with anys one of it; timeouts_ms: for all of it (null: no limit). The first four arrays go by run, the others by wait: runs is the position (from 1) of its run; a timer; an event of that name, for which filters (null: none) hold, sinces start: also one since the execution began, or since the one it has waited for last; a change, as declare_triggers takes them; or else a child of tasks, in queues (null: its own), with payloads, priorities (null: its own) and metadatas (beside those of its parent), for wait_timeouts_ms at most. A wait under a key that its execution knows goes on, or has ended. A run without waits is ready again at once. Returns the positions (from 1) of runs that were not done: others have them locked; or, with used, it uses that key twice, or would wait for what had ended before it was handed out.';

@@ -5,6 +5,8 @@ drop function if exists pgconductor.load_tasks();
 drop function if exists pgconductor.take(int, int[], bigint[]);
 drop function if exists pgconductor.bad_item(json);
 drop function if exists pgconductor.poll_wakes(int[], xid8[], bigint[], xid8[], int[]);
+drop function if exists pgconductor.suspend_runs(bigint[], xid8[], boolean[], bigint[], int[], text[], bigint[], text[], text[],
+    json[], int[], bigint[], text[], text[], text[], json[]);
 drop function if exists pgconductor.emit(text, text);
 drop function if exists pgconductor.emit(text, json);
 drop function if exists pgconductor.emit(text, jsonb);
@@ -81,6 +83,9 @@ alter table pgconductor.shards
     add column idle boolean not null default false,
     alter column position drop not null;
 create unique index shards_task on pgconductor.shards (queue, task) where task is not null;
+
+-- Of its executions, unless their invoke says another.
+alter table pgconductor.tasks add column priority smallint not null default 0;
 
 -- What was visible to it when it last learned which tasks are limited, and since then it runs none of these anywhere else than
 -- in their own shards. Null: it has not said so yet.

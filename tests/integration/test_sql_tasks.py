@@ -171,7 +171,8 @@ def test_precedence(db):
     assert values(db) == {"max_attempts": (9, "set"), "timeout": ("8s", "config"), "backoff": ("7s", "code:b"),
                           "remove_on_fail": ("6d", "code:a"), "remove_on_complete": ("5d", "code:client"), "queue": ("b", "code:b"),
                           "total_timeout": (None, "default"), "concurrency": (None, "default"), "rate_limit": (None, "default"),
-                          "window": (None, "default"), "timezone": (None, "default"), "days": (None, "default")}
+                          "window": (None, "default"), "timezone": (None, "default"), "days": (None, "default"),
+                          "priority": (0, "default")}
     t = task(db)
     assert (t["max_attempts"], t["timeout_ms"], t["backoff_ms"], t["queue"]) == (9, 8000, [7000], "b")
     assert days(db, "keep_fail") == datetime.timedelta(days=6)

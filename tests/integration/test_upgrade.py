@@ -43,7 +43,7 @@ def contents(db):
         and c.relkind in ('r', 'p') and not c.relispartition and c.relname not in ('settings', 'dispatcher', 'dispatched') order by 1""")]
     return {t: db.execute(f"select array_agg(r order by r) from (select regexp_replace(json_strip_nulls(to_json(t))::text, %s, '', 'g') r"
                           f" from pgconductor.{t} t) x",
-                          (',"(invocable":true,"invocable_by":{}|limited":false|idle":false)',)).fetchone()[0] for t in tables}
+                          (',"(invocable":true,"invocable_by":{}|limited":false|idle":false|priority":0|key_fifo":false)',)).fetchone()[0] for t in tables}
 
 
 def columns(db):

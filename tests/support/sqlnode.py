@@ -170,11 +170,12 @@ class Node:
         waits = [(n, w) for n, g in enumerate(given, 1) for w in g[1]]
         names = ("timer_ms", "task", "queue", "payload", "priority", "timeout_ms", "event", "filter", "since")
         columns = [[w.get(name) for _, w in waits] for name in names]
-        columns.append([json.dumps(w["change"]) if "change" in w else None for _, w in waits])
+        for name in ("change", "metadata"):
+            columns.append([json.dumps(w[name]) if name in w else None for _, w in waits])
         rows = self.call(
             "select pos, used from pgconductor.suspend_runs(%s::bigint[], %s::xid8[], %s::boolean[], %s::bigint[], %s::int[],"
             " %s::text[], %s::bigint[], %s::text[], %s::text[], %s::json[], %s::int[], %s::bigint[], %s::text[], %s::text[], %s::text[],"
-            " %s::json[])",
+            " %s::json[], %s::json[])",
             [g[0][0] for g in given], [g[0][1] for g in given], [g[2] for g in given], [g[3] for g in given],
             [n for n, _ in waits], [w["key"] for _, w in waits], *columns)
         return [pos if used is None else (pos, used) for pos, used in rows]

@@ -181,6 +181,8 @@ START_TEST(task_options)
 	options_are("", "{}");
 	options_are("max_attempts = 5", "{\"max_attempts\":5}");
 	options_are("timeout = 2m max_attempts = 1", "{\"max_attempts\":1,\"timeout\":\"2m\"}");
+	options_are("priority = -5", "{\"priority\":-5}");
+	options_are("priority = 0", "{\"priority\":0}");
 	options_are("concurrency = 3 rate_limit = 10 rate_period = 1m rate_burst = 2",
 	    "{\"concurrency\":3,\"rate_limit\":{\"limit\":10,\"period\":\"1m\",\"burst\":2}}");
 	options_are("window = { \"22:00\", \"06:00\" } timezone = UTC days = { mon, fri }",

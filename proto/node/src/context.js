@@ -13,7 +13,7 @@ import { checkOptions, eventOf, eventsOf } from "./waits.js";
 
 /** Names that Conductor.create's `context` may not use, as they are promised. */
 const PROMISED = ["event"];
-const CHILD_OPTIONS = ["key", "queue", "priority", "timeout"];
+const CHILD_OPTIONS = ["key", "queue", "priority", "timeout", "metadata"];
 
 /**
  * A child as run.js has it.

@@ -19,6 +19,7 @@ import { changeOf } from "./triggers.js";
  * @property {string} [payload]
  * @property {number} [priority]
  * @property {number} [timeout_ms]
+ * @property {string} [metadata]
  *
  * @typedef {{ [Field in keyof Wait]?: Wait[Field] | undefined } & { name: string }} EventWait  name: of the event, for people
  */
@@ -59,7 +60,7 @@ function limitOf(timeout) {
 }
 
 /** @param {string} what @param {any} item @returns {Wait} */
-export function childWait(what, { key, task, payload, queue, priority, timeout }) {
+export function childWait(what, { key, task, payload, queue, priority, timeout, metadata }) {
 	if (!isSendable(task) || task === "" || !(queue === undefined || isSendable(queue))) {
 		throw new TypeError(`pgconductor: ${what}: a task, or { name }, is needed`);
 	}
@@ -68,8 +69,8 @@ export function childWait(what, { key, task, payload, queue, priority, timeout }
 		throw new TypeError(`pgconductor: ${what}: priority: not a whole number from ${PRIORITY.min} to ${PRIORITY.max}`);
 	}
 	const text = toJSON(payload);
-	return /** @type {Wait} */ (
-		{ key, task, queue, payload: text === "null" ? undefined : text, priority, timeout_ms: limitOf(timeout) });
+	return /** @type {Wait} */ ({ key, task, queue, payload: text === "null" ? undefined : text, priority, timeout_ms: limitOf(timeout),
+		metadata: metadata === undefined ? undefined : toJSON(metadata) });
 }
 
 /** Text, if anything. @param {string} what @param {string} name @param {unknown} value */

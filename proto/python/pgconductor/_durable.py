@@ -149,25 +149,27 @@ class Context(BaseContext):
 
     @overload
     def invoke(self, task: Task[P, R], payload: Payload[P], *, key: str | None = None, queue: str | None = None,
-               priority: int | None = None, timeout: Duration | None = None) -> R: ...
+               priority: int | None = None, timeout: Duration | None = None, metadata: Any = None) -> R: ...
     @overload
     def invoke(self, task: Task[None, R], payload: None = None, *, key: str | None = None, queue: str | None = None,
-               priority: int | None = None, timeout: Duration | None = None) -> R: ...
+               priority: int | None = None, timeout: Duration | None = None, metadata: Any = None) -> R: ...
     @overload
     def invoke(self, task: str, payload: Any = None, *, key: str | None = None, queue: str | None = None,
-               priority: int | None = None, timeout: Duration | None = None) -> Any: ...
+               priority: int | None = None, timeout: Duration | None = None, metadata: Any = None) -> Any: ...
     def invoke(self, task: Any, payload: Any = None, *, key: str | None = None, queue: str | None = None,
-               priority: int | None = None, timeout: Duration | None = None) -> Any:
+               priority: int | None = None, timeout: Duration | None = None, metadata: Any = None) -> Any:
         """Have an execution of a task done, and wait for what it returns.
 
         key       names it in this execution; by its turn when left out
         queue     instead of the task's own
         priority  higher first
         timeout   how long it may take: then it is cancelled, and ChildTimeout raised
+        metadata  besides what it inherits: an object's keys count before those
 
         ChildFailed when it has failed for good; uncaught, this execution fails for good too.
         """
-        return self.invoke_all([Child(task, payload, key=key, queue=queue, priority=priority, timeout=timeout)])[0]
+        return self.invoke_all([Child(task, payload, key=key, queue=queue, priority=priority, timeout=timeout,
+                                      metadata=metadata)])[0]
 
     @overload
     def invoke_all(self, children: Iterable[Wanted[R]], *, return_errors: Literal[False] = False) -> list[R]: ...

@@ -147,19 +147,19 @@ class AsyncContext(BaseContext):
 
     @overload
     def invoke(self, task: Task[P, R], payload: Payload[P], *, key: str | None = None, queue: str | None = None,
-               priority: int | None = None, timeout: Duration | None = None) -> Coroutine[Any, Any, R]: ...
+               priority: int | None = None, timeout: Duration | None = None, metadata: Any = None) -> Coroutine[Any, Any, R]: ...
     @overload
     def invoke(self, task: Task[None, R], payload: None = None, *, key: str | None = None, queue: str | None = None,
-               priority: int | None = None, timeout: Duration | None = None) -> Coroutine[Any, Any, R]: ...
+               priority: int | None = None, timeout: Duration | None = None, metadata: Any = None) -> Coroutine[Any, Any, R]: ...
     @overload
     def invoke(self, task: str, payload: Any = None, *, key: str | None = None, queue: str | None = None,
-               priority: int | None = None, timeout: Duration | None = None) -> Coroutine[Any, Any, Any]: ...
+               priority: int | None = None, timeout: Duration | None = None, metadata: Any = None) -> Coroutine[Any, Any, Any]: ...
     def invoke(self, task: Any, payload: Any = None, *, key: str | None = None, queue: str | None = None,
-               priority: int | None = None, timeout: Duration | None = None) -> Coroutine[Any, Any, Any]:
+               priority: int | None = None, timeout: Duration | None = None, metadata: Any = None) -> Coroutine[Any, Any, Any]:
         """As Context.invoke. What several branches of an asyncio.gather wait for is waited for together, once none
         of them has a step under way."""
         return self._invoke(self.invoke_all([Child(task, payload, key=key, queue=queue, priority=priority,
-                                                   timeout=timeout)]))
+                                                   timeout=timeout, metadata=metadata)]))
 
     async def _invoke(self, results: Coroutine[Any, Any, list[Any]]) -> Any:
         return (await results)[0]

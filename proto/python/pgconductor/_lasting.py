@@ -16,7 +16,7 @@ from ._context import BaseContext
 from ._duration import Duration, milliseconds
 from ._journal import Journal, event_outcome, failed_child, failed_wait, outcome
 from ._json import dumps, dumps_object, loads
-from ._task import P, Payload, Task, queue_name
+from ._task import P, Payload, Task, priority_level, queue_name
 from ._triggers import ChangeTrigger, EventTrigger, EventType, Operation, checked, event_name
 from ._wire import Fields
 from .errors import Cancelled, NonRetryableError, Suspended
@@ -32,37 +32,39 @@ in_step: ContextVar[bool] = ContextVar("pgconductor_step", default=False)
 class Child(Generic[R]):
     """An execution to wait for, one of ``invoke_all``; see ``invoke``."""
 
-    __slots__ = ("task", "payload", "key", "queue", "priority", "timeout")
+    __slots__ = ("task", "payload", "key", "queue", "priority", "timeout", "metadata")
 
     @overload
     def __init__(self, task: Task[P, R], payload: Payload[P], *, key: str | None = None, queue: str | None = None,
-                 priority: int | None = None, timeout: Duration | None = None) -> None: ...
+                 priority: int | None = None, timeout: Duration | None = None, metadata: Any = None) -> None: ...
     @overload
     def __init__(self, task: Task[None, R], payload: None = None, *, key: str | None = None, queue: str | None = None,
-                 priority: int | None = None, timeout: Duration | None = None) -> None: ...
+                 priority: int | None = None, timeout: Duration | None = None, metadata: Any = None) -> None: ...
     @overload
     def __init__(self: Child[Any], task: str, payload: Any = None, *, key: str | None = None, queue: str | None = None,
-                 priority: int | None = None, timeout: Duration | None = None) -> None: ...
+                 priority: int | None = None, timeout: Duration | None = None, metadata: Any = None) -> None: ...
     def __init__(self, task: Task[Any, R] | str, payload: Any = None, *, key: str | None = None, queue: str | None = None,
-                 priority: int | None = None, timeout: Duration | None = None) -> None:
+                 priority: int | None = None, timeout: Duration | None = None, metadata: Any = None) -> None:
         self.task = _calls.name_of(task)
         self.payload = payload
         self.key = key
         self.queue = queue_name(self.task, queue)
         self.priority = priority
         self.timeout = milliseconds(timeout) if timeout is not None else None
-        if priority is not None and not (type(priority) is int and -32768 <= priority <= 32767):
-            raise ValueError(f"{self.task}: priority: not a whole number between -32768 and 32767: {priority!r}")
+        self.metadata = metadata
+        if priority is not None:
+            priority_level(f"{self.task}: priority", priority)
 
     def _wait(self, key: str) -> Fields:
         """As SUSPEND names it."""
         fields = {"key": key, "task": self.task, "queue": self.queue, "priority": self.priority,
                   "timeout_ms": self.timeout}
-        if self.payload is not None:
-            try:
-                fields["payload"] = dumps(self.payload)
-            except (TypeError, ValueError, RecursionError) as error:
-                raise NonRetryableError(f'the payload of child "{key}" is not JSON: {error}', code="app") from error
+        for name, value in (("payload", self.payload), ("metadata", self.metadata)):
+            if value is not None:
+                try:
+                    fields[name] = dumps(value)
+                except (TypeError, ValueError, RecursionError) as error:
+                    raise NonRetryableError(f'the {name} of child "{key}" is not JSON: {error}', code="app") from error
         return {name: value for name, value in fields.items() if value is not None}
 
 

@@ -125,11 +125,14 @@ def _count_parameters(name: str, fn: Callable[..., Any]) -> int:
 
 def _options(max_attempts: int | None, backoff: Backoff | None, timeout: Duration | None, total_timeout: Duration | None,
              remove_on_complete: Keep | None, remove_on_fail: Keep | None, concurrency: int | None,
-             rate_limit: Rate | None, window: Sequence[str] | None, timezone: str | None, days: Iterable[str] | None) -> dict[str, Any]:
+             rate_limit: Rate | None, window: Sequence[str] | None, timezone: str | None, days: Iterable[str] | None,
+             priority: int | None) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for key, n in (("max_attempts", max_attempts), ("concurrency", concurrency)):
         if n is not None:
             options[key] = _whole(key, n)
+    if priority is not None:
+        options["priority"] = priority_level("priority", priority)
     if rate_limit is not None:
         options["rate_limit"] = _rate(rate_limit)
     if window is not None:
@@ -156,6 +159,13 @@ def _options(max_attempts: int | None, backoff: Backoff | None, timeout: Duratio
 def _whole(key: str, n: Any) -> int:
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ValueError(f"{key}: not a whole number from 1 on: {n!r}")
+    return n
+
+
+def priority_level(what: str, n: Any) -> int:
+    """The priority; ValueError if it cannot be one."""
+    if type(n) is not int or not -32768 <= n <= 32767:
+        raise ValueError(f"{what}: not a whole number between -32768 and 32767: {n!r}")
     return n
 
 
@@ -231,14 +241,14 @@ def task(name: str | None = None, *, queue: str | None = None, max_attempts: int
          backoff: Backoff | None = None, timeout: Duration | None = None, total_timeout: Duration | None = None,
          remove_on_complete: Keep | None = None, remove_on_fail: Keep | None = None,
          concurrency: int | None = None, rate_limit: Rate | None = None, window: Sequence[str] | None = None,
-         timezone: str | None = None, days: Iterable[str] | None = None,
+         timezone: str | None = None, days: Iterable[str] | None = None, priority: int | None = None,
          triggers: Trigger | Iterable[Trigger] | None = None, payload_schema: Schema | None = None,
          returns_schema: Schema | None = None) -> _Decorator: ...
 def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None = None,
          backoff: Backoff | None = None, timeout: Duration | None = None, total_timeout: Duration | None = None,
          remove_on_complete: Keep | None = None, remove_on_fail: Keep | None = None,
          concurrency: int | None = None, rate_limit: Rate | None = None, window: Sequence[str] | None = None,
-         timezone: str | None = None, days: Iterable[str] | None = None,
+         timezone: str | None = None, days: Iterable[str] | None = None, priority: int | None = None,
          triggers: Trigger | Iterable[Trigger] | None = None, payload_schema: Schema | None = None,
          returns_schema: Schema | None = None) -> Any:
     """Make a task of a function: ``@task``, or ``@task("name", queue="media", max_attempts=5)``.
@@ -254,6 +264,7 @@ def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None
     total_timeout       how long all of it may take: attempts, the waits between them, and what it waits for
     remove_on_complete  how long completed executions are kept; 0: not at all, False: for ever
     remove_on_fail      the same for failed and cancelled ones
+    priority            of executions that are made without one: higher first (0)
     concurrency         how many of it may run at once, on all nodes together
     window              when it may run, ("22:00", "06:00"), by the clock of timezone (UTC), on days ("mon", …: all)
     rate_limit          how many may begin: {"limit": 100, "period": "1m", "burst": 20}
@@ -269,7 +280,7 @@ def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None
     if name is not None and not isinstance(name, str):
         raise TypeError(f"task: a function or a name is expected, not {name!r}")
     options = _options(max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail, concurrency, rate_limit,
-                       window, timezone, days)
+                       window, timezone, days, priority)
     return _Decorator(name, queue, options, triggers, payload_schema, returns_schema)
 
 
