@@ -81,6 +81,7 @@ EXTRA_DIST += proto/python/README.md proto/python/pyproject.toml \
 	proto/python/pgconductor/_session.py \
 	proto/python/pgconductor/_task.py \
 	proto/python/pgconductor/_triggers.py \
+	proto/python/pgconductor/_types.py \
 	proto/python/pgconductor/_version.py \
 	proto/python/pgconductor/_wire.py \
 	proto/python/pgconductor/errors.py \

@@ -59,6 +59,7 @@ integration_tests = \
 	tests/integration/test_python_handlers.py \
 	tests/integration/test_python_package.py \
 	tests/integration/test_python_triggers.py \
+	tests/integration/test_python_types.py \
 	tests/integration/test_node_client.py \
 	tests/integration/test_node_durable.py \
 	tests/integration/test_node_handlers.py \
@@ -75,6 +76,7 @@ integration_tests = \
 	tests/integration/test_edit.py \
 	tests/integration/test_pause.py \
 	tests/integration/test_sql_flow.py \
+	tests/integration/test_sql_keys.py \
 	tests/integration/test_sql_history.py \
 	tests/integration/test_sql_invoke.py \
 	tests/integration/test_sql_logs.py \
@@ -98,11 +100,11 @@ integration_tests = \
 	tests/integration/test_worker_soak.py \
 	tests/integration/test_worker_steps.py
 
-# What the tests of the Node library install, and the data of a new PostgreSQL server, which each test starts from.
+# What the tests of the libraries install, and the data of a new PostgreSQL server, which each test starts from.
 .PHONY: clean-tests
 clean-local: clean-tests
 clean-tests:
-	-rm -rf tests/node tests/initdb-*
+	-rm -rf tests/node tests/pydantic tests/pydantic.lock tests/initdb-*
 
 source_checks = \
 	tests/check-docs.sh \
@@ -125,7 +127,7 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/fault_handler.py tests/support/faults.py tests/support/fleet.py tests/support/handler.py tests/support/ledger.py \
 	tests/support/limit_handler.py \
 	tests/support/node.py tests/support/paths.py tests/support/said_handler.py tests/support/processes.py tests/support/proxy.py \
-	tests/support/played.py tests/support/python_events.py tests/support/python_lasting.py tests/support/python_tasks.py tests/support/server.py \
+	tests/support/played.py tests/support/python_events.py tests/support/python_lasting.py tests/support/pydantic_tasks.py tests/support/python_tasks.py tests/support/python_typed.py tests/support/server.py \
 	tests/support/sqlnode.py tests/support/step_handler.py tests/support/terminal.py \
 	tests/support/transaction_handler.py tests/support/triggers.py tests/support/triggers_python.py tests/support/triggers_node.mjs tests/support/wait.py tests/support/world.py \
 	scripts/build scripts/deps scripts/quickstart scripts/test .ci/run

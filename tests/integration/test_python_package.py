@@ -137,6 +137,7 @@ def test_options():
 
 WRONG = '''
 import asyncio
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypedDict
 import psycopg
@@ -157,6 +158,17 @@ async def count(payload: int, ctx: AsyncContext) -> int:
 @task(max_attempts=3)
 def nothing() -> None: ...
 
+@dataclass
+class Parcel:
+    to: str
+
+@task
+def ship(parcel: Parcel, ctx: Context) -> Parcel:
+    other: Parcel = ctx.invoke(ship, parcel)
+    number: int = ctx.invoke(ship, Parcel("ann"))  # wrong
+    ctx.invoke(ship, "ann")  # wrong
+    return Parcel(other.to + parcel.too)  # wrong
+
 def use(client: Client) -> None:
     client.invoke(greet, {"name": "World"}, delay="1s")
     client.invoke(count, 3, priority=1)
@@ -170,7 +182,17 @@ def use(client: Client) -> None:
     client.invoke(greet, {"name": "World"}, prio=3)  # wrong
     client.invoke_batch(greet, [{"payload": {"nam": "World"}}])  # wrong
 
+    greeting: str = client.wait("1", task=greet)
+    number: int = client.wait("1", 10, task=count)
+    anything: str = client.wait("1", 10)
+    number = client.wait("1", task=greet)  # wrong
+    client.invoke(ship, Parcel("ann"))
+    client.invoke(ship, {"to": "ann"})  # wrong
+    client.invoke_batch(ship, [{"payload": Parcel("ann")}])
+    client.invoke_batch(ship, [{"payload": {"to": "ann"}}])  # wrong
+
 async def use_async(client: AsyncClient) -> str:
+    number: int = await client.wait("1", task=count)
     await client.invoke(count, "three")  # wrong
     return await client.invoke(count, 3)
 

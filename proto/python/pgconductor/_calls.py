@@ -10,10 +10,11 @@ from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Union
 
 from . import errors
 from ._duration import Duration, seconds
-from ._json import RawJSON, dumps, dumps_object
+from ._json import RawJSON, dumps, dumps_object, loads
 from ._schema import hold
 from ._task import P, Task
 from ._triggers import EventType, event_name, schema_of
+from ._types import Mismatch
 
 T = TypeVar("T")
 Id = Union[str, int]
@@ -93,7 +94,7 @@ def invoke(task: Task[Any, Any] | str, payload: Any, options: Mapping[str, Any])
 
 def invoke_batch(task: Task[Any, Any] | str, items: Iterable[Mapping[str, Any]]) -> Call[list[str | None]]:
     given = list(items)
-    if isinstance(task, Task) and task.payload_schema is not None:
+    if isinstance(task, Task):
         for one in given:
             _payload("invoke_batch", task, one.get("payload"))
     text = ", ".join(map(item, given))
@@ -137,6 +138,7 @@ def result(id: Id) -> Call[Result | None]:
 
 def emit(event: EventType[Any] | str, payload: Any) -> Call[str]:
     name, text = event_name(event), dumps(payload)
+    fit("emit", event, text)
     hold(f"emit: {name}", text, schema_of(event))
     return Call("select pgconductor.emit(%s::text, %s::text)", (name, text), lambda row: str(_only(row)))
 
@@ -164,13 +166,18 @@ def declare(task: Task[Any, Any]) -> Call[None]:
                 (task.name, task.queue, dumps(task.options)), lambda row: None)
 
 
-def value_of(id: Id, found: Result | None) -> Any:
+def value_of(id: Id, found: Result | None, task: Task[Any, Any] | None) -> Any:
     """What wait() returns for a finished execution, or raises."""
     if found is None:
         raise errors.UnknownExecution(f"no execution {id}, or it has finished and its history is gone")
     if found.state != "completed":
         raise errors.ExecutionFailed(found)
-    return found.value
+    if task is None or task.returns_type is None:
+        return found.value
+    try:
+        return task.returns_type.load(found.value)
+    except Mismatch as error:
+        raise errors.ClientError(f"the result of execution {id} is not what {task.name} returns: {error}") from error
 
 
 def name_of(task: Task[Any, Any] | str) -> str:
@@ -181,8 +188,20 @@ def _payload(what: str, task: Task[Any, Any] | str, payload: Any) -> str:
     """As JSON. BadPayload if the task says that it is not to be so."""
     text = dumps(payload)
     if isinstance(task, Task):
-        hold(f"{what}: {task.name}", text, task.payload_schema)
+        fit(what, task, text)
+        hold(f"{what}: {task.name}", text, task.given_payload_schema)
     return text
+
+
+def fit(what: str, taker: Task[Any, Any] | EventType[Any] | str, text: str) -> None:
+    """BadPayload if that JSON is not of the type that the task takes, or the event has."""
+    shape = taker.payload_type if isinstance(taker, Task) else taker.type if isinstance(taker, EventType) else None
+    if shape is not None:
+        try:
+            shape.load(loads(text))
+        except Mismatch as error:
+            name = taker if isinstance(taker, str) else taker.name
+            raise errors.BadPayload(f"{what}: {name}: the payload is not of its type: {error}") from error
 
 
 def _only(row: tuple[Any, ...] | None) -> Any:

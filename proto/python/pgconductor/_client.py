@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from . import _calls
 from ._calls import Call, Id, Item, Result, Span, ThrottledItem
 from ._duration import Duration, seconds
-from ._task import P, Payload, Task
+from ._task import P, Payload, R, Task
 from ._triggers import CatchUp, EventType, Overlap
 
 if TYPE_CHECKING:
@@ -135,8 +135,13 @@ class Client:
         """What has become of an execution so far; None if there is none."""
         return self._do(_calls.result(id))
 
-    def wait(self, id: Id, timeout: Duration | None = None) -> Any:
-        """Wait for an execution's end: its value. ExecutionFailed if it failed or was cancelled; TimeoutError."""
+    @overload
+    def wait(self, id: Id, timeout: Duration | None = None, *, task: Task[Any, R]) -> R: ...
+    @overload
+    def wait(self, id: Id, timeout: Duration | None = None) -> Any: ...
+    def wait(self, id: Id, timeout: Duration | None = None, *, task: Task[Any, Any] | None = None) -> Any:
+        """Wait for an execution's end: its value; with its task, as what that returns. ExecutionFailed if it failed or was
+        cancelled; TimeoutError."""
         if not self._own:
             _refuse_to_wait(self._conn)
         for pause in _pauses(id, timeout):
@@ -146,7 +151,7 @@ class Client:
             if found is None or found.finished:
                 break
             time.sleep(pause)
-        return _calls.value_of(id, found)
+        return _calls.value_of(id, found, task)
 
     # ---- events and schedules
 
@@ -274,7 +279,11 @@ class AsyncClient:
     async def result(self, id: Id) -> Result | None:
         return await self._do(_calls.result(id))
 
-    async def wait(self, id: Id, timeout: Duration | None = None) -> Any:
+    @overload
+    async def wait(self, id: Id, timeout: Duration | None = None, *, task: Task[Any, R]) -> R: ...
+    @overload
+    async def wait(self, id: Id, timeout: Duration | None = None) -> Any: ...
+    async def wait(self, id: Id, timeout: Duration | None = None, *, task: Task[Any, Any] | None = None) -> Any:
         if not self._own:
             _refuse_to_wait(self._conn)
         for pause in _pauses(id, timeout):
@@ -283,7 +292,7 @@ class AsyncClient:
             if found is None or found.finished:
                 break
             await asyncio.sleep(pause)
-        return _calls.value_of(id, found)
+        return _calls.value_of(id, found, task)
 
     @overload
     async def emit(self, event: EventType[P], payload: Payload[P]) -> str: ...

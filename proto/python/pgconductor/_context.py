@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ._failure import clean
 from ._journal import Journal
 from ._json import loads
+from ._types import Mismatch
 from .errors import Cancelled, NonRetryableError, Suspended
 
 if TYPE_CHECKING:
@@ -161,7 +162,18 @@ class BaseContext:
             payload = loads(self._fields["event"]["payload"])
         except (ValueError, RecursionError) as error:
             raise NonRetryableError(f"Python cannot hold this payload: {error}", code="bad_payload") from error
+        payload = self._typed(payload)
         return (payload,) if wanted == 1 else (payload, self)
+
+    def _typed(self, payload: Any) -> Any:
+        """The payload as its function takes it. A schedule may be without one."""
+        shape = self._function.payload_type
+        if shape is None or (payload is None and self.event_kind == "schedule"):
+            return payload
+        try:
+            return shape.load(payload)
+        except Mismatch as error:
+            raise NonRetryableError(f"payload of task {self.task}: {error}", code="bad_payload") from error
 
     def _stop(self, reason: str) -> None:
         """It is to stop. The session's lock is held."""

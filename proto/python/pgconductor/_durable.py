@@ -15,13 +15,14 @@ from . import _calls
 from ._calls import Id, Span
 from ._context import BaseContext, current_context
 from ._duration import Duration
-from ._journal import WAITS, Waiter, outcome, step_result
+from ._journal import WAITS, Waiter, outcome, step_outcome, step_result
 from ._lasting import (DRAINED, Awaited, Changed, Child, EventWait, Since, Wanted, answer_of, cancel_args, check_idle,
                        child_outcomes, emit_args, first_over, in_step, missing_children, name_children,
                        name_events, name_race, named_function, open_waits, refusal_of, rolled_back, schedule_args,
                        start_args, time_of, timer, unschedule_args)
 from ._messages import CALL, STEP
 from ._task import P, Payload, Task
+from ._types import returned_by
 from ._triggers import CatchUp, EventType, Overlap
 from ._wire import Fields
 from .errors import ChildFailed, Suspended, WaitFailed
@@ -78,7 +79,7 @@ class Context(BaseContext):
         key = journal.name(given)
         found = journal.use(key)
         if found is not None:
-            return outcome(found)
+            return step_outcome(key, found, fn)
         try:
             text, value = self._call(key, fn, rest, kwargs)
             self._ask(STEP, key, {"key": key, "result": text})
@@ -98,7 +99,7 @@ class Context(BaseContext):
         journal = self._enter()
         found = journal.use(key)
         if found is not None:
-            value: R = outcome(found)
+            value: R = step_outcome(key, found, fn)
             return value
         saved = False
         try:
@@ -129,7 +130,7 @@ class Context(BaseContext):
             in_step.set(before)
         if inspect.isawaitable(value):
             raise TypeError(f'the function of step "{key}" is async: its task has to be, too')
-        return step_result(key, value, self._session.max_payload)
+        return step_result(key, value, self._session.max_payload, returned_by(fn))
 
     # ---- waiting
 
@@ -188,7 +189,7 @@ class Context(BaseContext):
         missing = missing_children(named, found)
         if missing:
             self._suspend(missing)
-        return child_outcomes(found, return_errors)
+        return child_outcomes(named, found, return_errors)
 
     def checkpoint(self) -> None:
         """Where a function that takes long may stop: in its loops.

@@ -16,13 +16,14 @@ from . import _calls
 from ._calls import Id, Span
 from ._context import BaseContext
 from ._duration import Duration
-from ._journal import WAITS, Journal, outcome, step_result
+from ._journal import WAITS, Journal, outcome, step_outcome, step_result
 from ._lasting import (DRAINED, Awaited, Changed, Child, EventWait, NamedEvents, Since, Wanted, answer_of, cancel_args,
                        check_idle, child_outcomes, emit_args, first_over, in_step, missing_children,
                        name_children, name_events, name_race, named_function, open_waits, refusal_of, rolled_back,
                        schedule_args, start_args, time_of, timer, unschedule_args)
 from ._messages import CALL, STEP
 from ._task import P, Payload, Task
+from ._types import returned_by
 from ._triggers import CatchUp, EventType, Overlap
 from ._wire import Fields
 from .errors import ChildFailed, Suspended, WaitFailed
@@ -71,7 +72,7 @@ class AsyncContext(BaseContext):
         journal = self._enter()
         found = journal.use(key)
         if found is not None:
-            return outcome(found)
+            return step_outcome(key, found, fn)
         self._begin(journal)
         try:
             text, value = await self._call(key, fn, args, kwargs)
@@ -92,7 +93,7 @@ class AsyncContext(BaseContext):
         journal = self._enter()
         found = journal.use(key)
         if found is not None:
-            return outcome(found)
+            return step_outcome(key, found, fn)
         saved = False
         self._begin(journal)
         try:
@@ -125,7 +126,7 @@ class AsyncContext(BaseContext):
                 value = await value
         finally:
             in_step.set(before)
-        return step_result(key, value, self._session.max_payload)
+        return step_result(key, value, self._session.max_payload, returned_by(fn))
 
     # ---- waiting
 
@@ -180,7 +181,7 @@ class AsyncContext(BaseContext):
         missing = missing_children(named, found)
         if missing:
             await self._park(missing)
-        return child_outcomes(found, return_errors)
+        return child_outcomes(named, found, return_errors)
 
     # ---- events
 

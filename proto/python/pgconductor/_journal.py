@@ -10,8 +10,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from ._json import dumps, loads
+from ._json import dumps, dumps_plain, loads
 from ._messages import FAIL, SUSPEND
+from ._types import Mismatch, Shape, returned_by
 from ._wire import Fields
 from .errors import ChildFailed, ChildTimeout, EventTimeout, NonRetryableError, Suspended, WaitFailed
 
@@ -157,6 +158,11 @@ def outcome(saved: Fields) -> Any:
     raise failed_child(saved)
 
 
+def step_outcome(key: str, saved: Fields, fn: Any) -> Any:
+    """What its function has returned in an earlier run, as the type it says it returns."""
+    return of_type(f'what is saved of step "{key}"', outcome(saved), returned_by(fn))
+
+
 def failed_child(saved: Fields) -> ChildFailed:
     error = loads(saved["error"])
     if not isinstance(error, dict):
@@ -166,11 +172,12 @@ def failed_child(saved: Fields) -> ChildFailed:
                 error.get("data"))
 
 
-def event_outcome(saved: Fields, event: str) -> Any:
+def event_outcome(saved: Fields, event: str, shape: Shape | None) -> Any:
     """The payload of an event that was waited for; raises why it has not come."""
     if saved.get("error") is not None:
         raise failed_wait(saved, event)
-    return loads(saved["result"]) if saved.get("result") is not None else None
+    payload = loads(saved["result"]) if saved.get("result") is not None else None
+    return of_type(f"the payload of {event}", payload, shape, "bad_payload")
 
 
 def failed_wait(saved: Fields, event: str) -> WaitFailed:
@@ -182,13 +189,24 @@ def failed_wait(saved: Fields, event: str) -> WaitFailed:
     return kind(error.get("message") or "(no message)", code, event, saved["key"])
 
 
-def step_result(key: str, value: Any, max_payload: int) -> tuple[str, Any]:
-    """As JSON text, and as the value that later runs will make of it."""
+def of_type(what: str, value: Any, shape: Shape | None, code: str = "bad_result") -> Any:
+    """What was saved as the type it is said to be of. For good: it will not be another one next time."""
+    if shape is None:
+        return value
     try:
-        text = dumps(value)
+        return shape.load(value)
+    except Mismatch as error:
+        raise NonRetryableError(f"{what} is not of its type: {error}", code=code) from error
+
+
+def step_result(key: str, value: Any, max_payload: int, shape: Shape | None) -> tuple[str, Any]:
+    """As JSON text, and as the value that later runs will make of it. shape: what the function says it returns."""
+    try:
+        text = dumps_plain(value) if shape is None else dumps(value)
         value = value if type(value) in _SIMPLE else loads(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise NonRetryableError(f'the result of step "{key}" is not JSON: {error}', code="bad_result") from error
+    value = of_type(f'the result of step "{key}"', value, shape)
     size = len(text) if text.isascii() else len(text.encode())
     if size > max_payload:
         raise NonRetryableError(f'the result of step "{key}" is {size} bytes long; the limit is {max_payload}',

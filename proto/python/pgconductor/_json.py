@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import json.encoder
 from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 
-def _encoder() -> Callable[[Any], str]:
+def _typed(value: Any) -> Any:
+    """What json does not know, as what it knows."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and not hasattr(value, "__pydantic_serializer__"):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise TypeError(f"{value!r} has no zone, so nobody else would know when it is")
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, Decimal) and value.is_finite():
+        return str(value)
+    if isinstance(value, Enum):
+        return value.value
+    if hasattr(value, "__pydantic_serializer__") and not isinstance(value, type):
+        return value.__pydantic_serializer__.to_python(value, mode="json", by_alias=True)
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+def _encoder(default: Callable[[Any], Any] | None) -> Callable[[Any], str]:
     """encode of json's own encoder, which makes the one in C anew for each value: that takes longer than a small result."""
-    encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+    encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=default)
     make, quote = getattr(json.encoder, "c_make_encoder", None), getattr(json.encoder, "c_encode_basestring", None)
     if make is None or quote is None:
         return encoder.encode
@@ -26,8 +50,9 @@ def _encoder() -> Callable[[Any], str]:
 
 
 # What is beyond ASCII stays readable in the database. NaN and infinity are no JSON, and are refused.
-_encode = _encoder()
-_encode_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode
+_encode = _encoder(_typed)
+_encode_plain = _encoder(None)
+_encode_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False, default=_typed).encode
 _encode_loosely = json.JSONEncoder(ensure_ascii=True, allow_nan=True, skipkeys=True, default=repr).encode
 
 _decode = json.JSONDecoder().raw_decode
@@ -50,10 +75,21 @@ def loads(text: str) -> Any:
 
 
 def dumps(value: Any) -> str:
-    """Text that can be written as UTF-8. TypeError, ValueError or RecursionError when it cannot be JSON."""
+    """Text that can be written as UTF-8. TypeError, ValueError or RecursionError when it cannot be JSON.
+
+    Dataclasses, models of pydantic, times and the like become what _types reads again.
+    """
     if type(value) is RawJSON:
         return _checked(value)
-    text = _encode(value)
+    return _writable(value, _encode(value))
+
+
+def dumps_plain(value: Any) -> str:
+    """The same for what is read without knowing its type: nothing but JSON's own types."""
+    return _checked(value) if type(value) is RawJSON else _writable(value, _encode_plain(value))
+
+
+def _writable(value: Any, text: str) -> str:
     if not text.isascii():
         try:
             text.encode()

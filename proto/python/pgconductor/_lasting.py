@@ -14,7 +14,7 @@ from . import _calls
 from ._calls import Id
 from ._context import BaseContext
 from ._duration import Duration, milliseconds
-from ._journal import Journal, event_outcome, failed_child, failed_wait, outcome
+from ._journal import Journal, event_outcome, failed_child, failed_wait, of_type, outcome
 from ._json import dumps, dumps_object, loads
 from ._task import P, Payload, Task, priority_level, queue_name
 from ._triggers import ChangeTrigger, EventTrigger, EventType, Operation, checked, event_name
@@ -32,7 +32,7 @@ in_step: ContextVar[bool] = ContextVar("pgconductor_step", default=False)
 class Child(Generic[R]):
     """An execution to wait for, one of ``invoke_all``; see ``invoke``."""
 
-    __slots__ = ("task", "payload", "key", "queue", "priority", "timeout", "metadata")
+    __slots__ = ("task", "payload", "key", "queue", "priority", "timeout", "metadata", "_of")
 
     @overload
     def __init__(self, task: Task[P, R], payload: Payload[P], *, key: str | None = None, queue: str | None = None,
@@ -46,6 +46,7 @@ class Child(Generic[R]):
     def __init__(self, task: Task[Any, R] | str, payload: Any = None, *, key: str | None = None, queue: str | None = None,
                  priority: int | None = None, timeout: Duration | None = None, metadata: Any = None) -> None:
         self.task = _calls.name_of(task)
+        self._of = task if isinstance(task, Task) else None
         self.payload = payload
         self.key = key
         self.queue = queue_name(self.task, queue)
@@ -66,6 +67,10 @@ class Child(Generic[R]):
                 except (TypeError, ValueError, RecursionError) as error:
                     raise NonRetryableError(f'the {name} of child "{key}" is not JSON: {error}', code="app") from error
         return {name: value for name, value in fields.items() if value is not None}
+
+    def _outcome(self, saved: Fields) -> Any:
+        """What it has returned, as the type that its task says."""
+        return of_type(f"the result of {self.task}", outcome(saved), self._of.returns_type if self._of is not None else None)
 
 
 # ---- steps, timers and children
@@ -110,10 +115,11 @@ def missing_children(children: Iterable[tuple[str, Child[Any]]], found: Iterable
     return [child._wait(key) for (key, child), saved in zip(children, found) if saved is None]
 
 
-def child_outcomes(found: Iterable[Fields | None], return_errors: bool) -> list[Any]:
+def child_outcomes(children: Iterable[tuple[str, Child[Any]]], found: Iterable[Fields | None],
+                   return_errors: bool) -> list[Any]:
     """Of children that have all finished, in order."""
-    return [failed_child(saved) if return_errors and saved.get("error") is not None else outcome(saved)
-            for saved in found if saved is not None]
+    return [failed_child(saved) if return_errors and saved.get("error") is not None else child._outcome(saved)
+            for (_, child), saved in zip(children, found) if saved is not None]
 
 
 # ---- events
@@ -126,7 +132,7 @@ Changed = Union[ChangeTrigger, tuple[str, Operation]]
 class EventWait:
     """An event to wait for, one of ``wait_for_all`` or ``wait_for_any``; see ``wait_for_event``."""
 
-    __slots__ = ("key", "name", "_fields")
+    __slots__ = ("key", "name", "_fields", "_of")
 
     def __init__(self, event: str | EventType[Any] | None = None, *, change: Changed | None = None, when: str | None = None,
                  since: Since | None = None, timeout: Duration | None = None, key: str | None = None) -> None:
@@ -136,6 +142,7 @@ class EventWait:
             raise ValueError(f'since: there is only "start", not {since!r}')
         self.key = key
         self._fields: Fields = {}
+        self._of = event if isinstance(event, EventType) else None
         if event is not None:
             self._fields["event"] = self.name = event_name(event)
             if when is not None:
@@ -148,6 +155,10 @@ class EventWait:
             self._fields["since"] = since
         if timeout is not None:
             self._fields["timeout_ms"] = milliseconds(timeout)
+
+    def _outcome(self, saved: Fields) -> Any:
+        """Its payload, as the type that it was defined with."""
+        return event_outcome(saved, self.name, self._of.type if self._of is not None else None)
 
     def _wait(self, key: str, timeout_ms: int | None) -> Fields:
         """As SUSPEND names it; the timeout is for one that has none of its own."""
@@ -177,14 +188,14 @@ class NamedEvents(NamedTuple):
     def outcomes(self, found: Iterable[Fields | None], return_errors: bool) -> list[Any]:
         """Of events that have all come or are not to be expected any more, in order."""
         return [failed_wait(saved, wait.name) if return_errors and saved.get("error") is not None else
-                event_outcome(saved, wait.name) for (_, wait), saved in zip(self.waits, found) if saved is not None]
+                wait._outcome(saved) for (_, wait), saved in zip(self.waits, found) if saved is not None]
 
     def outcome_at(self, found: Sequence[Fields | None], index: int) -> tuple[int, Any]:
         """What wait_for_any returns when that one was first."""
         saved = found[index] if 0 <= index < len(found) else None
         if saved is None:
             raise NonRetryableError("what is waited for is not what it was in an earlier run", code="nondeterminism")
-        return index, event_outcome(saved, self.waits[index][1].name)
+        return index, self.waits[index][1]._outcome(saved)
 
 
 def name_events(ctx: BaseContext, given: Iterable[Awaited], timeout: Duration | None) -> NamedEvents:
@@ -240,6 +251,7 @@ def _change(given: Any, when: str | None) -> dict[str, Any]:
 def start_args(task: Task[Any, Any] | str, payload: Any, options: dict[str, Any]) -> str:
     """The arguments of the call `invoke`."""
     given = {key: value for key, value in options.items() if value is not None}
+    _calls.fit("start", task, dumps(payload))
     return _calls.item({"task": _calls.name_of(task), "payload": payload, **given})
 
 
@@ -257,6 +269,7 @@ def answer_of(fields: Fields) -> Any:
 
 def emit_args(event: str | EventType[Any], payload: Any) -> str:
     """The arguments of the call `emit`."""
+    _calls.fit("emit", event, dumps(payload))
     return dumps_object({"event": event_name(event), "payload": payload})
 
 

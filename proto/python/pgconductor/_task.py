@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypedDict, Ty
 from ._duration import Duration, milliseconds
 from ._json import dumps
 from ._triggers import Schema, Trigger, announcement, checked, json_of
+from ._types import Shape, payload_annotation, returns_annotation, shape_of
 
 if TYPE_CHECKING:
     from ._durable import Context
@@ -67,8 +68,8 @@ class Task(Generic[P, R]):
         self.queue = queue_name(self.name, queue)
         self.options = options
         self.triggers = checked(self.name, triggers)
-        self.payload_schema = payload_schema
-        self.returns_schema = returns_schema
+        self.given_payload_schema = payload_schema
+        self.given_returns_schema = returns_schema
         self.parameters = _count_parameters(self.name, fn)
         self.is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))
 
@@ -82,6 +83,48 @@ class Task(Generic[P, R]):
     def home(self) -> str:
         """The queue whose workers run it."""
         return self.queue if self.queue is not None else DEFAULT_QUEUE
+
+    # What the annotations say is found out when it is first asked for: the classes they name may stand further down.
+
+    @functools.cached_property
+    def payload_type(self) -> Shape | None:
+        """What the function takes, as it is annotated; None: anything. TypeError when that is nothing made of JSON."""
+        if self.parameters == 0:
+            return None
+        return self._shape("payload", payload_annotation, self.given_payload_schema)
+
+    @functools.cached_property
+    def returns_type(self) -> Shape | None:
+        """What it returns; the same."""
+        return self._shape("result", returns_annotation, self.given_returns_schema)
+
+    @property
+    def payload_schema(self) -> Schema | None:
+        """The JSON Schema of what it is invoked with: the one that it was given, else what its annotation says."""
+        if self.given_payload_schema is not None:
+            return self.given_payload_schema
+        return self.payload_type.schema if self.payload_type is not None else None
+
+    @property
+    def returns_schema(self) -> Schema | None:
+        """The same of what it returns."""
+        if self.given_returns_schema is not None:
+            return self.given_returns_schema
+        return self.returns_type.schema if self.returns_type is not None else None
+
+    def _shape(self, what: str, annotation_of: Callable[[Callable[..., Any]], Any], given: Schema | None) -> Shape | None:
+        try:
+            annotation: Any = annotation_of(self.fn)
+            # It takes nothing, so it does not matter what it is given.
+            if what == "payload" and annotation in (None, type(None)):
+                return None
+            return shape_of(annotation, "validation" if what == "payload" else "serialization")
+        except (TypeError, NameError) as error:
+            # Who has said by a schema what it is need not have types for it.
+            if given is not None:
+                return None
+            option = "payload_schema" if what == "payload" else "returns_schema"
+            raise TypeError(f"task {self.name}: its {what}: {error} (or say what it is with {option}=…, True for anything)") from error
 
     def announcement(self) -> dict[str, str]:
         """As it stands in HELLO."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, Generic, Literal, Required, TypedDict, TypeVar, Union, overload
 
 from ._json import dumps, dumps_object
+from ._types import Shape, shape_of
 
 P = TypeVar("P")
 Overlap = Literal["allow", "skip"]
@@ -167,19 +169,37 @@ def json_of(what: str, value: Any) -> str:
 class EventType(Generic[P]):
     """What ``define_event`` makes: an event with a payload P."""
 
-    __slots__ = ("name", "schema", "_text")
-
-    def __init__(self, name: str, schema: Schema | None) -> None:
+    def __init__(self, name: str, schema: Schema | None, kind: Any = Any) -> None:
         self.name = _good(event_name(name))
-        self.schema = schema
-        self._text = json_of(f"event {self.name}: schema", schema) if schema is not None else None
+        self.given_schema = schema
+        self._kind = kind
+        if schema is not None:
+            json_of(f"event {self.name}: schema", schema)
 
     def __repr__(self) -> str:
         return f"<EventType {self.name}>"
 
     def announcement(self) -> dict[str, str]:
         """As it stands in HELLO."""
-        return {"name": self.name} if self._text is None else {"name": self.name, "schema": self._text}
+        schema = self.schema
+        return {"name": self.name} if schema is None else {"name": self.name, "schema": dumps(schema)}
+
+    @cached_property
+    def type(self) -> Shape | None:
+        """Of its payload; None: anything. TypeError when that is nothing made of JSON."""
+        try:
+            return shape_of(self._kind, "validation")
+        except (TypeError, NameError) as error:
+            if self.given_schema is not None:
+                return None
+            raise TypeError(f"event {self.name}: its payload: {error} (or say what it is with schema=…, True for anything)") from error
+
+    @property
+    def schema(self) -> Schema | None:
+        """The JSON Schema: the one that it was given, else what its type says."""
+        if self.given_schema is not None:
+            return self.given_schema
+        return self.type.schema if self.type is not None else None
 
 
 @overload
@@ -191,13 +211,13 @@ def define_event(name: str, payload: Any = None, *, schema: Schema | None = None
 
         order_paid = define_event("order.paid", Order, schema={"type": "object", "required": ["total"]})
 
-    payload  its type, for type checkers
+    payload  its type: what wait_for_event returns. Without a schema, its schema is made of that
     schema   a JSON Schema (2020-12): what is emitted is held against it, and what is delivered
     """
-    made = EventType[Any](name, schema)
+    made = EventType[Any](name, schema, Any if payload is None else payload)
     old = _defined.get(name)
     # A module that is run and imported as well is executed twice, and defines the same once more.
-    if old is not None and old.schema != schema:
+    if old is not None and old.given_schema != schema:
         raise ValueError(f"event {name} is defined twice, with different schemas")
     _defined[name] = made
     return made
@@ -228,6 +248,6 @@ def _good(name: str) -> str:
 
 
 def schema_of(event: str | EventType[Any]) -> Schema | None:
-    """The schema of an event, if this program has given it one."""
+    """The schema of an event, if this program has given it one. Of one that has a type, fit() knows."""
     known = event if isinstance(event, EventType) else _defined.get(event)
-    return None if known is None else known.schema
+    return None if known is None else known.given_schema
