@@ -3,9 +3,10 @@
  *
  * It is taken every few seconds, perhaps by several people, so it must cost next to nothing however much there is:
  *
- *	ready		read from each lane's floor on (what is below is dead), LOOK_MAX rows at most
+ *	ready		read from each lane's floor on (what is below is dead), LOOK_MAX rows at most; paused where the queue is, or the
+ *			task that the shard belongs to; what has a key is read by shard
  *	delayed		LOOK_MAX rows at most, those that sleep among them
- *	unserved	likewise, those that wait for others among them
+ *	unserved	likewise, those that wait for others, or are paused, among them
  *	running		a small table: only runs of a second or longer stand in it
  *	ended		the end of history: the pages that were added since the last look; where old rows have been removed
  *			from today's, new ones may stand anywhere, and they are found by time
@@ -48,25 +49,39 @@ static const char now_sql[] =
 /* What waits for time, or for ever: of so many rows, those that are suspended and the others. */
 #define AT_REST(when, others) \
 	"select count(*) filter (where coalesce(n.waiting, '') not in ('suspended', 'paused')) as " others "," \
-	" count(*) filter (where n.waiting = 'suspended') as suspended" \
+	" count(*) filter (where n.waiting = 'suspended') as suspended, count(*) filter (where n.waiting = 'paused') as paused" \
 	" from (select e.waiting from pgconductor.shards s cross join lateral (select e.waiting from pgconductor.executions e" \
 	"  where e.shard = s.id and e.ready_xid is null and e.run_at " when LIMIT ") e where s.queue = q.name" LIMIT ") n"
 
+/* Rows of a lane, and of a shard whose rows have keys; what runs is among them. */
+#define OF_LANE		"from pgconductor.executions e where e.shard = l.shard and e.lane = l.lane and e.key is null and e.ready_xid >= l.floor"
+#define OF_KEYS		"from pgconductor.executions e where e.shard = k.id and e.key is not null and e.ready_xid is not null"
+#define RUNS		"exists (select from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid)"
+#define READY(paused) \
+	"(select count(*) from (select from lane l cross join lateral (select " OF_LANE LIMIT ") e" \
+	"  where l.queue = q.name and " paused " l.paused" \
+	"  union all select from shard k cross join lateral (select " OF_KEYS LIMIT ") e" \
+	"  where k.queue = q.name and " paused " k.paused and k.task is not null" LIMIT ") n)"
+#define RUNNING(paused) \
+	"(select count(*) from pgconductor.running r join shard k on k.id = r.shard where k.queue = q.name and " paused " k.paused)"
+
 /* A floor of another cluster (a restored dump) says nothing of this one. */
 static const char queues_sql[] =
-    "with lane as materialized ("
-    "  select distinct s.queue, s.id as shard, l.lane,"
+    "with shard as materialized ("
+    "  select s.id, s.queue, s.task, q.paused_at is not null or t.paused_at is not null as paused,"
     "   case when s.system_id = pgconductor.system_id() then s.floor else '0' end as floor"
-    "  from pgconductor.shards s join pgconductor.lanes l on l.shard = s.id)"
-    " select q.name,"
-    " (select count(*) from (select from lane l cross join lateral (select from pgconductor.executions e"
-    "   where e.shard = l.shard and e.lane = l.lane and e.ready_xid >= l.floor" LIMIT ") e where l.queue = q.name" LIMIT ") n),"
-    " (select count(*) from pgconductor.running r join pgconductor.shards s on s.id = r.shard where s.queue = q.name),"
+    "  from pgconductor.shards s join pgconductor.queues q on q.name = s.queue"
+    "  left join pgconductor.tasks t on t.name = s.task),"
+    " lane as materialized ("
+    "  select distinct k.queue, k.id as shard, l.lane, k.floor, k.paused from shard k join pgconductor.lanes l on l.shard = k.id)"
+    " select q.name, " READY("not") ", " RUNNING("not") ","
     " timed.delayed, timed.suspended, parked.unserved, parked.suspended,"
-    " (select extract(epoch from now() - min(e.run_at)) from lane l cross join lateral ("
-    "   select e.run_at from pgconductor.executions e where e.shard = l.shard and e.lane = l.lane and e.ready_xid >= l.floor"
-    "   and not exists (select from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid)"
-    "   order by e.ready_xid, e.id limit 1) e where l.queue = q.name)"
+    " (select extract(epoch from now() - min(w.run_at)) from ("
+    "  select e.run_at from lane l cross join lateral (select e.run_at " OF_LANE " and not " RUNS
+    "   order by e.ready_xid, e.id limit 1) e where l.queue = q.name and not l.paused"
+    "  union all select e.run_at from shard k cross join lateral (select e.run_at " OF_KEYS " and not " RUNS LIMIT ") e"
+    "   where k.queue = q.name and k.task is not null and not k.paused) w),"
+    " " READY("") ", " RUNNING("") ", parked.paused"
     " from pgconductor.queues q cross join lateral (" AT_REST("< 'infinity'", "delayed") ") timed"
     " cross join lateral (" AT_REST("= 'infinity'", "unserved") ") parked order by q.name";
 
@@ -138,6 +153,12 @@ free_queues(struct look *l)
 	free(l->queues);
 }
 
+static int64_t
+without(int64_t unsettled, int64_t running)
+{
+	return unsettled > LOOK_MAX ? unsettled : unsettled > running ? unsettled - running : 0;
+}
+
 static void
 take_queues(struct look *l, const PGresult *res)
 {
@@ -146,17 +167,17 @@ take_queues(struct look *l, const PGresult *res)
 	l->queues = xcalloc((size_t)l->queues_n + 1, sizeof(*l->queues));
 	for (int i = 0; i < l->queues_n; i++) {
 		struct look_queue *q = &l->queues[i];
-		int64_t unsettled = number(res, i, 1);
 
 		q->name = xstrdup(PQgetvalue(res, i, 0));
-		q->running = number(res, i, 2);
 		/* Those that run are ready, too, as long as they have not ended. */
-		q->ready = unsettled > LOOK_MAX ? unsettled : unsettled > q->running ? unsettled - q->running : 0;
+		q->ready = without(number(res, i, 1), number(res, i, 2));
+		q->running = number(res, i, 2) + number(res, i, 9);
+		q->paused = without(number(res, i, 8), number(res, i, 9)) + number(res, i, 10);
 		q->delayed = number(res, i, 3);
 		q->suspended = number(res, i, 4) + number(res, i, 6);
 		q->unserved = number(res, i, 5);
 		q->timed_more = q->delayed + number(res, i, 4) > LOOK_MAX;
-		q->parked_more = q->unserved + number(res, i, 6) > LOOK_MAX;
+		q->parked_more = q->unserved + number(res, i, 6) + number(res, i, 10) > LOOK_MAX;
 		q->oldest = PQgetisnull(res, i, 7) ? -1 : strtod(PQgetvalue(res, i, 7), NULL);
 	}
 }

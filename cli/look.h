@@ -15,9 +15,9 @@
 
 struct look_queue {
 	char	*name;
-	int64_t	 ready, running, delayed, suspended, unserved;
+	int64_t	 ready, running, delayed, suspended, unserved, paused;
 	bool	 timed_more;		/* delayed, and suspended, are only of those that were looked at */
-	bool	 parked_more;		/* likewise unserved and suspended */
+	bool	 parked_more;		/* likewise unserved, suspended and paused */
 	double	 done, failed;		/* each second */
 	double	 oldest;		/* seconds that the oldest ready one has waited; -1: there is none */
 };

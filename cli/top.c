@@ -34,8 +34,8 @@ static const struct cli_option options[] = {
 /* ---- cells ---- */
 
 static const char *const queue_names[] = { "queue", "ready", "running", "delayed", "suspended", "unserved", "done/s",
-	"failed/s", "oldest" };
-static const bool queue_right[] = { false, true, true, true, true, true, true, true, true };
+	"failed/s", "oldest", "paused" };
+static const bool queue_right[] = { false, true, true, true, true, true, true, true, true, true };
 static const char *const run_names[] = { "id", "task", "queue", "attempt", "node", "host", "pid", "for", "progress" };
 static const bool run_right[] = { true, false, false, true, true, false, true, true, false };
 
@@ -94,6 +94,7 @@ queue_cells(const struct look *l, int rows)
 		*c++ = rate_text(q->done);
 		*c++ = rate_text(q->failed);
 		*c++ = age_text(q->oldest);
+		*c++ = count_text(q->paused, q->parked_more);
 	}
 	return cells;
 }
@@ -152,6 +153,7 @@ total(const struct look *l)
 		sum.timed_more |= l->queues[i].timed_more;
 		sum.parked_more |= l->queues[i].parked_more;
 		sum.unserved += l->queues[i].unserved;
+		sum.paused += l->queues[i].paused;
 		sum.done += l->queues[i].done;
 		sum.failed += l->queues[i].failed;
 	}
@@ -164,10 +166,10 @@ add_totals(struct buf *out, const struct look *l)
 	struct look_queue sum = total(l);
 	char *words[] = { count_text(sum.ready, false), count_text(sum.running, false), count_text(sum.delayed, sum.timed_more),
 		count_text(sum.suspended, sum.timed_more || sum.parked_more), count_text(sum.unserved, sum.parked_more),
-		rate_text(sum.done), rate_text(sum.failed) };
+		rate_text(sum.done), rate_text(sum.failed), count_text(sum.paused, sum.parked_more) };
 
-	buf_addf(out, "nodes %d  ready %s  running %s  delayed %s  suspended %s  unserved %s  done %s/s  failed %s/s", l->nodes,
-	    words[0], words[1], words[2], words[3], words[4], words[5], words[6]);
+	buf_addf(out, "nodes %d  ready %s  running %s  delayed %s  suspended %s  unserved %s  done %s/s  failed %s/s  paused %s", l->nodes,
+	    words[0], words[1], words[2], words[3], words[4], words[5], words[6], words[7]);
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		free(words[i]);
 }
@@ -321,6 +323,7 @@ put_queue(struct buf *out, const struct look_queue *q)
 	put_count(out, "delayed", q->delayed);
 	put_count(out, "suspended", q->suspended);
 	put_count(out, "unserved", q->unserved);
+	put_count(out, "paused", q->paused);
 	buf_addf(out, ",\"more\":%s,\"completed_per_second\":%.2f,\"failed_per_second\":%.2f,\"oldest_seconds\":", more ? "true" : "false",
 	    q->done, q->failed);
 	buf_addf(out, q->oldest < 0 ? "null}" : "%.1f}", q->oldest);

@@ -54,10 +54,35 @@ def test_once_counts_everything(cli, server, db):
     assert {r["id"] for r in seen["running"]} <= {str(i) for i in slow}
     assert all(processes.alive(r["pid"]) for r in seen["running"])
     lines = cli("top", "--once", check=True).stdout.splitlines()
-    assert re.fullmatch(r"nodes 1  ready 2  running 2  delayed 1  suspended 0  unserved 1  done \S+/s  failed \S+/s", lines[0])
-    assert lines[2].split() == ["queue", "ready", "running", "delayed", "suspended", "unserved", "done/s", "failed/s", "oldest"]
+    assert re.fullmatch(r"nodes 1  ready 2  running 2  delayed 1  suspended 0  unserved 1  done \S+/s  failed \S+/s  paused 0", lines[0])
+    assert lines[2].split() == ["queue", "ready", "running", "delayed", "suspended", "unserved", "done/s", "failed/s", "oldest",
+                                "paused"]
     assert queue_line(lines, "heavy")[1:6] == ["2", "2", "0", "0", "0"]
     assert sum("slow" in line for line in lines) == 2
+
+
+def test_what_is_paused(cli, server, db):
+    """Put aside, in a queue of which nothing is read, or in the shard of a limited task; what runs goes on."""
+    server(config=CONFIG + 'task "few" { exec = "cat" concurrency = 1 }\n')
+    for _ in range(3):
+        invoke(db, "slow")
+    wait_for(lambda: db.execute("select count(*) from pgconductor.running").fetchone() == (2,), 15, "two run")
+    for what in ("task cat", "task few", "queue heavy"):
+        cli("pause", *what.split(), check=True)
+    for task, n in (("cat", 4), ("few", 2)):
+        batch(db, task, n)
+
+    def look():
+        found = {q["queue"]: q for q in json.loads(cli("top", "--json", check=True).stdout)["queues"]}
+        names = ("ready", "running", "unserved", "paused")
+        assert [found["default"][n] for n in names] == [0, 0, 0, 6], found
+        assert [found["heavy"][n] for n in names] == [0, 2, 0, 1], found
+        assert found["default"]["oldest_seconds"] is None
+        return True
+    wait_for(look, 15, "they are paused")
+    for what in ("task cat", "task few"):
+        cli("resume", *what.split(), check=True)
+    wait_for(lambda: db.execute("select count(*) from pgconductor.finished_executions").fetchone() == (6,), 15, "they ran")
 
 
 def test_ended_each_second(cli, server, db):

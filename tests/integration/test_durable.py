@@ -257,6 +257,45 @@ def test_a_task_starts_another_once(db):
     assert len(set(made)) == 4 and db.execute("select pgconductor.cancel(%s)", (int(late),)).fetchone() == (True,)
 
 
+def test_metadata_is_inherited_and_has_keys_of_its_own(db):
+    job = invoke(db, "parent", children({"task": "leaf", "payload": {"value": 1}},
+                                        {"task": "leaf", "payload": {"value": 2}, "metadata": {"tenant": "b", "more": [1.5]}}),
+                 metadata='{"tenant": "a", "n": 1}')
+    wait_finished(db, job)
+    assert db.execute("select metadata from pgconductor.finished_executions where parent = %s order by id", (job,)).fetchall() == [
+        ({"tenant": "a", "n": 1},), ({"tenant": "b", "n": 1, "more": [1.5]},)]
+    job = invoke(db, "start", json.dumps({"task": "leaf", "payload": {"value": 1}, "metadata": {"tenant": "b"}}),
+                 metadata='{"tenant": "a", "n": 1}')
+    started = int(wait_finished(db, job)[1])
+    assert wait_finished(db, started)[1] == 1
+    assert value(db, "select metadata from pgconductor.finished_executions where id = %s", started) == {"tenant": "b", "n": 1}
+
+
+def test_a_checkpoint_stops_when_the_window_closes(db, ledger):
+    """It goes back with its steps, without having lost an attempt, and goes on when the window opens."""
+    def window(days):
+        options = {"window": ["00:00", "24:00"], "days": days.split()} if days else {}
+        db.execute("select pgconductor.declare_task('loop', options => %s, source => 'set')", (json.dumps(options),))
+    now, later = db.execute("""select string_agg(to_char(now() at time zone 'UTC' + n * interval '1 day', 'dy'), ' ') filter (where n < 2),
+        string_agg(to_char(now() at time zone 'UTC' + n * interval '1 day', 'dy'), ' ') filter (where n = 3)
+        from generate_series(0, 3) n""").fetchone()
+    window(now)
+    job = invoke(db, "loop", "null")
+    wait_for(lambda: value(db, "select note from pgconductor.executions_all where id = %s", job) == "looping", 15)
+    window(later)
+    nothing_runs(db)
+    row = db.execute("select attempt, journal, ready_xid is not null from pgconductor.executions where id = %s", (job,))
+    assert row.fetchone() == (0, True, True)
+    assert "ready (window)" in run_cli("show", str(job), dsn=db.info.dsn).stdout
+    assert len(ledger.entries("loop", job)) == 1
+    window(now)
+    wait_for(lambda: len(ledger.entries("loop", job)) == 2, 15, "it runs again")
+    assert [key for key, _, _ in steps_of(db, job)] == ["kept"]
+    window(None)
+    assert db.execute("select pgconductor.cancel(%s)", (job,)).fetchone() == (True,)
+    nothing_runs(db)
+
+
 def test_total_timeout(db, ledger):
     """The attempt that runs when it is over fails for good, and one that waits does."""
     job, asleep = invoke(db, "brief", "null"), invoke(db, "nap", '{"ms": 60000}')

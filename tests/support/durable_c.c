@@ -7,7 +7,7 @@
  *	        saved, its result [i, "xxx…"]; returns the sum of the i; piped: saved without waiting, without "ok"; bytes: of each
  *	        result; die: its process ends before that step, in attempt 1
  *	sleep   {"ms"}                          enters "began", in a step of that key, and "woke" after it; returns "slept"
- *	parent  {"children": [{task, payload, queue, timeout_ms, key}…], "caught"}  enters "parent" each time; returns
+ *	parent  {"children": [{task, payload, queue, timeout_ms, key, priority, metadata}…], "caught"}  enters "parent" each time; returns
  *	        [{"result"} or {"error"}…], the errors as objects with code and message; without caught it fails as they do
  *	many    {"n", "task"}                   n children of that task, {"value": i}; returns the sum of their results
  *	leaf    {"value", "fail", "ms"}         returns value; fail: fails for good with that message; ms: takes so long
@@ -16,7 +16,8 @@
  *	loop    null                            a step "kept", then until it is stopped at a checkpoint, telling its progress and the
  *	        note "looping"; enters "loop" each time
  *	cancel  {"id"}, start {"task", "payload"}   by a call; the one returns whether it was unfinished, the other the id
- *		(null: none was made); start has "dedupe_key", "throttle_s" and "debounce_s" too, or some of them, or none
+ *		(null: none was made); start has "dedupe_key", "throttle_s", "debounce_s" and "metadata" too, or some of them,
+ *		or none
  *	flow    null                            20 steps, 3 sleeps between them and 5 children; returns the sum of all
  *	hang    null                            stops its process; enters "hang"
  *	keep    {"values"}                      each saved under value-0…, then sleeps 1 ms; returns what is saved, as a list
@@ -152,11 +153,13 @@ parent(struct pgc_run *run, void *arg)
 		children[i].payload = json_dumps(json_object_get(item, "payload"), JSON_ENCODE_ANY);
 		children[i].timeout_ms = number(item, "timeout_ms", -1);
 		children[i].priority = (int)number(item, "priority", 0);
+		children[i].metadata = json_dumps(json_object_get(item, "metadata"), JSON_ENCODE_ANY);
 	}
 	verdict = pgc_invoke_all(run, children, n);
 	outcomes = json_array();
 	for (i = 0; i < n; i++) {
 		free((void *)(uintptr_t)children[i].payload);
+		free((void *)(uintptr_t)children[i].metadata);
 		if (verdict == 0)
 			json_array_append_new(outcomes, outcome_of(&children[i]));
 		if (verdict == 0 && children[i].error != NULL && failed == n)
@@ -296,6 +299,7 @@ start(struct pgc_run *run, void *arg)
 {
 	json_t *payload = payload_of(run);
 	char *text = json_dumps(json_object_get(payload, "payload"), JSON_ENCODE_ANY);
+	char *metadata = json_dumps(json_object_get(payload, "metadata"), JSON_ENCODE_ANY);
 	const char *id = NULL;
 	struct pgc_start s = PGC_START;
 	int verdict;
@@ -306,8 +310,10 @@ start(struct pgc_run *run, void *arg)
 	s.dedupe_key = json_string_value(json_object_get(payload, "dedupe_key"));
 	s.throttle_ms = seconds_of(payload, "throttle_s");
 	s.debounce_ms = seconds_of(payload, "debounce_s");
+	s.metadata = metadata;
 	verdict = pgc_start_with(run, &s, &id);
 	free(text);
+	free(metadata);
 	if (verdict == 0 && *pgc_error(pgc_of(run)) != '\0')
 		verdict = pgc_fail(run, pgc_error(pgc_of(run)));
 	else if (verdict == 0)

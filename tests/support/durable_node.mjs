@@ -72,8 +72,8 @@ const tasks = {
 
 	async parent({ payload }, ctx) {
 		enter(ctx, "parent");
-		const children = payload.children.map(({ task, payload, queue, timeout_ms, key, priority }) => (
-			{ task: { name: task }, payload, queue, timeout: timeout_ms, key, priority }));
+		const children = payload.children.map(({ task, payload, queue, timeout_ms, key, priority, metadata }) => (
+			{ task: { name: task }, payload, queue, timeout: timeout_ms, key, priority, metadata }));
 		const found = await ctx.invokeAll(children, { returnErrors: payload.caught });
 		return found.map((one) => one instanceof ChildFailed ? { error: { code: one.code, message: one.message } } : { result: one });
 	},
@@ -96,8 +96,9 @@ const tasks = {
 
 	cancel: ({ payload }, ctx) => ctx.cancel(payload.id, { reason: "by a task" }),
 
-	start: ({ payload: { task, payload, dedupe_key, throttle_s, debounce_s } }, ctx) => ctx.start({ name: task }, payload, {
+	start: ({ payload: { task, payload, dedupe_key, throttle_s, debounce_s, metadata } }, ctx) => ctx.start({ name: task }, payload, {
 		dedupeKey: dedupe_key,
+		metadata,
 		throttle: throttle_s && { seconds: throttle_s },
 		debounce: debounce_s && { seconds: debounce_s },
 	}),

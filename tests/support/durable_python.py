@@ -166,7 +166,7 @@ def keyless(payload: Any, ctx: Context) -> Any:
 def child_of(given: Any) -> Child[Any]:
     timeout = given["timeout_ms"] / 1000 if "timeout_ms" in given else None
     return Child(given["task"], given.get("payload"), key=given.get("key"), queue=given.get("queue"), timeout=timeout,
-                 priority=given.get("priority"))
+                 priority=given.get("priority"), metadata=given.get("metadata"))
 
 
 def parent(payload: Any, ctx: Context) -> list[Any]:
@@ -247,7 +247,7 @@ async def start(payload: Any, ctx: AsyncContext) -> str | None:
     if "throttle_s" in payload:
         return await ctx.start(payload["task"], payload["payload"], throttle={"seconds": payload["throttle_s"]})
     return await ctx.start(payload["task"], payload["payload"], dedupe_key=payload.get("dedupe_key"),
-                           debounce=payload.get("debounce_s"))
+                           debounce=payload.get("debounce_s"), metadata=payload.get("metadata"))
 
 
 def hang(payload: Any, ctx: Context) -> None:
