@@ -73,6 +73,7 @@ sql_files = \
 	sql/functions/fetch.sql \
 	sql/functions/filter_fault.sql \
 	sql/functions/find_home.sql \
+	sql/functions/find_shard.sql \
 	sql/functions/fire.sql \
 	sql/functions/fire_schedules.sql \
 	sql/functions/fit_change.sql \
@@ -92,12 +93,14 @@ sql_files = \
 	sql/functions/invoke_json.sql \
 	sql/functions/invoke_jsonb.sql \
 	sql/functions/is_on.sql \
+	sql/functions/is_path.sql \
 	sql/functions/is_wanted.sql \
 	sql/functions/is_watched.sql \
 	sql/functions/keep_interval.sql \
 	sql/functions/keep_watches.sql \
 	sql/functions/kept_steps.sql \
 	sql/functions/key_of.sql \
+	sql/functions/key_settings.sql \
 	sql/functions/leave_dispatcher.sql \
 	sql/functions/live_nodes.sql \
 	sql/functions/load_event_schemas.sql \
@@ -119,6 +122,7 @@ sql_files = \
 	sql/functions/notify_owner.sql \
 	sql/functions/now.sql \
 	sql/functions/obey.sql \
+	sql/functions/own_shard.sql \
 	sql/functions/park.sql \
 	sql/functions/parse_cron.sql \
 	sql/functions/parse_cron_field.sql \

@@ -125,7 +125,7 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/conform_handler.py tests/support/conform_node.mjs tests/support/conform_python.py \
 	tests/support/cutter.py tests/support/durable.py tests/support/durable_node.mjs \
 	tests/support/durable_python.py tests/support/engine.py tests/support/fakemaster.py \
-	tests/support/fault_handler.py tests/support/faults.py tests/support/fleet.py tests/support/flow_model.py tests/support/handler.py tests/support/ledger.py \
+	tests/support/fault_handler.py tests/support/faults.py tests/support/fleet.py tests/support/flow_model.py tests/support/flow_play.py tests/support/handler.py tests/support/ledger.py \
 	tests/support/limit_handler.py \
 	tests/support/node.py tests/support/paths.py tests/support/said_handler.py tests/support/processes.py tests/support/proxy.py \
 	tests/support/played.py tests/support/python_events.py tests/support/python_lasting.py tests/support/pydantic_tasks.py tests/support/python_tasks.py tests/support/python_typed.py tests/support/server.py \

@@ -8,22 +8,25 @@ declare
     dice constant float8 := random();
     e record;
     target int;
+    own boolean;
     level int;
     due timestamptz;
 begin
     -- Not "=", see settle_plain.
     select x.shard, x.queue, x.task, x.priority, x.ready_xid, x.run_at,
-        x.waiting is not distinct from 'suspended' and x.ready_xid is null as asleep
+        x.waiting is not distinct from 'suspended' and x.ready_xid is null as asleep, x.key is not null as keyed
     into e
     from pgconductor.executions x where x.id between apply_change.execution and apply_change.execution;
     target := e.shard;
     level := coalesce(change.priority, e.priority);
     if change.queue <> e.queue then
         -- See find_home.
-        select coalesce((select t.shard_ids[1] from pgconductor.tasks t where t.name = e.task and t.limited and t.queue = q.name),
+        select coalesce((select pgconductor.own_shard(t, q.name) from pgconductor.tasks t where t.name = e.task),
             q.shard_ids[1 + floor(dice * cardinality(q.shard_ids))::int]) into target
         from pgconductor.queues q where q.name = change.queue;
     end if;
+    own := case when target = e.shard then e.keyed
+        else exists (select from pgconductor.shards s where s.id = target and s.task is not null) end;
     -- When it waits for something else than a time, that is not the time that matters; unless it is of those that are
     -- parked, which may have to wait for a time first, or may be served elsewhere.
     due := case when e.asleep then null
@@ -37,6 +40,8 @@ begin
     set payload = coalesce(change.payload, x.payload), metadata = coalesce(change.metadata, x.metadata),
         priority = level, lane = -level, shard = target,
         queue = case when target <> e.shard then change.queue else x.queue end,
+        key = case when own then pgconductor.key_of(coalesce(change.payload, x.payload),
+            (select t.key_path from pgconductor.tasks t where t.name = e.task)) end,
         -- One that was ready is another run from now on.
         ready_xid = case when due <= present then pg_current_xact_id() end,
         run_at = case when due is null then x.run_at when e.ready_xid is not null and due <= present then x.run_at else due end,

@@ -23,7 +23,7 @@ begin
         why := null;
         case
         when o.key in ('max_attempts', 'backoff', 'timeout', 'total_timeout', 'remove_on_complete', 'remove_on_fail',
-                'payload_schema', 'returns_schema', 'concurrency', 'rate_limit',
+                'payload_schema', 'returns_schema', 'batch', 'concurrency', 'rate_limit', 'concurrency_key', 'fifo_key',
                 'window', 'timezone', 'days', 'priority')
             and json_typeof(o.value) = 'null' then
             continue;
@@ -79,13 +79,44 @@ begin
             end if;
         when o.key = 'rate_limit' then
             -- Not faster than a millisecond's clock can tell apart, nor so slow that nobody would see the end of a period.
-            if json_typeof(o.value) <> 'object' or coalesce(o.value ->> 'limit', '') !~ '^[1-9]\d{0,6}$'
-                or o.value -> 'period' is not null
-                    and coalesce(pgconductor.duration_ms(o.value -> 'period'), 0) not between 1 and 31536000000
-                or coalesce(o.value ->> 'burst', '1') !~ '^[1-9]\d{0,6}$'
-                or exists (select from json_object_keys(o.value) k where k not in ('limit', 'period', 'burst'))
+            for b in
+                select e.value from json_array_elements(case json_typeof(o.value) when 'array' then o.value
+                    else json_build_array(o.value) end) e
+            loop
+                if json_typeof(b) <> 'object' or coalesce(b ->> 'limit', '') !~ '^[1-9]\d{0,6}$'
+                    or b -> 'period' is not null
+                        and coalesce(pgconductor.duration_ms(b -> 'period'), 0) not between 1 and 31536000000
+                    or coalesce(b ->> 'burst', '1') !~ '^[1-9]\d{0,6}$'
+                    or exists (select from json_object_keys(b) k where k not in ('limit', 'period', 'burst', 'key'))
+                then
+                    why := 'one is {"limit": 100, "period": "1s", "burst": 100}: whole numbers from 1 on, and a duration up to a year';
+                elsif b -> 'key' is not null and not pgconductor.is_path(b -> 'key') then
+                    why := 'key: not where it stands in the payload, such as "customer.id"';
+                end if;
+            end loop;
+            if json_typeof(o.value) = 'array' and why is null
+                and (select count(*) <> 2 or count(e.value -> 'key') <> 1 from json_array_elements(o.value) e)
             then
-                why := 'one is {"limit": 100, "period": "1s", "burst": 100}: whole numbers from 1 on, and a duration up to a year';
+                why := 'a list has two: one of all, and one with a key';
+            end if;
+        when o.key = 'concurrency_key' and json_typeof(o.value) = 'object' then
+            if not coalesce(pgconductor.is_path(o.value -> 'key'), false) or coalesce(o.value ->> 'limit', '1') !~ '^[1-9]\d{0,8}$'
+                or coalesce(json_typeof(o.value -> 'limit'), 'number') <> 'number'
+                or exists (select from json_object_keys(o.value) k where k not in ('key', 'limit'))
+            then
+                why := 'one is {"key": "customer.id", "limit": 2}: where the key stands in the payload, and a whole number from 1 on';
+            end if;
+        when o.key in ('concurrency_key', 'fifo_key') then
+            if not pgconductor.is_path(o.value) then
+                why := 'not where the key stands in the payload, such as "customer.id"';
+            end if;
+        when o.key = 'batch' then
+            if json_typeof(o.value) <> 'object' or coalesce(o.value ->> 'size', '') !~ '^([1-9]\d{0,2}|1000)$'
+                or o.value -> 'timeout' is not null
+                    and coalesce(pgconductor.duration_ms(o.value -> 'timeout'), -1) not between 0 and 86400000
+                or exists (select from json_object_keys(o.value) k where k not in ('size', 'timeout'))
+            then
+                why := 'one is {"size": 100, "timeout": "1s"}: a whole number from 1 to 1000, and a duration up to a day';
             end if;
         when o.key = 'window' then
             if o.value::text !~ '^\s*\[\s*"([01]\d|2[0-3]):[0-5]\d"\s*,\s*"(([01]\d|2[0-3]):[0-5]\d|24:00)"\s*\]\s*$' then
@@ -108,14 +139,13 @@ begin
             if json_typeof(o.value) <> 'number' or o.value::text !~ '^-?\d{1,5}$' or o.value::text::int not between -32768 and 32767 then
                 why := 'not a whole number between -32768 and 32767';
             end if;
-        when o.key in ('concurrency_key', 'limit', 'fifo_key',
-            'batch', 'triggers') then
+        when o.key in ('triggers') then
             raise exception using errcode = 'PC006',
                 message = format('%s: options: %s: not available in this version', what, o.key);
         else
             raise exception using errcode = 'PC008',
                 message = format('%s: options: %s: no such option', what, o.key),
-                hint = 'Options: max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail, payload_schema, returns_schema, concurrency, rate_limit, window, timezone, days, priority.';
+                hint = 'Options: max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail, payload_schema, returns_schema, batch, concurrency, rate_limit, concurrency_key, fifo_key, window, timezone, days, priority.';
         end case;
         if why is not null then
             raise exception using errcode = 'PC008', message = format('%s: options: %s: %s', what, o.key, why),

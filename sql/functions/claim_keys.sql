@@ -77,6 +77,8 @@ begin
         set payload = p.payload, metadata = p.metadata, priority = p.priority, lane = -p.priority, run_at = p.due,
             ready_xid = case when p.due <= present then pg_current_xact_id() end,
             awaited = e.awaited or claim_keys.awaited,
+            key = case when e.key is not null then pgconductor.key_of(p.payload,
+                (select t.key_path from pgconductor.tasks t where t.name = claim_keys.task)) end,
             expires_at = p.due + (select t.total_timeout_ms * interval '1 ms' from pgconductor.tasks t where t.name = claim_keys.task)
         from pending p
         where e.id between p.id and p.id

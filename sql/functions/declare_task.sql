@@ -9,6 +9,7 @@ declare
     said jsonb;
     old pgconductor.tasks;
     all_sources jsonb;
+    why text;
 begin
     if declare_task.name is null or declare_task.name !~ '^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}$' then
         raise exception using errcode = 'PC008',
@@ -39,10 +40,16 @@ begin
     on conflict do nothing;
     select t.* into old from pgconductor.tasks t where t.name = declare_task.name for update;
     -- What is set does not bring a retired one back.
-    perform pgconductor.set_sources(old, case when declare_task.source = 'set' then old.sources else old.sources - 'retired' end
-        || jsonb_build_object(declare_task.source, said));
+    all_sources := case when declare_task.source = 'set' then old.sources else old.sources - 'retired' end
+        || jsonb_build_object(declare_task.source, said);
+    why := (pgconductor.key_settings((select jsonb_object_agg(v.option, v.value) from pgconductor.task_values(all_sources) v))).fault;
+    if why is not null then
+        raise exception using errcode = 'PC009', message = format('pgconductor.declare_task: options: %s', why),
+            hint = format('`pgconductor tasks %s --json` says which options it has, and where these come from.', declare_task.name);
+    end if;
+    perform pgconductor.set_sources(old, all_sources);
 end
 $$;
 
 comment on function pgconductor.declare_task(text, text, json, text) is
-'Declares a task, so that it can be invoked, or changes what a source says of it. queue: its home queue (null: not said; default if nobody says). options: max_attempts; backoff: a duration, a list of them, or {"initial", "factor", "max"}; timeout, of an attempt; total_timeout, of all attempts and what is waited for between them; concurrency: how many may run at once, on all nodes together; rate_limit: {"limit", "period", "burst"}, how many may begin in a period (1s), and at once (limit); both for each queue that it is invoked in; priority: of what is invoked without one; remove_on_complete and remove_on_fail: a duration, 0 for at once, false for never. Durations: "250ms", "10s", "5m", "2h", "7d". source: code:PROGRAM, config or set; the later one of these counts. PC004 bad queue name, PC006 option not available, PC008 bad name or option, PC009 bad source.';
+'Declares a task, so that it can be invoked, or changes what a source says of it. queue: its home queue (null: not said; default if nobody says). options: max_attempts; backoff: a duration, a list of them, or {"initial", "factor", "max"}; timeout, of an attempt; total_timeout, of all attempts and what is waited for between them; batch: {"size", "timeout"}, how many are handed out at once at most, if its program takes several, and how long the first waits for others (1s); concurrency: how many may run at once, on all nodes together; rate_limit: {"limit", "period", "burst"}, how many may begin in a period (1s), and at once (limit), or a list of that and one with a key; concurrency_key: where in the payload a key stands ("customer.id"), or {"key", "limit"}, how many of one key may run at once; fifo_key: likewise, one of a key at a time, in order; they are for each queue that it is invoked in; priority: of what is invoked without one; remove_on_complete and remove_on_fail: a duration, 0 for at once, false for never. Durations: "250ms", "10s", "5m", "2h", "7d". source: code:PROGRAM, config or set; the later one of these counts. PC004 bad queue name, PC006 option not available, PC008 bad name or option, PC009 bad source, or options that do not go together.';

@@ -25,12 +25,15 @@ begin
     end if;
     -- A queue may be used before a node serves it, as a task may.
     perform pgconductor.ensure_queue(chosen);
+    -- So that executions with a key are read in their order from the first one on.
+    if exists (select from pgconductor.tasks t where t.name = find_home.task and t.key_path is not null and t.queue <> chosen) then
+        perform pgconductor.ensure_shard(chosen, find_home.task);
+    end if;
     return query
-        -- In another queue than its own a limited task has a shard of its own too: the reader moves it there.
-        select q.name, r.ids[1 + floor(dice * cardinality(r.ids))::int]
+        -- In another queue than its own a limited task may have no shard of its own yet: the reader makes it, and moves them there.
+        select q.name, coalesce(pgconductor.own_shard(t, q.name), q.shard_ids[1 + floor(dice * cardinality(q.shard_ids))::int])
         from pgconductor.queues q
         join pgconductor.tasks t on t.name = find_home.task
-        cross join lateral (select case when t.limited and t.queue = q.name then t.shard_ids else q.shard_ids end as ids) r
         where q.name = chosen;
 end
 $$;

@@ -17,10 +17,11 @@ begin
         cross join lateral pgconductor.ticks_due(s.times, s.timezone, s.next_at, fire.present, s.catchup) d
     ), put as (
         -- All of a schedule in one shard, so that they are read in order.
-        insert into pgconductor.executions (created_at, run_at, shard, lane, priority, queue, task, payload, event, event_at, event_kind, expires_at)
+        insert into pgconductor.executions (created_at, run_at, shard, lane, priority, queue, task, payload, event, event_at, event_kind, expires_at, key)
         select fire.present, t.tick,
             h.shard_ids[1 + ('x' || left(md5(d.name), 7))::bit(28)::int % cardinality(h.shard_ids)], -h.priority, h.priority, h.queue, d.task, d.payload,
-            d.name, t.tick, 's', fire.present + h.total_timeout_ms * interval '1 ms'
+            d.name, t.tick, 's', fire.present + h.total_timeout_ms * interval '1 ms',
+            pgconductor.key_of(d.payload, h.key_path)
         from due d
         join pgconductor.tasks h on h.name = d.task
         cross join lateral unnest(d.ticks) as t(tick)

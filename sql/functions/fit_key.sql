@@ -1,8 +1,11 @@
+-- Not in SQL: inlined, it would have its argument computed three times.
 create or replace function pgconductor.fit_key(value text)
 returns text
-language sql immutable
+language plpgsql immutable
 as $$
-    select case when octet_length(value) > 200 then left(value, 40) || md5(value) else coalesce(value, '') end
+begin
+    return case when octet_length(value) > 200 then left(value, 40) || md5(value) else coalesce(value, '') end;
+end
 $$;
 
 comment on function pgconductor.fit_key(text) is

@@ -36,10 +36,11 @@ begin
         perform pgconductor.refuse_json('pgconductor.invoke', invoke.payload, coalesce(nullif(why, ''), sqlerrm));
     end;
 
-    insert into pgconductor.executions (created_at, run_at, shard, awaited, queue, task, payload, metadata, expires_at)
+    insert into pgconductor.executions (created_at, run_at, shard, awaited, queue, task, payload, metadata, expires_at, key)
     select pgconductor.now(), pgconductor.now(), t.shard_ids[1 + floor(dice * cardinality(t.shard_ids))::int],
         pgconductor.is_on('pgconductor.await'), t.queue, t.name, body, invoke.metadata,
-        case when t.total_timeout_ms is not null then pgconductor.now() + t.total_timeout_ms * interval '1 ms' end
+        case when t.total_timeout_ms is not null then pgconductor.now() + t.total_timeout_ms * interval '1 ms' end,
+        case when t.key_path is not null then pgconductor.key_of(body, t.key_path) end
     from pgconductor.tasks t
     where t.name = invoke.task and t.invocable and coalesce(invoke.priority, t.priority) = 0
         and pgconductor.awake(t.owners[1 + floor(dice * cardinality(t.shard_ids))::int])

@@ -15,6 +15,7 @@ declare
     home_queue text;
     shards int[];
     ends timestamptz;
+    path text[];
     level int;
     ids bigint[];
 begin
@@ -35,7 +36,7 @@ begin
         perform pgconductor.check_size('pgconductor.invoke_batch', largest - 4);
     end if;
 
-    select t.queue, t.shard_ids, present + t.total_timeout_ms * interval '1 ms', t.priority into home_queue, shards, ends, level
+    select t.queue, t.shard_ids, present + t.total_timeout_ms * interval '1 ms', t.priority, t.key_path into home_queue, shards, ends, level, path
     from pgconductor.tasks t where t.name = invoke_batch.task and t.invocable;
     if not found then
         perform pgconductor.find_home('pgconductor.invoke_batch', invoke_batch.task, null);
@@ -43,9 +44,10 @@ begin
         return pgconductor.invoke_items(invoke_batch.task, invoke_batch.items);
     end if;
     ids := array(select nextval('pgconductor.executions_id_seq') from generate_series(1, n));
-    insert into pgconductor.executions (id, created_at, run_at, shard, awaited, queue, task, payload, expires_at)
+    insert into pgconductor.executions (id, created_at, run_at, shard, awaited, queue, task, payload, expires_at, key)
     select ids[p.pos], present, present, shards[1 + (p.pos + dice) % cardinality(shards)], wanted, home_queue,
-        invoke_batch.task, p.payload, ends
+        invoke_batch.task, p.payload, ends,
+        case when path is not null then pgconductor.key_of(p.payload, path) end
     from unnest(payloads) with ordinality as p(payload, pos);
     perform pgconductor.wake(array(
         select shards[1 + (pos + dice) % cardinality(shards)]

@@ -59,10 +59,11 @@ begin
         end if;
     end if;
     insert into pgconductor.executions (id, ready_xid, created_at, run_at, shard, lane, priority, awaited, queue, task,
-        payload, metadata, expires_at)
+        payload, metadata, expires_at, key)
     select made, case when due <= present then pg_current_xact_id() end, present, due, home.shard, -level, level,
         pgconductor.is_on('pgconductor.await'), home.queue, invoke_general.task, body, invoke_general.metadata,
-        due + t.total_timeout_ms * interval '1 ms'
+        due + t.total_timeout_ms * interval '1 ms',
+        case when home.shard = pgconductor.own_shard(t, home.queue) then pgconductor.key_of(body, t.key_path) end
     from pgconductor.tasks t where t.name = invoke_general.task;
     -- What is due later is found by the next slow poll in time.
     if due < present + pgconductor.poll_interval() then

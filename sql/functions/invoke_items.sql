@@ -65,19 +65,21 @@ begin
         where ids[r.pos] = answers[r.pos]
     ), put as (
         insert into pgconductor.executions (id, ready_xid, created_at, run_at, shard, lane, priority, awaited, queue,
-            task, payload, metadata, expires_at)
+            task, payload, metadata, expires_at, key)
         select ids[g.pos], case when g.due <= present then pg_current_xact_id() end, present, g.due,
-            h.homes[1 + (g.pos + dice) % cardinality(h.homes)], -coalesce(g.priority, t.priority),
+            coalesce(h.own, q.shard_ids[1 + (g.pos + dice) % cardinality(q.shard_ids)]), -coalesce(g.priority, t.priority),
             coalesce(g.priority, t.priority), wanted, q.name, t.name,
-            coalesce(case when mark is null then g.payload
-                else pgconductor.show_escapes(g.payload::text, mark)::json end, 'null'),
+            b.body,
             case when mark is null then g.metadata else pgconductor.show_escapes(g.metadata::text, mark)::json end,
-            g.due + t.total_timeout_ms * interval '1 ms'
+            g.due + t.total_timeout_ms * interval '1 ms', case when h.own is not null then pgconductor.key_of(b.body, t.key_path) end
         from given g
-        cross join (select x.name, x.queue, x.total_timeout_ms, x.limited, x.shard_ids, x.priority from pgconductor.tasks x where x.name = invoke_items.task) t
+        join pgconductor.tasks t on t.name = invoke_items.task
         join pgconductor.queues q on q.name = coalesce(g.queue, t.queue)
-        -- See find_home.
-        cross join lateral (select case when t.limited and t.queue = q.name then t.shard_ids else q.shard_ids end as homes) h
+        cross join lateral (select pgconductor.own_shard(t, q.name) as own) h
+        cross join lateral (
+            select coalesce(case when mark is null then g.payload
+                else pgconductor.show_escapes(g.payload::text, mark)::json end, 'null') as body
+        ) b
         -- The draft was made by a transaction whose commit was not answered.
         on conflict do nothing
         returning shard, lane, run_at, payload

@@ -10,6 +10,9 @@ begin
     return query
     with free as materialized (
         select e.id, e.ready_xid, e.lane, r.target,
+            case when t.task is not null then (
+                select pgconductor.key_of(e.payload, x.key_path) from pgconductor.tasks x where x.name = e.task and x.key_path is not null)
+            end as key,
             case when o.owner = t.owner then t.epoch || '.' || t.owner || '=' || case
                 when e.moved like e.ready_xid || '.' || o.epoch || '.' || o.owner || '=%' then split_part(e.moved, '=', 2)
                 else e.ready_xid || '.' || o.epoch || '.' || o.owner end end as alias
@@ -21,7 +24,8 @@ begin
         for update of e skip locked
     ), done as (
         update pgconductor.executions e
-        set shard = coalesce(f.target, e.shard),
+        set shard = coalesce(f.target, e.shard), key = f.key,
+            begun = case when f.key is not null and (e.begun or e.attempt > 0 or e.journal) then true end,
             ready_xid = case when f.target is null then e.ready_xid else pg_current_xact_id() end,
             moved = pg_current_xact_id() || '.' || f.alias,
             journal = case when e.journal or exists (

@@ -10,6 +10,7 @@ declare
     f pgconductor.finished_executions;
     home int;
     ends timestamptz;
+    key text;
 begin
     select h.* into f from pgconductor.finished_executions h where h.id = retry.id order by h.finished_at desc limit 1;
     if not found then
@@ -19,17 +20,18 @@ begin
     select q.shard_ids[1 + floor(dice * cardinality(q.shard_ids))::int] into home
     from pgconductor.queues q where q.name = f.queue;
     -- See find_home.
-    select x.ends, coalesce(x.own, home) into ends, home
+    select x.ends, coalesce(x.own, home), case when x.own is not null then pgconductor.key_of(f.payload, x.key_path) end
+    into ends, home, key
     from (select 1) one
     left join lateral (
-        select present + t.total_timeout_ms * interval '1 ms' as ends, case when t.limited and t.queue = f.queue then t.shard_ids[1] end as own
+        select present + t.total_timeout_ms * interval '1 ms' as ends, pgconductor.own_shard(t, f.queue) as own, t.key_path
         from pgconductor.tasks t where t.name = f.task
     ) x on true;
     perform pgconductor.use_lane('pgconductor.retry', home, f.priority);
     insert into pgconductor.executions (id, created_at, run_at, shard, lane, priority, awaited, queue, task, payload,
-        metadata, event, event_at, event_kind, expires_at, journal)
+        metadata, event, event_at, event_kind, expires_at, journal, key)
     values (f.id, f.created_at, present, home, -f.priority, f.priority, pgconductor.is_on('pgconductor.await'),
-        f.queue, f.task, f.payload, f.metadata, f.event, f.event_at, f.event_kind, ends, case when f.steps is not null then true end)
+        f.queue, f.task, f.payload, f.metadata, f.event, f.event_at, f.event_kind, ends, case when f.steps is not null then true end, key)
     on conflict (id) do nothing;
     if not found then
         return false;

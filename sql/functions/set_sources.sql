@@ -7,6 +7,7 @@ declare
     v constant jsonb := (select coalesce(jsonb_object_agg(t.option, t.value), '{}')
         from pgconductor.task_values(set_sources.sources) t);
     b constant json := v -> 'backoff';
+    k record;
     t pgconductor.tasks := old;
 begin
     t.sources := set_sources.sources;
@@ -35,18 +36,29 @@ begin
     end case;
 
     t.priority := coalesce((v ->> 'priority')::int, 0);
+    t.batch_size := (v -> 'batch' ->> 'size')::int;
+    t.batch_ms := case when v ? 'batch' then coalesce(pgconductor.duration_ms((v -> 'batch' -> 'timeout')::json), 1000) end;
     t.concurrency := (v ->> 'concurrency')::int;
-    t.rate_limit := (v -> 'rate_limit' ->> 'limit')::int;
+    k := pgconductor.key_settings(v);
+    t.rate_limit := (k.rate ->> 'limit')::int;
     t.rate_ms := case when t.rate_limit is not null
-        then coalesce(pgconductor.duration_ms((v -> 'rate_limit' -> 'period')::json), 1000) end;
-    t.rate_burst := case when t.rate_limit is not null then coalesce((v -> 'rate_limit' ->> 'burst')::int, t.rate_limit) end;
+        then coalesce(pgconductor.duration_ms((k.rate -> 'period')::json), 1000) end;
+    t.rate_burst := case when t.rate_limit is not null then coalesce((k.rate ->> 'burst')::int, t.rate_limit) end;
+    t.key_path := string_to_array(k.path, '.');
+    t.key_fifo := k.fifo;
+    t.key_limit := k."limit";
+    t.key_rate_limit := (k.key_rate ->> 'limit')::int;
+    t.key_rate_ms := case when t.key_rate_limit is not null
+        then coalesce(pgconductor.duration_ms((k.key_rate -> 'period')::json), 1000) end;
+    t.key_rate_burst := case when t.key_rate_limit is not null then coalesce((k.key_rate ->> 'burst')::int, t.key_rate_limit) end;
     t.window_opens := (v -> 'window' ->> 0)::time;
     t.window_closes := (v -> 'window' ->> 1)::time;
     t.window_zone := case when t.window_opens is not null then coalesce(v ->> 'timezone', 'UTC') end;
     t.window_days := case when t.window_opens is not null and v ? 'days' then array(
         select array_position('{mon,tue,wed,thu,fri,sat,sun}'::text[], d) from jsonb_array_elements_text(v -> 'days') d) end;
-    t.limited := num_nonnulls(t.concurrency, t.rate_limit, t.window_opens) > 0;
-    if t.limited <> old.limited then
+    t.limited := num_nonnulls(t.concurrency, t.rate_limit, t.window_opens, t.key_path) > 0;
+    -- So that nothing begins by the former key, either.
+    if t.limited <> old.limited or t.key_path is distinct from old.key_path then
         t.limited_xid := pg_current_xact_id();
     end if;
 
@@ -63,18 +75,22 @@ begin
     set queue = t.queue, max_attempts = t.max_attempts, backoff_ms = t.backoff_ms, backoff_factor = t.backoff_factor,
         backoff_max_ms = t.backoff_max_ms, timeout_ms = t.timeout_ms, total_timeout_ms = t.total_timeout_ms, keep_complete = t.keep_complete,
         keep_fail = t.keep_fail, sources = t.sources, shard_ids = t.shard_ids, owners = t.owners,
-        concurrency = t.concurrency, rate_limit = t.rate_limit, rate_ms = t.rate_ms, rate_burst = t.rate_burst,
+        batch_size = t.batch_size, batch_ms = t.batch_ms, concurrency = t.concurrency, rate_limit = t.rate_limit, rate_ms = t.rate_ms, rate_burst = t.rate_burst,
         window_opens = t.window_opens, window_closes = t.window_closes, window_days = t.window_days, window_zone = t.window_zone,
+        key_path = t.key_path, key_fifo = t.key_fifo, key_limit = t.key_limit, key_rate_limit = t.key_rate_limit,
+        key_rate_ms = t.key_rate_ms, key_rate_burst = t.key_rate_burst,
         limited = t.limited, limited_xid = t.limited_xid, priority = t.priority,
         retired_at = case when t.sources ? 'retired' then t.retired_at end
     where x.name = old.name;
 
     if old.sources = '{}' or row(old.queue, old.max_attempts, old.backoff_ms, old.backoff_factor, old.backoff_max_ms,
-            old.timeout_ms, old.keep_complete, old.keep_fail, old.concurrency, old.rate_limit, old.rate_ms, old.rate_burst,
-            old.window_opens, old.window_closes, old.window_days, old.window_zone)
+            old.timeout_ms, old.keep_complete, old.keep_fail, old.batch_size, old.batch_ms, old.concurrency, old.rate_limit, old.rate_ms, old.rate_burst,
+            old.window_opens, old.window_closes, old.window_days, old.window_zone,
+            old.key_path, old.key_fifo, old.key_limit, old.key_rate_limit, old.key_rate_ms, old.key_rate_burst)
         is distinct from row(t.queue, t.max_attempts, t.backoff_ms, t.backoff_factor, t.backoff_max_ms,
-            t.timeout_ms, t.keep_complete, t.keep_fail, t.concurrency, t.rate_limit, t.rate_ms, t.rate_burst,
-            t.window_opens, t.window_closes, t.window_days, t.window_zone)
+            t.timeout_ms, t.keep_complete, t.keep_fail, t.batch_size, t.batch_ms, t.concurrency, t.rate_limit, t.rate_ms, t.rate_burst,
+            t.window_opens, t.window_closes, t.window_days, t.window_zone,
+            t.key_path, t.key_fifo, t.key_limit, t.key_rate_limit, t.key_rate_ms, t.key_rate_burst)
     then
         -- What this task's history was looked through for is no longer what it must be looked through for.
         delete from pgconductor.expiries e

@@ -48,6 +48,7 @@ begin
             run_at = present + make_interval(secs => greatest(v.wait, 0) / 1000.0),
             attempt = e.attempt + (v.outcome = 'failed')::int,
             error = coalesce(v.error, e.error),
+            begun = case when e.key is not null then true end,
             journal = case when e.journal or exists (
                 select from pgconductor.steps s where s.execution between v.id and v.id) then true end
         from verdict v

@@ -44,17 +44,21 @@ begin
     end loop;
 
     with put as (
-        insert into pgconductor.executions (created_at, run_at, shard, lane, priority, queue, task, payload, metadata, event, event_at, event_kind, expires_at)
+        insert into pgconductor.executions (created_at, run_at, shard, lane, priority, queue, task, payload, metadata, event, event_at, event_kind, expires_at, key)
         select present, present, t.shard_ids[1 + (o.k + dice) % cardinality(t.shard_ids)], -t.priority, t.priority, t.queue, t.name,
-            case when s.fields is null then e.payload else pgconductor.select_fields(e.payload, s.fields) end,
+            b.body,
             e.metadata,
             -- See change_key.
             split_part(e.key, E'\t', 1), e.created_at,
-            case when strpos(e.key, E'\t') <> 0 then 'c' when s.fields is null then 'e' else 'p' end, present + t.total_timeout_ms * interval '1 ms'
+            case when strpos(e.key, E'\t') <> 0 then 'c' when s.fields is null then 'e' else 'p' end, present + t.total_timeout_ms * interval '1 ms',
+            case when t.key_path is not null then pgconductor.key_of(b.body, t.key_path) end
         from (select p.n, p.sub, row_number() over (order by p.n, p.sub) as k from unnest(ns, subs) as p(n, sub)) o
         join pgconductor.subscriptions s on s.id = o.sub
         join pgconductor.tasks t on t.name = s.task
         join pgconductor.events e on e.id = batch[o.n].id and e.created_at = batch[o.n].at
+        cross join lateral (
+            select case when s.fields is null then e.payload else pgconductor.select_fields(e.payload, s.fields) end as body
+        ) b
         order by o.k
         returning shard, lane
     ), lane as (

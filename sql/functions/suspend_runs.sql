@@ -95,9 +95,8 @@ begin
         select g.pos, g.run, ids[g.run] as id, g.key, g.task, g.payload, g.metadata, q.name as queue,
             least(greatest(coalesce(g.priority, t.priority, 0), -32768), 32767) as priority,
             g.timer_ms is not null as timer, t.total_timeout_ms,
-            -- See find_home.
-            case when t.limited and t.queue = q.name then t.shard_ids[1]
-                else q.shard_ids[1 + (g.pos + dice) % cardinality(q.shard_ids)] end as shard,
+            coalesce(o.own, q.shard_ids[1 + (g.pos + dice) % cardinality(q.shard_ids)]) as shard,
+            case when o.own is not null then t.key_path end as key_path,
             s.execution is not null as known, s.due_at as had,
             g.nth > 1 as twice,
             s.execution is not null and s.due_at is null and coalesce(s.ended_xid <= given[g.run], true) as told,
@@ -146,6 +145,7 @@ begin
         left join pgconductor.steps s on s.execution = any (array[ids[g.run]]) and s.key = any (array[g.key])
         left join pgconductor.tasks t on t.name = g.task
         left join pgconductor.queues q on q.name = coalesce(g.queue, t.queue) and t.invocable
+        left join lateral (select pgconductor.own_shard(t, q.name) as own) o on true
         -- From where on events count: from now on; or from when it began, or from behind the event that it has waited for last.
         left join lateral (
             select g.change is null and (g.event ~ '[[:cntrl:]]' or length(g.event) not between 1 and 200) as event, faults[array_position(bad_filters, g.filter)] as fault,
@@ -197,10 +197,11 @@ begin
         where j.known and not j.wrong and j.due_at < j.had and s.execution = any (array[j.id]) and s.key = any (array[j.key])
     ), child as (
         insert into pgconductor.executions (created_at, run_at, shard, lane, priority, queue, task, payload, metadata, expires_at,
-            parent, parent_key, parent_wait)
+            parent, parent_key, parent_wait, key)
         select present, present, f.shard, -f.priority, f.priority, f.queue, f.task, coalesce(f.payload, 'null'),
             case when f.metadata is null then metas[f.run] else pgconductor.merge_metadata(metas[f.run], f.metadata) end,
-            present + f.total_timeout_ms * interval '1 ms', f.id, f.key, f.wait
+            present + f.total_timeout_ms * interval '1 ms', f.id, f.key, f.wait,
+            pgconductor.key_of(coalesce(f.payload, 'null'), f.key_path)
         from fresh f where f.open and not f.timer and f.event is null
         returning shard, lane
     ), lane as (
@@ -226,7 +227,7 @@ begin
             run_at = case when v.open = 0 or v.some and not v.certain then present else least(v.due_at, e.expires_at) end,
             waiting = case when v.open = 0 or v.some and not v.certain then null else 'suspended' end,
             pending = case when v.open = 0 or v.some or v.certain then null when v.one then 1 else v.open end,
-            journal = true
+            journal = true, begun = case when e.key is not null then true end
         from verdict v
         where e.id between v.id and v.id and e.ready_xid is not distinct from xids[v.run]
     ), stopped as (

@@ -76,6 +76,12 @@ alter table pgconductor.tasks
     add column limited boolean not null default false,
     add column limited_xid xid8;
 
+-- batch_size: so many executions of it are handed out at once at most, if its program takes several; batch_ms: how long the first
+-- waits for others, in milliseconds. Null: nobody says.
+alter table pgconductor.tasks
+    add column batch_size int,
+    add column batch_ms bigint;
+
 -- task: only executions of that task are here, as it is limited, or was. Such a shard has no position. idle: its owner has
 -- let go of it, in good order or not, and runs nothing of it.
 alter table pgconductor.shards

@@ -80,7 +80,7 @@ def test_waits(db):
 @pytest.mark.parametrize("options,code,reason", [
     ('[]', "PC008", "options: not a JSON object"),
     ('{"max_atempts":3}', "PC008", "options: max_atempts: no such option"),
-    ('{"fifo_key":"a"}', "PC006", "options: fifo_key: not available in this version"),
+    ('{"triggers":[]}', "PC006", "options: triggers: not available in this version"),
     ('{"concurrency":0}', "PC008", "options: concurrency: not a whole number from 1 on"),
     ('{"concurrency":"3"}', "PC008", "options: concurrency: not a whole number from 1 on"),
     ('{"window":"09:00"}', "PC008", "options: window: one is"),
@@ -172,7 +172,8 @@ def test_precedence(db):
                           "remove_on_fail": ("6d", "code:a"), "remove_on_complete": ("5d", "code:client"), "queue": ("b", "code:b"),
                           "total_timeout": (None, "default"), "concurrency": (None, "default"), "rate_limit": (None, "default"),
                           "window": (None, "default"), "timezone": (None, "default"), "days": (None, "default"),
-                          "priority": (0, "default")}
+                          "priority": (0, "default"), "concurrency_key": (None, "default"), "fifo_key": (None, "default"),
+                          "batch": (None, "default")}
     t = task(db)
     assert (t["max_attempts"], t["timeout_ms"], t["backoff_ms"], t["queue"]) == (9, 8000, [7000], "b")
     assert days(db, "keep_fail") == datetime.timedelta(days=6)
