@@ -11,7 +11,8 @@ import random
 import psycopg
 import pytest
 
-from support.flow_model import Database, play, sequence, shortest
+from support.flow_model import sequence
+from support.flow_play import Database, play, shortest
 from support.paths import SRC
 
 # What is planted: in which function, what stands there, and what instead. Each breaks one sentence of docs/flow.md.
