@@ -47,18 +47,31 @@ static const char queues_sql[] =
     " group by q.name order by q.name";
 
 /* Lists and objects without the marks of JSON: 15s, 30s, 60s. */
-#define OPTION(name) \
-	"max(translate(o.value #>> '{}', '[]{}\"', '') || case o.source when 'default' then '' else ' (' || o.source || ')' end)" \
-	" filter (where o.option = '" name "') as " name
+#define PLAIN(value) "translate(" value " #>> '{}', '[]{}\"', '')"
+#define PAUSED_TOO(task) \
+	"coalesce((select ', paused' from pgconductor.tasks t where t.name = " task " and t.paused_at is not null), '')"
 
 static const char tasks_sql[] =
-    "select o.task, max(s.state) || coalesce((select ', paused' from pgconductor.tasks t where t.name = o.task and t.paused_at is not null), '') as state, " OPTION("queue") ", array_to_string(max(s.programs), ', ') as programs,"
-    " array_to_string(max(s.triggers), ', ') as triggers, "
-    OPTION("max_attempts") ", " OPTION("timeout") ", " OPTION("total_timeout") ", " OPTION("concurrency") ", "
-    OPTION("rate_limit") ", " OPTION("window") ", " OPTION("timezone") ", " OPTION("days") ", "
-    OPTION("remove_on_complete") ", " OPTION("remove_on_fail") ", " OPTION("backoff")
+    "select o.task, max(s.state) || " PAUSED_TOO("o.task") " as state,"
+    " max(" PLAIN("o.value") " || case o.source when 'default' then '' else ' (' || o.source || ')' end)"
+    "  filter (where o.option = 'queue') as queue,"
+    " array_to_string(max(s.programs), ', ') as programs, array_to_string(max(s.triggers), ', ') as triggers,"
+    " string_agg(o.option || ' ' || " PLAIN("o.value") " || ' (' || o.source || ')', '; ' order by o.option)"
+    "  filter (where o.source <> 'default' and o.option <> 'queue') as settings"
     " from pgconductor.task_options() o join pgconductor.task_states() s on s.task = o.task"
     " where $1::text is null or o.task = $1 group by o.task order by o.task";
+
+/* One task, a line for each of its settings. */
+static const char task_sql[] =
+    "select v.setting, v.value, v.source as \"from\" from pgconductor.task_states() s"
+    " cross join lateral ("
+    "  select 0 as place, 'task' as setting, s.task as value, '' as source"
+    "  union all select 1, 'state', s.state || " PAUSED_TOO("s.task") ", ''"
+    "  union all select 2, 'nodes', array_to_string(s.nodes, ', '), ''"
+    "  union all select 3, 'programs', array_to_string(s.programs, ', '), ''"
+    "  union all select 4, 'triggers', array_to_string(s.triggers, ', '), ''"
+    "  union all select 5, o.option, " PLAIN("o.value") ", o.source from pgconductor.task_options() o where o.task = s.task) v"
+    " where s.task = $1 order by v.place, v.setting";
 
 static const char tasks_json_sql[] =
     "select s.task, s.state, s.programs, s.nodes, s.invocable, s.triggers, s.retired_at,"
@@ -127,7 +140,7 @@ run_tasks(int argc, char **argv)
 
 	if (argc > 2)
 		cli_usage("%s: unexpected argument", argv[2]);
-	if (report(json ? tasks_json_sql : tasks_sql, 1, &name, "no tasks") == 0 && name != NULL) {
+	if (report(json ? tasks_json_sql : name != NULL ? task_sql : tasks_sql, 1, &name, "no tasks") == 0 && name != NULL) {
 		cli_warn("%s: no program and no configuration has declared this task", name);
 		return cli_done(1);
 	}
@@ -172,8 +185,9 @@ const struct cli_command cmd_tasks = {
 	.operand = "TASK",
 	.summary = "list tasks with their settings and where these come from",
 	.details = "state: served by a running node; unserved: what is invoked waits for one; retired: no program and no configuration\n"
-	    "declares it any more; paused: see pause. programs: those that declare it. triggers: what starts it. (config), (set) or (code:PROGRAM) says\n"
-	    "who set a value, (retired) whoever did before that; the others are defaults.\n",
+	    "declares it any more; paused: see pause. programs: those that declare it. triggers: what starts it. settings: those that\n"
+	    "are not defaults; config, set or code:PROGRAM says who set a value, retired whoever did before that. With a TASK a\n"
+	    "line for each of its settings, defaults too.\n",
 	.options = options,
 	.run = run_tasks,
 };

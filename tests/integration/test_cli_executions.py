@@ -104,6 +104,24 @@ def test_batch_is_all_or_nothing(cli, declared):
     assert declared.execute("select count(*) from pgconductor.executions_all").fetchone()[0] == 0
 
 
+def test_priority_and_metadata(cli, declared):
+    declared.execute("""select pgconductor.declare_task('t', options => '{"priority": 4}')""")
+
+    def made(*args, input=None):
+        found = cli("invoke", "t", *args, input=input, check=True).stdout.split()
+        return declared.execute("select priority, metadata::text from pgconductor.executions where id = any (%s) order by id",
+                                ([int(i) for i in found],)).fetchall()
+    assert made() == [(4, None)] and made("1", "--priority", "0") == [(0, None)]
+    assert made("1", "--metadata", "tenant=a\"b", "--metadata", "url=x=y") == [(4, '{"tenant":"a\\"b","url":"x=y"}')]
+    assert made("1", "--metadata", '{"n": 1.50}') == [(4, '{"n": 1.50}')]
+    assert made("--batch", "-", "--metadata", "k=v", input="1\n2\n") == [(4, '{"k":"v"}')] * 2
+    assert made("--batch", "-", "--priority", "-1", input="1\n") == [(-1, None)]
+    for bad in (["tenant"], ["=x"], ["{"], ["{}", "a=b"]):
+        done = cli("invoke", "t", "1", *(word for one in bad for word in ("--metadata", one)))
+        assert done.returncode == 64 and "--metadata" in done.stderr, bad
+    assert "goes with --batch" in cli("invoke", "t", "--batch", "-", "--items", "--metadata", "a=b", input="{}").stderr
+
+
 def test_keys(cli, declared):
     first = cli("invoke", "t", "1", "--dedupe-key", "k", "--dedupe-for", "1h", check=True).stdout
     assert cli("invoke", "t", "2", "--dedupe-key", "k", "--dedupe-for", "0", check=True).stdout == first
@@ -324,7 +342,12 @@ def test_overviews(cli, server, db, wait_for):
     assert options["max_attempts"] == {"value": 9, "source": "config"}
     assert options["remove_on_fail"] == {"value": "30d", "source": "default"}
     table = cli("tasks", check=True).stdout
-    assert "9 (config)" in table and "idle (config)" in table and "15s, 30s, 60s" in table
+    assert "max_attempts 9 (config)" in table and "idle (config)" in table and "60s" not in table
+    lines = [line.split(maxsplit=1) for line in cli("tasks", "set", check=True).stdout.splitlines()]
+    assert lines[0][0] == "setting" and lines[0][1].split() == ["value", "from"]
+    found = {name: rest[0].rsplit(maxsplit=1) for name, *rest in lines if rest}
+    assert found["max_attempts"] == ["9", "config"] and found["queue"] == ["idle", "config"]
+    assert found["backoff"] == ["15s, 30s, 60s", "default"] and found["state"] == ["unserved"]
     assert cli("tasks", "none").returncode == 1
 
     nodes = [json.loads(line) for line in cli("nodes", "--json", check=True).stdout.splitlines()]
