@@ -188,14 +188,14 @@ size_t
 limit_ahead(const struct shard *s, size_t most)
 {
 	const struct task *t = s->gate->task;
-	double n = (double)most;
+	double n = (double)most, each = batch_size(s->queue, t);
 
 	if (t->closed)
 		return 0;
-	if (t->concurrency != 0 && t->concurrency * 2.0 + READ_AHEAD < n)
-		n = t->concurrency * 2.0 + READ_AHEAD;
-	if (t->rate_limit != 0 && t->rate_burst + t->rate_limit * 1000.0 / (double)t->rate_ms + READ_AHEAD < n)
-		n = t->rate_burst + t->rate_limit * 1000.0 / (double)t->rate_ms + READ_AHEAD;
+	if (t->concurrency != 0 && t->concurrency * each * 2 + READ_AHEAD < n)
+		n = t->concurrency * each * 2 + READ_AHEAD;
+	if (t->rate_limit != 0 && (t->rate_burst + t->rate_limit * 1000.0 / (double)t->rate_ms) * each + READ_AHEAD < n)
+		n = (t->rate_burst + t->rate_limit * 1000.0 / (double)t->rate_ms) * each + READ_AHEAD;
 	return (size_t)n;
 }
 
@@ -335,7 +335,8 @@ static void
 find_stray(struct master *m, struct run *r, void *arg)
 {
 	(void)m;
-	if ((r->state == RUN_FETCHING || r->state == RUN_NOTING || r->state == RUN_SENT) && r->gate == NULL &&
+	if ((r->state == RUN_FETCHING || r->state == RUN_NOTING || r->state == RUN_GATHERED || r->state == RUN_SENT) &&
+	    r->gate == NULL &&
 	    r->task->limited_xid != 0)
 		*(bool *)arg = true;
 }

@@ -1,6 +1,7 @@
 # The master: owns PostgreSQL and the workers.
 noinst_LTLIBRARIES += libmaster.la
 libmaster_la_SOURCES = \
+	master/batch.c \
 	master/calls.c \
 	master/change.c \
 	master/clock.c \

@@ -9,7 +9,7 @@
  *	snapshot.c	what a poll saw
  *	run.c		the runs in memory, found by exec and by (id, ready_xid)
  *	queue.c		buffers and dispatch
- *	limit.c		what may be handed out of a limited task
+ *	limit.c		what may be handed out of a limited task;  batch.c  several of one at once
  *	fetch.c		what a run needs before it is sent: a large payload, saved steps
  *	settle.c	writing outcomes;  note.c  the table `running`;  lines.c  what executions print
  *	suspend.c	what runs wait for;  watch.c  changes of tables
@@ -57,6 +57,7 @@ enum run_state {
 	RUN_PARKING,	/* nobody here serves its task, or it belongs to another shard; being moved or parked */
 	RUN_FETCHING,	/* dispatched, its payload is on the way */
 	RUN_NOTING,	/* dispatched, being written to `running` first */
+	RUN_GATHERED,	/* dispatched, waits for the others of its batch */
 	RUN_SENT,	/* with the worker */
 	RUN_SETTLING,	/* its outcome is here, not yet acknowledged by the database */
 	RUN_LINGERING	/* settled; a poll under way may still show it */
@@ -87,12 +88,15 @@ struct run {
 	uint32_t	 lines;		/* taken of it */
 	uint64_t	 lot;		/* of lines, that the last one is in */
 	int		 pool;
+	int		 list;		/* of its lane, that it is buffered in */
+	int64_t		 read_ms;	/* of one that goes with others: when it was read */
 	int64_t		 sent_ms;
 	pid_t		 pid;		/* of its handler, once started */
 	struct task	*task;
 	struct queue	*queue;
 	struct shard	*shard;		/* NULL once it was lost */
 	struct gate	*gate;		/* where it is counted, while it is out; NULL: nowhere */
+	struct pack	*pack;		/* that it is out with; NULL: alone */
 	struct lane	*lane;		/* of that shard */
 	size_t		 payload_len;	/* of a large one */
 	int64_t		 expires_ms;	/* when it must have ended; 0: no limit */
@@ -140,7 +144,13 @@ struct cause {
 
 void	run_frame(struct master *, struct run *, const char *payload, size_t payload_len, const struct cause *,
 	    const char *metadata, size_t metadata_len);
+struct msg;
+struct msg_run;
 struct msg_saved;
+/* What its frame says, with the time that is left now; borrowed from the frame. */
+void	run_open(struct master *, const struct run *, struct msg *, struct msg_run *);
+/* What was fetched to be sent is fetched again should it be sent again. */
+void	run_forget_payload(struct run *);
 /* The frame anew, with these steps, and the time that is left now. */
 void	run_refit(struct master *, struct run *, struct msg_saved *steps, size_t n, bool more);
 /*
@@ -182,7 +192,7 @@ struct lane {
 	size_t		 late_n, late_cap;
 	bool		 more;		/* the last read was cut off by its limit */
 	size_t		 row_bytes;	/* what a row took, lately */
-	struct runlist	*buf;		/* a list for each pool of the queue, ascending by (xid, id) */
+	struct runlist	*buf;		/* a list for each pool of the queue, then for each group, ascending by (xid, id) */
 	int		 buf_n;
 	size_t		 count, bytes;	/* buffered */
 };
@@ -255,6 +265,7 @@ void	late_add(struct lane *, const struct snapshot *);
 /* A task as its program announced it. */
 struct pool_task {
 	char		*name, *queue, *options, *triggers;	/* all but the first may be NULL */
+	bool		 batch;		/* it takes several executions at once */
 };
 
 /* A program of a queue: a handler's processes, or one task's one-shot command. */
@@ -302,6 +313,9 @@ struct queue {
 	size_t		 count, bytes;	/* buffered, of common shards */
 	size_t		 limited;	/* of the others */
 	struct gate	*gates;
+	struct group	**groups;	/* of tasks that take several at once, or did */
+	int		 groups_n;
+	size_t		 grouped;	/* buffered of these */
 	struct runlist	 sent;		/* with the worker, oldest first */
 	int		 outstanding;	/* dispatched and not ended */
 	size_t		 fetching;	/* bytes of payloads on the way from the database */
@@ -320,6 +334,10 @@ void	queue_set_pools(struct master *, struct queue *, int n, const char *const *
 void	queue_set_paused(struct master *, struct queue *, bool paused);
 void	queue_insert(struct master *, struct run *);
 void	queue_unbuffer(struct master *, struct run *);
+/* Of two of the same priority: that comes first. */
+bool	queue_older(const struct run *, const struct run *);
+/* It may not be started any more, and is being settled; after the last of several, settle_flush. */
+bool	queue_expired(struct master *, struct run *);
 void	queue_dispatch(struct master *, struct queue *);
 void	queue_dispatch_all(struct master *);
 /* Ends what may not be started any more. */
@@ -370,6 +388,8 @@ struct task {
 	int		 rate_limit, rate_burst;	/* 0: likewise */
 	int64_t		 rate_ms;
 	bool		 closed;	/* its window is */
+	int		 batch_size;	/* of one that takes several at once; 0: not known yet */
+	int64_t		 batch_ms;	/* so long the first waits for others */
 	int16_t		*pool;		/* by queue index; -1: not served there */
 	int		 pool_n;
 	struct task	*next;
@@ -438,6 +458,30 @@ void	limit_window(struct master *, struct task *, bool closed, int64_t turns_ms)
 void	limit_known(struct master *, bool changed, const char *seen);
 void	limit_attached(struct master *);
 void	limit_tick(struct master *);
+
+/* ---- batches ---- */
+
+/* batch.c */
+void	batches_init(struct master *);
+void	batches_free(struct master *);
+void	batch_free_groups(struct queue *);
+/* Its program takes several of this task at once, or not. */
+void	batch_announced(struct master *, struct queue *, struct task *, bool takes);
+/* Where runs of that task are buffered in this queue's lanes; -1: as others. */
+int	batch_list(const struct queue *, const struct task *);
+/* How many are handed out at once. */
+int	batch_size(const struct queue *, const struct task *);
+/* One is buffered, or not any more. */
+void	batch_insert(struct queue *, struct run *);
+void	batch_remove(struct queue *, const struct run *);
+/* A batch of those may be handed out now; it will be asked again when time alone allows it. */
+bool	batch_ripe(struct master *, struct queue *, int list);
+/* Hands out a batch that begins with this one; after the last of several, settle_flush, reader_park_flush, note_flush, fetch_flush. */
+void	batch_dispatch(struct master *, struct queue *, struct run *first);
+/* What one of a batch needed first has come. */
+void	batch_ready(struct master *, struct run *);
+/* One of a batch is out no more. True: none is. */
+bool	batch_ended(struct master *, struct run *);
 
 /* ---- reading ---- */
 
@@ -770,6 +814,7 @@ void	server_worker_ended(struct master *, struct queue *);
 
 #define RELATIVES_MAX	16
 
+struct batches;
 struct calls;
 struct changes;
 struct cron;
@@ -811,6 +856,7 @@ struct master {
 	struct reader		 reader;
 	struct fetch		*fetch;
 	struct limits		*limits;
+	struct batches		*batches;
 	struct settle		*settle;
 	struct steps		*steps;
 	struct calls		*calls;

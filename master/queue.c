@@ -63,6 +63,7 @@ queue_free(struct master *m, struct queue *q)
 		lane_free(m, l);
 	free_pools(q->pools, q->pools_n);
 	limit_free_gates(q);
+	batch_free_groups(q);
 	free(q->name);
 	free(q);
 }
@@ -113,8 +114,10 @@ queue_set_pools(struct master *m, struct queue *q, int n, const char *const *nam
 			struct task *task = task_get(m, q->pools[i].tasks[t].name, strlen(q->pools[i].tasks[t].name));
 
 			/* What two programs have announced goes to the former. */
-			if (task_pool(task, q) < 0)
-				task_set_pool(task, q, i);
+			if (task_pool(task, q) >= 0)
+				continue;
+			task_set_pool(task, q, i);
+			batch_announced(m, q, task, q->pools[i].tasks[t].batch);
 		}
 	}
 	free_pools(old, old_n);
@@ -138,8 +141,8 @@ queue_set_paused(struct master *m, struct queue *q, bool paused)
 		wake_up(m);
 }
 
-static bool
-older(const struct run *a, const struct run *b)
+bool
+queue_older(const struct run *a, const struct run *b)
 {
 	return a->xid < b->xid || (a->xid == b->xid && a->id < b->id);
 }
@@ -147,13 +150,20 @@ older(const struct run *a, const struct run *b)
 static void
 lane_lists(struct lane *l, const struct queue *q)
 {
-	if (l->buf_n == q->pools_n)
+	int n = q->pools_n + q->groups_n;
+	struct runlist *buf;
+
+	if (l->buf_n == n)
 		return;
-	/* Only an empty lane meets a new number of pools. */
-	l->buf = xreallocarray(l->buf, (size_t)q->pools_n, sizeof(*l->buf));
-	for (int i = 0; i < q->pools_n; i++)
-		TAILQ_INIT(&l->buf[i]);
-	l->buf_n = q->pools_n;
+	/* Only an empty lane meets a new number of pools; groups come at the end. */
+	buf = xcalloc((size_t)n, sizeof(*buf));
+	for (int i = 0; i < n; i++)
+		TAILQ_INIT(&buf[i]);
+	for (int i = 0; i < l->buf_n; i++)
+		TAILQ_CONCAT(&buf[i], &l->buf[i], link);
+	free(l->buf);
+	l->buf = buf;
+	l->buf_n = n;
 }
 
 /* The tail of the lane that matters least gives way; what was evicted will be read again. */
@@ -171,7 +181,7 @@ evict(struct master *m, struct queue *q)
 	for (int i = 0; i < last->buf_n; i++) {
 		struct run *r = TAILQ_LAST(&last->buf[i], runlist);
 
-		if (r != NULL && (victim == NULL || older(victim, r)))
+		if (r != NULL && (victim == NULL || queue_older(victim, r)))
 			victim = r;
 	}
 	lane_rewind(last, victim->xid, victim->id);
@@ -188,13 +198,18 @@ queue_insert(struct master *m, struct run *r)
 	struct run *before;
 
 	lane_lists(l, q);
-	before = TAILQ_LAST(&l->buf[r->pool], runlist);
-	while (before != NULL && older(r, before))
+	r->list = batch_list(q, r->task);
+	if (r->list >= 0)
+		batch_insert(q, r);
+	else
+		r->list = r->pool;
+	before = TAILQ_LAST(&l->buf[r->list], runlist);
+	while (before != NULL && queue_older(r, before))
 		before = TAILQ_PREV(before, runlist, link);
 	if (before != NULL)
-		TAILQ_INSERT_AFTER(&l->buf[r->pool], before, r, link);
+		TAILQ_INSERT_AFTER(&l->buf[r->list], before, r, link);
 	else
-		TAILQ_INSERT_HEAD(&l->buf[r->pool], r, link);
+		TAILQ_INSERT_HEAD(&l->buf[r->list], r, link);
 	l->count++;
 	l->bytes += r->frame_len;
 	if (l->shard->gate != NULL) {
@@ -214,7 +229,9 @@ queue_unbuffer(struct master *m, struct run *r)
 	struct lane *l = r->lane;
 
 	(void)m;
-	TAILQ_REMOVE(&l->buf[r->pool], r, link);
+	TAILQ_REMOVE(&l->buf[r->list], r, link);
+	if (r->list >= q->pools_n)
+		batch_remove(q, r);
 	l->count--;
 	l->bytes -= r->frame_len;
 	if (l->shard->gate != NULL) {
@@ -310,7 +327,8 @@ best(struct queue *q)
 		for (int i = 0; i < l->buf_n; i++) {
 			struct run *r = TAILQ_FIRST(&l->buf[i]);
 
-			if (r != NULL && q->pools[i].slots > 0 && (found == NULL || older(r, found)))
+			if (r != NULL && q->pools[r->pool].slots > 0 && (found == NULL || queue_older(r, found)) &&
+			    (i < q->pools_n || batch_ripe(q->master, q, i)))
 				found = r;
 		}
 	}
@@ -326,17 +344,12 @@ send_run(struct master *m, struct queue *q, struct run *r)
 		run_refit(m, r, NULL, 0, false);
 	TAILQ_INSERT_TAIL(&q->sent, r, link);
 	buf_add(peer_out(q->worker.peer), r->frame, r->frame_len);
-	/* What was fetched for this dispatch is fetched again should there be another. */
-	if (r->large) {
-		free(r->frame);
-		r->frame = NULL;
-		r->frame_len = 0;
-	}
+	run_forget_payload(r);
 }
 
-/* It may not be started any more: the time for all of its attempts is over. */
-static bool
-expired(struct master *m, struct run *r)
+/* The time for all of its attempts is over. */
+bool
+queue_expired(struct master *m, struct run *r)
 {
 	static const char error[] = "{\"code\":\"timeout\",\"message\":\"the time it may take in all is over\"}";
 
@@ -355,6 +368,10 @@ queue_send_later(struct master *m, struct run *r)
 {
 	struct queue *q = r->queue;
 
+	if (r->pack != NULL) {
+		batch_ready(m, r);
+		return;
+	}
 	if (r->dropped || r->shard == NULL || r->shard->state != SHARD_OWNED || q->worker.state != WORKER_UP) {
 		queue_ended(m, r);
 		run_put_back(m, r);
@@ -384,8 +401,13 @@ queue_dispatch(struct master *m, struct queue *q)
 	if (q->count + q->limited == 0 || !node_may_dispatch(m) || settle_full(m))
 		goto out;
 	while (may_send(m, q) && (r = best(q)) != NULL) {
+		if (r->list >= q->pools_n) {
+			batch_dispatch(m, q, r);
+			ended = parked = true;
+			continue;
+		}
 		queue_unbuffer(m, r);
-		if (expired(m, r)) {
+		if (queue_expired(m, r)) {
 			ended = true;
 			continue;
 		}
@@ -441,7 +463,7 @@ expire_list(struct master *m, struct runlist *list)
 		if (r->expires_ms == 0 || clock_left_ms(m, r) > 0)
 			continue;
 		queue_unbuffer(m, r);
-		some |= expired(m, r);
+		some |= queue_expired(m, r);
 	}
 	return some;
 }
@@ -469,10 +491,11 @@ queue_ended(struct master *m, struct run *r)
 {
 	struct queue *q = r->queue;
 
-	(void)m;
 	if (r->state == RUN_SENT)
 		TAILQ_REMOVE(&q->sent, r, link);
-	else if (r->pool >= 0 && r->pool < q->pools_n)
+	if (r->pack != NULL && !batch_ended(m, r))
+		return;
+	if (r->state != RUN_SENT && r->pool >= 0 && r->pool < q->pools_n)
 		/* The worker never saw it: only we know that its slot is free again. */
 		q->pools[r->pool].slots++;
 	q->outstanding--;

@@ -25,7 +25,7 @@
 #define GENERATION_MAX	((UINT64_C(1) << (EXEC_BITS - SLOT_BITS)) - 1)
 
 static const char *const state_names[] = {
-	"buffered", "parking", "fetching", "noting", "sent", "settling", "lingering"
+	"buffered", "parking", "fetching", "noting", "gathered", "sent", "settling", "lingering"
 };
 
 static size_t
@@ -322,31 +322,48 @@ run_frame(struct master *m, struct run *r, const char *payload, size_t payload_l
 	put_frame(m, r, &msg);
 }
 
+void
+run_open(struct master *m, const struct run *r, struct msg *frame, struct msg_run *msg)
+{
+	const char *why;
+	int64_t left;
+
+	if (msg_open(frame, r->frame + MSG_HEAD, r->frame_len - MSG_HEAD, &why) == -1 ||
+	    msg_run_decode(frame, msg, &why) == -1)
+		fatalx("run %" PRIu64 ": %s", r->id, why);
+	msg->has_deadline_ms = r->task->timeout_ms != 0;
+	msg->deadline_ms = r->task->timeout_ms;
+	if (r->expires_ms != 0) {
+		left = clock_left_ms(m, r);
+		left = left > 0 ? left : 1;
+		if (!msg->has_deadline_ms || (uint64_t)left < msg->deadline_ms)
+			msg->deadline_ms = (uint64_t)left;
+		msg->has_deadline_ms = true;
+	}
+}
+
 /* Its payload and all else stay as they are. */
 void
 run_refit(struct master *m, struct run *r, struct msg_saved *steps, size_t n, bool more)
 {
 	static struct msg frame;
 	struct msg_run msg;
-	const char *why;
-	int64_t left;
 
-	if (msg_open(&frame, r->frame + MSG_HEAD, r->frame_len - MSG_HEAD, &why) == -1 ||
-	    msg_run_decode(&frame, &msg, &why) == -1)
-		fatalx("run %" PRIu64 ": %s", r->id, why);
+	run_open(m, r, &frame, &msg);
 	msg.steps = steps;
 	msg.steps_n = n;
 	msg.has_more_steps = msg.more_steps = more;
-	msg.has_deadline_ms = r->task->timeout_ms != 0;
-	msg.deadline_ms = r->task->timeout_ms;
-	if (r->expires_ms != 0) {
-		left = clock_left_ms(m, r);
-		left = left > 0 ? left : 1;
-		if (!msg.has_deadline_ms || (uint64_t)left < msg.deadline_ms)
-			msg.deadline_ms = (uint64_t)left;
-		msg.has_deadline_ms = true;
-	}
 	put_frame(m, r, &msg);
+}
+
+void
+run_forget_payload(struct run *r)
+{
+	if (!r->large)
+		return;
+	free(r->frame);
+	r->frame = NULL;
+	r->frame_len = 0;
 }
 
 /* ---- what it writes on its way ---- */

@@ -512,6 +512,7 @@ server_run(struct server_options *opt)
 	change_init(&m);
 	fetch_init(&m);
 	limit_init(&m);
+	batches_init(&m);
 	note_init(&m);
 	lines_init(&m);
 	wake_init(&m);
@@ -541,6 +542,7 @@ server_run(struct server_options *opt)
 	resume_free(&m);
 	fetch_free(&m);
 	limit_free(&m);
+	batches_free(&m);
 	note_free(&m);
 	lines_free(&m);
 	run_free_all(&m);

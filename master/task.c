@@ -14,10 +14,13 @@
 
 static const struct db_stmt stmt_load = { "load_tasks",
 	"select name, timeout_ms, keep_complete, keep_fail, max_attempts, limited_xid, concurrency, rate_limit, rate_ms, rate_burst,"
-	" closed, turns_ms, seen, paused from pgconductor.load_tasks()" };
+	" closed, turns_ms, seen, paused, batch_size, batch_ms from pgconductor.load_tasks()" };
 static const struct db_stmt stmt_queues = { "load_queues", "select name, paused from pgconductor.load_queues()" };
+/* How long the first of a batch waits if nobody says; as in set_sources. */
+#define BATCH_MS	1000
+
 enum { COL_NAME, COL_TIMEOUT, COL_KEEP, COL_KEEP_FAIL, COL_ATTEMPTS, COL_LIMITED, COL_CONCURRENCY, COL_RATE, COL_RATE_MS,
-	COL_BURST, COL_CLOSED, COL_TURNS, COL_SEEN, COL_PAUSED };
+	COL_BURST, COL_CLOSED, COL_TURNS, COL_SEEN, COL_PAUSED, COL_BATCH, COL_BATCH_MS };
 
 static const struct db_stmt stmt_serve = { "serve", "select pgconductor.serve($1::int, $2::text[], $3::text[])" };
 
@@ -105,6 +108,10 @@ load_one(struct master *m, const struct db_answer *a, int i, bool *resumed)
 	t->rate_limit = db_null(a, i, COL_RATE) ? 0 : db_int4(a, i, COL_RATE);
 	t->rate_ms = db_null(a, i, COL_RATE_MS) ? 1000 : db_int8(a, i, COL_RATE_MS);
 	t->rate_burst = db_null(a, i, COL_BURST) ? 0 : db_int4(a, i, COL_BURST);
+	if (!db_null(a, i, COL_BATCH)) {
+		t->batch_size = db_int4(a, i, COL_BATCH);
+		t->batch_ms = db_int8(a, i, COL_BATCH_MS);
+	}
 	if (!db_null(a, i, COL_TURNS))
 		limit_window(m, t, db_bool(a, i, COL_CLOSED), db_int8(a, i, COL_TURNS));
 	else
@@ -169,6 +176,14 @@ task_pools_known(const struct queue *q)
 	return q->pools_n != 0;
 }
 
+/* Until the database has said what counts. */
+static void
+task_set_batch(struct task *t, const struct msg_batch *b)
+{
+	t->batch_size = (int)b->size;
+	t->batch_ms = b->has_timeout_ms ? (int64_t)b->timeout_ms : BATCH_MS;
+}
+
 static void
 pool_set_tasks(struct master *m, struct queue *q, int pool, const struct msg_announce *msg)
 {
@@ -192,11 +207,15 @@ pool_set_tasks(struct master *m, struct queue *q, int pool, const struct msg_ann
 			    q->pools[task_pool(t, q)].name, p->name);
 		} else {
 			task_set_pool(t, q, pool);
+			batch_announced(m, q, t, said->has_batch);
+			if (said->has_batch && t->batch_size == 0)
+				task_set_batch(t, &said->batch);
 		}
 		own = &p->tasks[p->tasks_n++];
 		own->name = xstrdup(t->name);
 		own->queue = said->queue.p != NULL ? xstrndup(said->queue.p, said->queue.len) : NULL;
 		own->options = declared_options(said);
+		own->batch = said->has_batch;
 		own->triggers = said->triggers.p != NULL ? xstrndup(said->triggers.p, said->triggers.len) : NULL;
 	}
 	p->events = declared_events(msg->events, msg->events_n);

@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include <inttypes.h>
 #include <stdbool.h>
 
 #include "common/buf.h"
@@ -36,13 +37,28 @@ open_object(struct buf *out, struct pstr s)
 	return true;
 }
 
+static const char *
+comma(const struct buf *out)
+{
+	return out->data[out->off + out->len - 1] == '{' ? "" : ",";
+}
+
 static void
 add_member(struct buf *out, const char *key, struct pstr value)
 {
 	if (value.p == NULL)
 		return;
-	buf_addf(out, "%s\"%s\":", out->data[out->off + out->len - 1] == '{' ? "" : ",", key);
+	buf_addf(out, "%s\"%s\":", comma(out), key);
 	buf_add(out, value.p, value.len);
+}
+
+static void
+add_batch(struct buf *out, const struct msg_batch *b)
+{
+	buf_addf(out, "%s\"batch\":{\"size\":%" PRIu64, comma(out), b->size);
+	if (b->has_timeout_ms)
+		buf_addf(out, ",\"timeout\":%" PRIu64, b->timeout_ms);
+	buf_addstr(out, "}");
 }
 
 char *
@@ -50,7 +66,7 @@ declared_options(const struct msg_task *t)
 {
 	struct buf out;
 
-	if (t->payload_schema.p == NULL && t->returns_schema.p == NULL)
+	if (t->payload_schema.p == NULL && t->returns_schema.p == NULL && !t->has_batch)
 		return t->options.p != NULL ? xstrndup(t->options.p, t->options.len) : NULL;
 	buf_init(&out);
 	if (!open_object(&out, t->options.p != NULL ? t->options : pstr("{}"))) {
@@ -59,6 +75,8 @@ declared_options(const struct msg_task *t)
 	}
 	add_member(&out, "payload_schema", t->payload_schema);
 	add_member(&out, "returns_schema", t->returns_schema);
+	if (t->has_batch)
+		add_batch(&out, &t->batch);
 	buf_addstr(&out, "}");
 	return buf_steal_str(&out);
 }

@@ -53,10 +53,23 @@ durable_step_ok(struct execution *x, const struct msg_step *m)
 	return true;
 }
 
+/* Whose frame it is; not one of a batch, which can be neither stopped nor resumed by itself. */
+static struct execution *
+lasting(struct handler *h, const struct msg *frame)
+{
+	struct execution *x = session_execution(h, frame);
+
+	if (x == NULL || x->batch == NULL)
+		return x;
+	handler_fault(h, "protocol error: %s for execution %" PRIu64 ", which is of a batch: it has no steps, and does not wait",
+	    msg_name(frame->type), frame->exec);
+	return NULL;
+}
+
 void
 durable_step(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
 {
-	struct execution *x = session_execution(h, frame);
+	struct execution *x = lasting(h, frame);
 	struct msg_step m;
 	const char *why;
 
@@ -124,7 +137,7 @@ durable_suspend_ok(const struct worker *w, const struct msg_suspend *m, const ch
 void
 durable_suspend(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
 {
-	struct execution *x = session_execution(h, frame);
+	struct execution *x = lasting(h, frame);
 	char text[SUSPEND_TEXT];
 	struct msg_suspend m;
 	const char *why;
@@ -220,7 +233,7 @@ durable_progress(struct handler *h, struct msg *frame, const uint8_t *body, size
 void
 durable_journal(struct handler *h, struct msg *frame, const uint8_t *body, size_t len)
 {
-	struct execution *x = session_execution(h, frame);
+	struct execution *x = lasting(h, frame);
 	struct msg_journal m;
 	const char *why;
 

@@ -60,6 +60,7 @@ exec_new(struct worker *w, uint64_t exec, const struct msg_run *run, size_t byte
 	x->deadline_ms = run->has_deadline_ms ? run->deadline_ms : 0;
 	x->grace_ms = w->kill_grace_ms;
 	x->frame = NULL;
+	x->batch = NULL;
 	x->refusal = NULL;
 	x->refusal_text = NULL;
 	x->bytes = bytes;
@@ -82,6 +83,7 @@ exec_free_all(struct worker *w)
 			exec_timer_stop(&chunk->executions[i]);
 			free(chunk->executions[i].frame);
 			free(chunk->executions[i].refusal_text);
+			batch_leave(&chunk->executions[i]);
 		}
 		free(chunk->executions);
 		free(chunk);
@@ -103,6 +105,7 @@ exec_free(struct worker *w, struct execution *x)
 	free(x->refusal_text);
 	x->frame = NULL;
 	x->refusal_text = NULL;
+	batch_leave(x);
 	TAILQ_INSERT_HEAD(&w->free_execs, x, entry);
 }
 
@@ -184,13 +187,14 @@ exec_cancel(struct worker *w, struct execution *x, const struct msg_cancel *canc
 {
 	/* Its time may be over by a clock that is not ours. */
 	enum exec_stop stop = pstr_is(cancel->reason, "timeout") ? STOP_TIMEOUT : STOP_CANCELLED;
+	struct pool *p = x->pool;
 
 	if (x->state == EXEC_WAITING) {
 		x->stop = stop;
 		pool_unwait(x);
 		exec_fail_stopped(w, x);
-		pool_place_waiting(x->pool);
 		exec_free(w, x);
+		pool_place_waiting(p);
 		return;
 	}
 	exec_stop(x, stop, cancel->grace_ms, cancel->reason);

@@ -182,21 +182,26 @@ handler_tell_started(struct handler *h)
 }
 
 void
-handler_run(struct handler *h, struct execution *x, const uint8_t *frame, size_t len)
+handler_run(struct handler *h, struct exec_list *list, const uint8_t *frame, size_t len)
 {
+	struct execution *x = TAILQ_FIRST(list);
+	bool begins = h->running_n < h->concurrency;
+
 	peer_send_raw(h->peer, frame, len);
-	x->handler = h;
-	x->state = EXEC_SENT;
-	TAILQ_INSERT_TAIL(&h->outstanding, x, entry);
 	h->outstanding_n++;
 	h->bytes += x->bytes;
-	h->runs++;
-	note_started(h, x->exec);
-	if (h->running_n < h->concurrency) {
-		h->running_n++;
-		exec_begin(x);
-	} else if (h->first_sent == NULL) {
+	h->running_n += begins;
+	if (!begins && h->first_sent == NULL)
 		h->first_sent = x;
+	while ((x = TAILQ_FIRST(list)) != NULL) {
+		TAILQ_REMOVE(list, x, entry);
+		TAILQ_INSERT_TAIL(&h->outstanding, x, entry);
+		x->handler = h;
+		x->state = EXEC_SENT;
+		h->runs++;
+		note_started(h, x->exec);
+		if (begins)
+			exec_begin(x);
 	}
 	pool_touch(h->pool);
 	if (h->program->max_runs != 0 && h->runs >= h->program->max_runs && !h->retiring)
@@ -208,12 +213,17 @@ static void
 begin_next(struct handler *h)
 {
 	struct execution *x = h->first_sent;
+	const struct batch *b;
 
 	if (x == NULL || h->running_n >= h->concurrency)
 		return;
-	h->first_sent = TAILQ_NEXT(x, entry);
 	h->running_n++;
-	exec_begin(x);
+	b = x->batch;
+	do {
+		exec_begin(x);
+		x = TAILQ_NEXT(x, entry);
+	} while (b != NULL && x != NULL && x->batch == b);
+	h->first_sent = x;
 }
 
 static void
@@ -221,9 +231,11 @@ detach(struct handler *h, struct execution *x)
 {
 	if (h->first_sent == x)
 		h->first_sent = TAILQ_NEXT(x, entry);
+	TAILQ_REMOVE(&h->outstanding, x, entry);
+	if (!batch_is_last(x))
+		return;
 	if (x->state != EXEC_SENT)
 		h->running_n--;
-	TAILQ_REMOVE(&h->outstanding, x, entry);
 	h->outstanding_n--;
 	h->bytes -= x->bytes;
 	begin_next(h);
@@ -268,7 +280,7 @@ handler_only_execution(const struct handler *h)
 		return NULL;
 	TAILQ_FOREACH(x, &h->outstanding, entry)
 		if (x->state != EXEC_SENT)
-			return x;
+			return batch_is_last(x) ? x : NULL;
 	return NULL;
 }
 
@@ -487,11 +499,14 @@ settle_outstanding(struct handler *h, const char *text)
 {
 	struct execution *x;
 	uint64_t *back, *next;
+	size_t n = 0;
 
 	if (h->outstanding_n == 0)
 		return;
 	handler_tell_started(h);
-	back = next = xcalloc(h->outstanding_n, sizeof(*back));
+	TAILQ_FOREACH(x, &h->outstanding, entry)
+		n++;
+	back = next = xcalloc(n, sizeof(*back));
 	while ((x = TAILQ_FIRST(&h->outstanding)) != NULL) {
 		TAILQ_REMOVE(&h->outstanding, x, entry);
 		exec_timer_stop(x);

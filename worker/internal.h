@@ -40,6 +40,7 @@
 #define EXEC_TASK_BYTES		129
 #define PROCESS_MARK		"PGCONDUCTOR_PROCESS="	/* and a number, in the environment of each process */
 
+struct batch;
 struct caller;
 struct execution;
 struct handler;
@@ -211,10 +212,11 @@ struct execution {
 	enum exec_stop		 stop;
 	uint64_t		 deadline_ms;	/* 0: none */
 	uint64_t		 grace_ms;
-	uint8_t			*frame;		/* while EXEC_WAITING */
+	uint8_t			*frame;		/* while EXEC_WAITING, unless it is of a batch */
+	struct batch		*batch;		/* that it came with; NULL: alone */
 	const char		*refusal;	/* STOP_REFUSED: the code, and the message */
 	char			*refusal_text;
-	size_t			 bytes;		/* of its RUN frame */
+	size_t			 bytes;		/* of the RUN frame that it came in */
 	struct event		 timer;
 	bool			 timed;
 	uint64_t		 attempt;
@@ -246,6 +248,29 @@ void	exec_suspend(struct execution *);
 void	exec_leave(struct execution *);
 /* Asks it to end; whatever it answers, it has failed with this code. */
 void	exec_refuse(struct execution *, const char *code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* ---- batch.c: executions that came together ---- */
+
+struct batch {
+	size_t		 made, left;	/* of its executions: all, those that have not ended */
+	uint8_t		*frame;		/* while they wait */
+};
+
+/* They can be what the master says they are. */
+bool	batch_check(const struct worker *, const struct msg_run *);
+void	batch_return(struct worker *, const struct msg_run *, const char *reason);
+/* Leaves out those whose payload does not comply: they have failed. */
+void	batch_admit(struct pool *, struct msg_run *);
+/* Makes its executions, in that list. */
+void	batch_make(struct pool *, const struct msg_run *, size_t len, struct exec_list *);
+/* Its frame's body. */
+void	batch_encode(struct buf *, const struct msg_run *);
+/* The same of one that waited, without those that have ended meanwhile. */
+void	batch_without_gone(struct worker *, struct buf *, const uint8_t *body, size_t len);
+/* It came alone, or all others of its batch have ended. */
+bool	batch_is_last(const struct execution *);
+/* It has ended. */
+void	batch_leave(struct execution *);
 
 /* ---- link.c: to the master ---- */
 
@@ -314,8 +339,8 @@ struct handler {
 	struct event		 beat;
 	struct exec_list	 outstanding;	/* in the order they were sent */
 	struct execution	*first_sent;	/* the first that is not running yet */
-	uint64_t		 outstanding_n;
-	uint64_t		 running_n;
+	uint64_t		 outstanding_n;	/* a batch is one */
+	uint64_t		 running_n;	/* likewise */
 	uint64_t		 bytes;		/* of the RUN frames outstanding */
 	uint64_t		 runs;		/* executions it was sent */
 	uint64_t		 finals;	/* executions it answered */
@@ -335,7 +360,8 @@ void	handler_set_state(struct handler *, enum handler_state, const char *event);
 /* How many more it takes now; whether one of that size. */
 uint64_t handler_room(const struct handler *);
 bool	handler_takes(const struct handler *, size_t len);
-void	handler_run(struct handler *, struct execution *, const uint8_t *frame, size_t len);
+/* One execution, or those of a batch; the list is empty then. */
+void	handler_run(struct handler *, struct exec_list *, const uint8_t *frame, size_t len);
 void	handler_tell_started(struct handler *);
 void	handler_answered(struct handler *, struct execution *);
 void	handler_stop_execution(struct handler *, struct execution *, struct pstr reason);
@@ -566,7 +592,7 @@ struct pool {
 	bool			 leaving;	/* a reload dropped it */
 	struct handler_list	 handlers;
 	struct exec_list	 waiting;
-	uint64_t		 waiting_n;
+	uint64_t		 waiting_n;	/* a batch is one */
 	size_t			 waiting_bytes;
 	uint64_t		 cold;		/* processes ended for being idle, to be started when needed */
 	bool			 waking;	/* one of them is being started */
@@ -589,6 +615,7 @@ void	pool_replace(struct pool *, unsigned number, struct program *);
 /* Whether that differs from what was announced before. The schemas are its own from here on. */
 bool	pool_announce(struct pool *, const struct msg_hello *, struct schemas *);
 void	pool_run(struct pool *, uint64_t exec, const struct msg_run *, const uint8_t *body, size_t len);
+void	pool_run_batch(struct pool *, struct msg_run *, const uint8_t *body, size_t len);
 void	pool_drain(struct pool *, uint64_t deadline_ms);
 void	pool_kill(struct pool *);
 bool	pool_empty(const struct pool *);
@@ -683,7 +710,7 @@ void	worker_touch(struct worker *);
 void	worker_fill_later(struct pool *);
 void	worker_watch(struct worker *, struct process *);
 void	worker_set_up(struct worker *, const struct msg_setup *);
-void	worker_run(struct worker *, uint64_t exec, const struct msg_run *, const uint8_t *body, size_t len);
+void	worker_run(struct worker *, uint64_t exec, struct msg_run *, const uint8_t *body, size_t len);
 void	worker_begin_drain(struct worker *, uint64_t deadline_ms);
 /* Says BYE when a drain has nothing left to wait for. */
 void	worker_check_done(struct worker *);

@@ -1,6 +1,7 @@
 # The worker process; no libpq.
 noinst_LTLIBRARIES += libworker.la
 libworker_la_SOURCES = \
+	worker/batch.c \
 	worker/caller.c \
 	worker/dialog.c \
 	worker/durable.c \

@@ -255,11 +255,17 @@ may_wait(const struct pool *p, size_t len)
 	return false;
 }
 
+/* One execution, or those of a batch. */
 static void
-wait_for_room(struct pool *p, struct execution *x, const uint8_t *body, size_t len)
+wait_for_room(struct pool *p, struct exec_list *list, const uint8_t *body, size_t len)
 {
-	x->frame = xmemdup(body, len);
-	TAILQ_INSERT_TAIL(&p->waiting, x, entry);
+	struct execution *x = TAILQ_FIRST(list);
+
+	if (x->batch != NULL)
+		x->batch->frame = xmemdup(body, len);
+	else
+		x->frame = xmemdup(body, len);
+	TAILQ_CONCAT(&p->waiting, list, entry);
 	p->waiting_n++;
 	p->waiting_bytes += len;
 	if (p->cold > 0) {
@@ -275,20 +281,64 @@ pool_unwait(struct execution *x)
 	struct pool *p = x->pool;
 
 	TAILQ_REMOVE(&p->waiting, x, entry);
+	if (!batch_is_last(x))
+		return;
 	p->waiting_n--;
 	p->waiting_bytes -= x->bytes;
 	pool_touch(p);
 }
 
+/* The first, and those that came with it. */
+static void
+take_waiting(struct pool *p, struct exec_list *list)
+{
+	struct execution *x = TAILQ_FIRST(&p->waiting);
+	const struct batch *b = x->batch;
+
+	p->waiting_n--;
+	p->waiting_bytes -= x->bytes;
+	pool_touch(p);
+	TAILQ_INIT(list);
+	do {
+		TAILQ_REMOVE(&p->waiting, x, entry);
+		TAILQ_INSERT_TAIL(list, x, entry);
+		x = TAILQ_FIRST(&p->waiting);
+	} while (b != NULL && x != NULL && x->batch == b);
+}
+
+static void
+run_waiting_batch(struct handler *h, struct exec_list *list)
+{
+	struct execution *x = TAILQ_FIRST(list);
+	struct batch *b = x->batch;
+	struct buf cut;
+
+	if (b->left == b->made) {
+		handler_run(h, list, b->frame, x->bytes);
+	} else {
+		buf_init(&cut);
+		batch_without_gone(h->w, &cut, b->frame, x->bytes);
+		handler_run(h, list, buf_ptr(&cut), cut.len);
+		buf_free(&cut);
+	}
+	free(b->frame);
+	b->frame = NULL;
+}
+
 void
 pool_place_waiting(struct pool *p)
 {
+	struct exec_list list;
 	struct execution *x;
 	struct handler *h;
 
 	while ((x = TAILQ_FIRST(&p->waiting)) != NULL && (h = best_handler(p, x->bytes)) != NULL) {
-		pool_unwait(x);
-		handler_run(h, x, x->frame, x->bytes);
+		take_waiting(p, &list);
+		if (x->batch != NULL) {
+			run_waiting_batch(h, &list);
+			continue;
+		}
+		handler_run(h, &list, x->frame, x->bytes);
 		free(x->frame);
 		x->frame = NULL;
 	}
@@ -326,6 +376,7 @@ run_command(struct pool *p, uint64_t exec, const struct msg_run *run, size_t len
 void
 pool_run(struct pool *p, uint64_t exec, const struct msg_run *run, const uint8_t *body, size_t len)
 {
+	struct exec_list list = TAILQ_HEAD_INITIALIZER(list);
 	struct execution *x;
 	struct handler *h = NULL;
 	char why[SCHEMAS_WHY];
@@ -348,10 +399,46 @@ pool_run(struct pool *p, uint64_t exec, const struct msg_run *run, const uint8_t
 	}
 	x = exec_new(p->w, exec, run, len);
 	x->pool = p;
+	TAILQ_INSERT_TAIL(&list, x, entry);
 	if (h != NULL)
-		handler_run(h, x, body, len);
+		handler_run(h, &list, body, len);
 	else
-		wait_for_room(p, x, body, len);
+		wait_for_room(p, &list, body, len);
+}
+
+static void
+place_batch(struct pool *p, const struct msg_run *run, const uint8_t *body, size_t len)
+{
+	struct exec_list list = TAILQ_HEAD_INITIALIZER(list);
+	struct handler *h = p->waiting_n == 0 ? best_handler(p, len) : NULL;
+
+	if (p->program->command_task != NULL || p->draining || (h == NULL && !may_wait(p, len))) {
+		batch_return(p->w, run, "no slot is free");
+		return;
+	}
+	batch_make(p, run, len, &list);
+	if (h != NULL)
+		handler_run(h, &list, body, len);
+	else
+		wait_for_room(p, &list, body, len);
+}
+
+void
+pool_run_batch(struct pool *p, struct msg_run *run, const uint8_t *body, size_t len)
+{
+	size_t n = run->items_n;
+	struct buf cut;
+
+	spend(p);
+	batch_admit(p, run);
+	if (run->items_n == n) {
+		place_batch(p, run, body, len);
+	} else if (run->items_n != 0) {
+		buf_init(&cut);
+		batch_encode(&cut, run);
+		place_batch(p, run, buf_ptr(&cut), cut.len);
+		buf_free(&cut);
+	}
 }
 
 /* Beginning and end */

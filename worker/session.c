@@ -19,6 +19,8 @@
 #define TASKS_MAX	4096
 #define TASK_NAME_MAX	128
 #define QUEUE_NAME_MAX	63
+#define BATCH_MAX	1000
+#define BATCH_MS_MAX	86400000
 
 static const char *const capabilities[] = { "beat", "call", "cancel", "credit", "drain", "log", "progress", "step",
 	"suspend" };
@@ -130,6 +132,11 @@ tasks_ok(struct handler *h, const struct msg_hello *m)
 		}
 		if (t->triggers.p != NULL && !is_json(t->triggers)) {
 			handler_fault(h, "HELLO: triggers of task %.*s: not JSON", (int)t->name.len, t->name.p);
+			return false;
+		}
+		if (t->has_batch && (t->batch.size == 0 || t->batch.size > BATCH_MAX || t->batch.timeout_ms > BATCH_MS_MAX)) {
+			handler_fault(h, "HELLO: batch of task %.*s: its size is not from 1 to %d, or its timeout above a day",
+			    (int)t->name.len, t->name.p, BATCH_MAX);
 			return false;
 		}
 	}

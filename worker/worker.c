@@ -276,19 +276,26 @@ worker_set_up(struct worker *w, const struct msg_setup *m)
 }
 
 void
-worker_run(struct worker *w, uint64_t exec, const struct msg_run *run, const uint8_t *body, size_t len)
+worker_run(struct worker *w, uint64_t exec, struct msg_run *run, const uint8_t *body, size_t len)
 {
 	struct pool *p = routes_find(w, run->task);
+	const char *why = p == NULL ? "no program here has the task" : "the worker is draining";
 
-	if (exec == 0 || exec_find(w, exec) != NULL) {
+	if (run->items_n != 0 ? !batch_check(w, run) : exec == 0 || exec_find(w, exec) != NULL) {
 		log_error("from the master: RUN with a number that is in use");
 		return;
 	}
 	if (p != NULL && !w->draining) {
-		pool_run(p, exec, run, body, len);
+		if (run->items_n != 0)
+			pool_run_batch(p, run, body, len);
+		else
+			pool_run(p, exec, run, body, len);
 		return;
 	}
-	link_returned(w, &exec, 1, p == NULL ? "no program here has the task" : "the worker is draining");
+	if (run->items_n != 0)
+		batch_return(w, run, why);
+	else
+		link_returned(w, &exec, 1, why);
 	TAILQ_FOREACH(p, &w->pools, entry)
 		if (pool_owned(p, run->task))
 			break;
