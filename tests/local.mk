@@ -50,6 +50,7 @@ integration_tests = \
 	tests/integration/test_event_kills.py \
 	tests/integration/test_events.py \
 	tests/integration/test_fixtures.py \
+	tests/integration/test_flow_kills.py \
 	tests/integration/test_flow_model.py \
 	tests/integration/test_limits.py \
 	tests/integration/test_batch.py \
@@ -126,7 +127,7 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/conform_handler.py tests/support/conform_node.mjs tests/support/conform_python.py \
 	tests/support/cutter.py tests/support/durable.py tests/support/durable_node.mjs \
 	tests/support/durable_python.py tests/support/engine.py tests/support/fakemaster.py \
-	tests/support/fault_handler.py tests/support/faults.py tests/support/fleet.py tests/support/flow_model.py tests/support/flow_play.py tests/support/handler.py tests/support/ledger.py \
+	tests/support/fault_handler.py tests/support/faults.py tests/support/fleet.py tests/support/flow_handler.py tests/support/flow_model.py tests/support/flow_play.py tests/support/handler.py tests/support/ledger.py \
 	tests/support/limit_handler.py \
 	tests/support/batch_handler.py \
 	tests/support/node.py tests/support/paths.py tests/support/said_handler.py tests/support/processes.py tests/support/proxy.py \

@@ -17,6 +17,7 @@ KINDS = ["handler"] * 5 + ["worker"] * 3 + ["master"] * 2 + ["backend", "postmas
 class Fleet:
     """So many nodes on a PostgreSQL of their own, of which one thing at a time is killed; their masters also at one of these
     points."""
+    kinds = KINDS
 
     def __init__(self, cluster, server, config, seed, points, nodes=2):
         self.cluster, self.server, self.dsn = cluster, server, cluster.dsn("test")
@@ -55,7 +56,7 @@ class Fleet:
 
     def kill_next(self):
         if not self.deck:
-            self.deck = self.dice.sample(KINDS, len(KINDS))
+            self.deck = self.dice.sample(self.kinds, len(self.kinds))
         kind = self.deck.pop()
         if getattr(self, kind)():
             self.kills[kind] += 1

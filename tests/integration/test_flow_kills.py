@@ -1,0 +1,154 @@
+"""Tasks with every limit at once, on three nodes, while handlers, workers, masters and PostgreSQL are killed, nodes come and go,
+and clients cancel, pause and change the priority: never one too many, none lost.
+"""
+
+import collections
+import json
+import signal
+import sys
+import time
+
+from support import faults
+from support.durable import POINTS
+from support.fleet import KINDS, Fleet
+from support.paths import SRC
+from support.wait import wait_for
+
+# What each task may, in the configuration; which places its runs hold, and how many there are of these.
+TASKS = {
+    "free": ("", []),
+    "conc": ("concurrency = 2", [["conc", 2]]),
+    # It never has a whole second's rest, so the tokens never gather.
+    "rate": ("rate_limit = 10 rate_period = 1s rate_burst = 200", []),
+    "all": ('concurrency = 1 rate_limit = 20 rate_period = 1s rate_burst = 20 window = { "00:00", "24:00" }', [["all", 1]]),
+}
+BACKLOG = 20
+# How much later than it was let a run may be seen: when a program has to be started first, on a busy machine.
+LATE = 6.0
+
+
+class Limits(Fleet):
+    """Also, nodes leave in good order and others come in their place."""
+    kinds = KINDS + ["leave"] * 4 + ["writer"] * 3
+
+    def leave(self):
+        i = self.dice.randrange(len(self.nodes))
+        node = self.nodes[i]
+        node.signal(signal.SIGTERM)
+        wait_for(lambda: node.process.poll() is not None, 30, "the node has left")
+        # It may have come to its point on the way.
+        assert node.process.returncode in (0, -signal.SIGKILL), node.log
+        self.nodes[i] = self.start()
+        return True
+
+    def writer(self):
+        """The connection that owns a node's shards."""
+        return self.ask("select pg_terminate_backend(l.pid) from pgconductor.live_nodes() l order by l.pid desc limit 1")
+
+
+def config(ledger, directory):
+    env = f'"FLOW_LEDGER={ledger.path}", "FLOW_DIR={directory}", "FLOW_TASKS={" ".join(TASKS)}"'
+    tasks = "\n".join(f'task "{name}" {{ handler = "flow" max_attempts = 1000 backoff = "20ms" {limits} }}'
+                      for name, (limits, _) in TASKS.items())
+    return f"""
+takeover_timeout = "2s" shutdown_timeout = "2s"
+queue "default" {{ handler = "flow" concurrency = 30 kill_grace = "100ms" shards = 3 }}
+handler "flow" {{ command = {{ "{sys.executable}", "{SRC}/tests/support/flow_handler.py" }} env = {{ {env} }} }}
+{tasks}
+"""
+
+
+class Clients:
+    """They keep so many executions of each task waiting, and interfere with some."""
+
+    def __init__(self, fleet, dice):
+        self.fleet, self.dice = fleet, dice
+        self.made = {name: set() for name in TASKS}
+        self.counts = collections.Counter()
+        self.cancelled = set()
+
+    def item(self, task):
+        dice = self.dice
+        payload = {"ms": dice.choice((0, 5, 20, 60)), "holds": TASKS[task][1], "fails": dice.choice((0, 0, 0, 1, 2))}
+        item = {"payload": payload}
+        if dice.random() < 0.3:
+            item["priority"] = dice.choice((-1, 1))
+        if dice.random() < 0.1:
+            item["delay"] = f"{dice.randint(1, 500)} ms"
+        return item
+
+    def fill(self):
+        for task, made in self.made.items():
+            left = self.fleet.ask("select count(*) from pgconductor.executions where task = %s", task)
+            if left is not None and left < BACKLOG:
+                ids = self.fleet.ask("select pgconductor.invoke_batch(%s, %s::json)", task,
+                                     json.dumps([self.item(task) for _ in range(BACKLOG)]))
+                made.update(ids or ())
+
+    def interfere(self):
+        one = self.fleet.ask("select id from pgconductor.executions order by random() limit 1")
+        if one is None:
+            return
+        what = self.dice.choice(("cancel", "edit", "pause", "resume"))
+        if what == "cancel":
+            # Without an answer it may have happened.
+            if self.fleet.ask("select pgconductor.cancel(%s)", one) is not False:
+                self.cancelled.add(one)
+        elif what == "edit":
+            self.fleet.ask("select pgconductor.edit(%s, priority => %s)", one, self.dice.choice((-1, 0, 1)))
+        else:
+            # Not that whose tokens would gather.
+            self.fleet.ask("select pgconductor.enable_task(%s, %s)", self.dice.choice(("free", "conc", "all")), what == "resume")
+        self.counts[what] += 1
+
+    def go_on(self):
+        for task in TASKS:
+            self.fleet.ask("select pgconductor.enable_task(%s)", task)
+
+
+def test_no_limit_is_broken_by_kills(own_cluster, server, ledger, short_tmp, seed, scale, capsys):
+    began = time.monotonic()
+    fleet = Limits(own_cluster(), server, config(ledger, short_tmp), seed, POINTS, nodes=3)
+    wait_for(lambda: fleet.ask("select count(*) from pgconductor.tasks") == len(TASKS), 30, "the tasks are declared")
+    clients = Clients(fleet, fleet.dice)
+    deadline = time.monotonic() + scale(6, 600)
+    while time.monotonic() < deadline:
+        clients.fill()
+        fleet.raise_the_dead()
+        if fleet.dice.random() < 0.5:
+            fleet.kill_next()
+        for _ in range(3):
+            clients.interfere()
+        time.sleep(fleet.dice.random() * 0.7)
+    fleet.peace()
+    wait_for(lambda: fleet.ask("select true"), 30, "PostgreSQL answers")
+    clients.go_on()
+    wait_for(lambda: fleet.ask("select count(*) from pgconductor.executions") == 0, 90, "all of it has run", poll=0.1)
+    faults.say(capsys, seed, f"{sum(map(len, clients.made.values()))} executions, {time.monotonic() - began:.0f} s, kills:"
+                             f" {dict(fleet.kills)}, clients: {dict(clients.counts)}, at a point: {dict(fleet.hit)}")
+    check(fleet, ledger, clients)
+
+
+def check(fleet, ledger, clients):
+    states = fleet.ask("select json_object_agg(id, state) from pgconductor.executions_all")
+    made = set().union(*clients.made.values())
+    lost = [one for one in made if str(one) not in states]
+    assert not lost, lost[:5]
+    wrong = {one: state for one, state in states.items()
+             if state != "completed" and (state != "cancelled" or int(one) not in clients.cancelled)}
+    assert not wrong, wrong
+    over = ledger.entries("over")
+    assert not over, f"more ran at once than may: {over[:5]} of {len(over)}"
+    starts = ledger.entries("start")
+    assert {one for one, state in states.items() if state == "completed"} <= {str(entry.id) for entry in starts}
+    not_too_many(sorted(entry.ns for entry in starts if entry.rest.startswith("rate ")), 10)
+
+
+def not_too_many(times, limit):
+    """There is no moment from which on more began than came in since then. With tokens left over from a former owner, or a full
+    bucket in a new one's hands, there would be."""
+    ahead = [i - limit * (ns - times[0]) / 1e9 for i, ns in enumerate(times)]
+    least = 0.0
+    for i, at in enumerate(ahead):
+        least = min(least, at)
+        assert at - least <= 1 + limit * LATE, (i, (times[i] - times[0]) / 1e9)
