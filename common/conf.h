@@ -122,6 +122,10 @@ struct conf_task {
 	int64_t			 priority;	/* CONF_NO_PRIORITY: not set */
 	int64_t			 concurrency, rate_limit, rate_burst;	/* -1: not set */
 	int64_t			 rate_period;	/* ms; likewise */
+	char			*concurrency_key;	/* where the key stands in a payload, or NULL */
+	char			*fifo_key;	/* likewise */
+	int64_t			 concurrency_per_key, key_rate_limit, key_rate_burst;	/* -1: not set */
+	int64_t			 key_rate_period;	/* ms; likewise */
 	struct conf_strs	 window;	/* when it opens, and when it closes */
 	char			*timezone;	/* or NULL */
 	struct conf_strs	 days;

@@ -4,8 +4,10 @@
  */
 #include "config.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +21,7 @@
 
 #define QUEUE_NAME_MAX	63
 #define TASK_NAME_MAX	128
+#define PATH_BYTES	200	/* as pgconductor.is_path() has it */
 
 #define UPPER	"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define LOWER	"abcdefghijklmnopqrstuvwxyz0123456789_"
@@ -158,6 +161,48 @@ check_queue(struct conf *conf, struct conf_queue *q, struct conf_errors *errors)
 	}
 }
 
+/* Names, or positions in lists, with dots between them. */
+static bool
+is_path(const char *s)
+{
+	bool empty = true;
+
+	if (strlen(s) > PATH_BYTES)
+		return false;
+	for (; *s != '\0'; s++) {
+		if (iscntrl((unsigned char)*s) || (*s == '.' && empty))
+			return false;
+		empty = *s == '.';
+	}
+	return !empty;
+}
+
+static void
+check_path(const struct conf_task *t, const char *option, const char *path, struct conf_errors *errors)
+{
+	if (path != NULL && !is_path(path))
+		conf_error(errors, t->place.file, t->place.line,
+		    "task \"%s\": %s: \"%s\" does not say where the key stands in the payload, such as customer.id", t->name, option, path);
+}
+
+static void
+check_keys(const struct conf_task *t, struct conf_errors *errors)
+{
+	const char *path = t->concurrency_key != NULL ? t->concurrency_key : t->fifo_key;
+
+	check_path(t, "concurrency_key", t->concurrency_key, errors);
+	check_path(t, "fifo_key", t->fifo_key, errors);
+	if (path != NULL && t->fifo_key != NULL && strcmp(path, t->fifo_key) != 0)
+		conf_error(errors, t->place.file, t->place.line, "task \"%s\": concurrency_key and fifo_key differ: a task has one key", t->name);
+	if (t->concurrency_per_key != -1 && t->concurrency_key == NULL)
+		conf_error(errors, t->place.file, t->place.line, "task \"%s\" has concurrency_per_key without concurrency_key", t->name);
+	if (t->key_rate_limit != -1 && path == NULL)
+		conf_error(errors, t->place.file, t->place.line, "task \"%s\" has key_rate_limit without concurrency_key or fifo_key", t->name);
+	if (t->key_rate_limit == -1 && (t->key_rate_period != -1 || t->key_rate_burst != -1))
+		conf_error(errors, t->place.file, t->place.line, "task \"%s\" has %s without key_rate_limit", t->name,
+		    t->key_rate_period != -1 ? "key_rate_period" : "key_rate_burst");
+}
+
 static void
 check_task(struct conf *conf, struct conf_task *t, struct conf_errors *errors)
 {
@@ -169,6 +214,7 @@ check_task(struct conf *conf, struct conf_task *t, struct conf_errors *errors)
 	if (t->rate_limit == -1 && (t->rate_period != -1 || t->rate_burst != -1))
 		conf_error(errors, t->place.file, t->place.line, "task \"%s\" has %s without rate_limit", t->name,
 		    t->rate_period != -1 ? "rate_period" : "rate_burst");
+	check_keys(t, errors);
 	if (t->window.v != NULL && t->window.n != 2)
 		conf_error(errors, t->place.file, t->place.line, "task \"%s\": window: two times are needed, { \"09:00\", \"17:00\" }", t->name);
 	if (t->window.v == NULL && (t->timezone != NULL || t->days.v != NULL))
@@ -394,26 +440,65 @@ add_texts(struct buf *out, const char *name, const struct conf_strs *strs)
 }
 
 static void
+add_text(struct buf *out, const char *name, const char *text)
+{
+	if (text == NULL)
+		return;
+	buf_addf(out, ",\"%s\":", name);
+	json_quote(out, text, strlen(text));
+}
+
+/* A rate of all, or of each key at that path. */
+static void
+add_rate(struct buf *out, int64_t limit, int64_t period, int64_t burst, const char *path)
+{
+	buf_addf(out, "{\"limit\":%" PRId64, limit);
+	if (period != -1) {
+		buf_addstr(out, ",\"period\":");
+		add_duration(out, period);
+	}
+	if (burst != -1)
+		buf_addf(out, ",\"burst\":%" PRId64, burst);
+	add_text(out, "key", path);
+	buf_addstr(out, "}");
+}
+
+static void
+add_rates(struct buf *out, const struct conf_task *t)
+{
+	bool both = t->rate_limit != -1 && t->key_rate_limit != -1;
+
+	if (t->rate_limit == -1 && t->key_rate_limit == -1)
+		return;
+	buf_addf(out, ",\"rate_limit\":%s", both ? "[" : "");
+	if (t->rate_limit != -1)
+		add_rate(out, t->rate_limit, t->rate_period, t->rate_burst, NULL);
+	if (both)
+		buf_addstr(out, ",");
+	if (t->key_rate_limit != -1)
+		add_rate(out, t->key_rate_limit, t->key_rate_period, t->key_rate_burst,
+		    t->fifo_key != NULL ? t->fifo_key : t->concurrency_key);
+	if (both)
+		buf_addstr(out, "]");
+}
+
+static void
 add_limits(struct buf *out, const struct conf_task *task)
 {
 	if (task->concurrency != -1)
 		buf_addf(out, ",\"concurrency\":%" PRId64, task->concurrency);
 	add_texts(out, "window", &task->window);
-	if (task->timezone != NULL) {
-		buf_addstr(out, ",\"timezone\":");
-		json_quote(out, task->timezone, strlen(task->timezone));
-	}
+	add_text(out, "timezone", task->timezone);
 	add_texts(out, "days", &task->days);
-	if (task->rate_limit == -1)
-		return;
-	buf_addf(out, ",\"rate_limit\":{\"limit\":%" PRId64, task->rate_limit);
-	if (task->rate_period != -1) {
-		buf_addstr(out, ",\"period\":");
-		add_duration(out, task->rate_period);
+	add_text(out, "fifo_key", task->fifo_key);
+	if (task->concurrency_per_key == -1) {
+		add_text(out, "concurrency_key", task->concurrency_key);
+	} else {
+		buf_addf(out, ",\"concurrency_key\":{\"limit\":%" PRId64, task->concurrency_per_key);
+		add_text(out, "key", task->concurrency_key);
+		buf_addstr(out, "}");
 	}
-	if (task->rate_burst != -1)
-		buf_addf(out, ",\"burst\":%" PRId64, task->rate_burst);
-	buf_addstr(out, "}");
+	add_rates(out, task);
 }
 
 void

@@ -188,6 +188,13 @@ START_TEST(task_options)
 	options_are("window = { \"22:00\", \"06:00\" } timezone = UTC days = { mon, fri }",
 	    "{\"window\":[\"22:00\",\"06:00\"],\"timezone\":\"UTC\",\"days\":[\"mon\",\"fri\"]}");
 	options_are("rate_limit = 10", "{\"rate_limit\":{\"limit\":10}}");
+	options_are("fifo_key = a.b", "{\"fifo_key\":\"a.b\"}");
+	options_are("concurrency_key = \"a b\"", "{\"concurrency_key\":\"a b\"}");
+	options_are("concurrency_key = a concurrency_per_key = 2 fifo_key = a key_rate_limit = 5 key_rate_period = 1m key_rate_burst = 1",
+	    "{\"fifo_key\":\"a\",\"concurrency_key\":{\"limit\":2,\"key\":\"a\"},"
+	    "\"rate_limit\":{\"limit\":5,\"period\":\"1m\",\"burst\":1,\"key\":\"a\"}}");
+	options_are("fifo_key = a rate_limit = 9 key_rate_limit = 5",
+	    "{\"fifo_key\":\"a\",\"rate_limit\":[{\"limit\":9},{\"limit\":5,\"key\":\"a\"}]}");
 	options_are("total_timeout = 7d timeout = 1h", "{\"timeout\":\"1h\",\"total_timeout\":\"7d\"}");
 	options_are("backoff = 15s", "{\"backoff\":[\"15s\"]}");
 	options_are("backoff = { 1s, \"5s\", 1m }", "{\"backoff\":[\"1s\",\"5s\",\"1m\"]}");
@@ -231,6 +238,12 @@ START_TEST(bad_values)
 	bad("task t { window = { \"09:00\" } }", "two times are needed", NULL);
 	bad("task t { days = { mon } }", "days without window", NULL);
 	bad("task t { rate_burst = 2 }", "rate_burst without rate_limit", NULL);
+	bad("task t { key_rate_burst = 2 }", "key_rate_burst without key_rate_limit", NULL);
+	bad("task t { key_rate_limit = 2 }", "key_rate_limit without concurrency_key or fifo_key", NULL);
+	bad("task t { concurrency_per_key = 2 }", "concurrency_per_key without concurrency_key", NULL);
+	bad("task t { concurrency_key = a fifo_key = b }", "concurrency_key and fifo_key differ", NULL);
+	bad("task t { fifo_key = a..b }", "does not say where the key stands", NULL);
+	bad("task t { concurrency_key = \".\" }", "does not say where the key stands", NULL);
 	bad("task t { remove_on_fail = true }", "neither a duration", NULL);
 	bad("queue a { env = { A } }", "not of the form \"name=value\"", NULL);
 	bad("queue a { env = { \"A B=1\" } }", "\"A B\" is not the name of an environment variable", NULL);
@@ -270,7 +283,7 @@ START_TEST(unknown_names)
 	bad("track \"x\" { }", "unknown option \"track\"", NULL);
 	bad("listen = \"127.0.0.1:80\"", "unknown option \"listen\"", NULL);
 	bad("\ntask t { exec = a payload_schema = \"no/x.json\" }", "a.conf:2: task \"t\": payload_schema: no/x.json: No such file", NULL);
-	bad("task t { fifo_key = 1 }", "unknown option \"fifo_key\" in a section task", NULL);
+	bad("task t { fifo = 1 }", "unknown option \"fifo\" in a section task", NULL);
 	bad("handler h { command = a tasks = b }", "unknown option \"tasks\"", NULL);
 	bad("queue a { queue b { } }", "unknown option \"queue\"", NULL);
 	bad("queue a { include(\"x\") }", "unknown option \"include\"", NULL);
