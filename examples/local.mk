@@ -1,4 +1,6 @@
 # Examples: built by make and used by tests and the quick start, not installed.
+EXTRA_DIST += examples/python/testing/README.md examples/python/testing/conftest.py examples/python/testing/shop.py \
+	examples/python/testing/test_shop.py
 EXTRA_DIST += examples/durable.sh examples/cron.py examples/durable.py examples/events.py examples/handler.pl examples/handler.rb examples/schedules.py examples/tasks.py examples/triggers.sh
 if HAVE_JANSSON
 noinst_PROGRAMS += examples/greet examples/triggers

@@ -75,6 +75,7 @@ EXTRA_DIST += proto/python/README.md proto/python/pyproject.toml \
 	proto/python/pgconductor/_lasting.py \
 	proto/python/pgconductor/_logging.py \
 	proto/python/pgconductor/_messages.py \
+	proto/python/pgconductor/_relay.py \
 	proto/python/pgconductor/_runners.py \
 	proto/python/pgconductor/_schema.py \
 	proto/python/pgconductor/_serve.py \
@@ -85,7 +86,8 @@ EXTRA_DIST += proto/python/README.md proto/python/pyproject.toml \
 	proto/python/pgconductor/_version.py \
 	proto/python/pgconductor/_wire.py \
 	proto/python/pgconductor/errors.py \
-	proto/python/pgconductor/py.typed
+	proto/python/pgconductor/py.typed \
+	proto/python/pgconductor/pytest.py
 
 # The library for Node. Its tests are run by tests/integration/test_node_package.py.
 EXTRA_DIST += proto/node/README.md proto/node/index.d.ts proto/node/package.json proto/node/package-lock.json \

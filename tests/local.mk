@@ -61,6 +61,7 @@ integration_tests = \
 	tests/integration/test_python_durable.py \
 	tests/integration/test_python_handlers.py \
 	tests/integration/test_python_package.py \
+	tests/integration/test_python_pytest.py \
 	tests/integration/test_python_triggers.py \
 	tests/integration/test_python_types.py \
 	tests/integration/test_node_client.py \

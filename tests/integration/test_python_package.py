@@ -124,10 +124,15 @@ def test_options():
         {"backoff": ["10s", 60000], "remove_on_complete": 0, "remove_on_fail": False}
     assert options(concurrency=3, rate_limit={"limit": 10, "period": datetime.timedelta(minutes=1), "burst": 2}) == \
         {"concurrency": 3, "rate_limit": {"limit": 10, "period": 60000, "burst": 2}}
+    assert options(fifo_key="a.b", concurrency_key={"key": "a.b", "limit": 2}, rate_limit=[{"limit": 1}, {"limit": 2, "key": "a.b"}]) == \
+        {"fifo_key": "a.b", "concurrency_key": {"key": "a.b", "limit": 2}, "rate_limit": [{"limit": 1}, {"limit": 2, "key": "a.b"}]}
+    assert options(concurrency_key="a") == {"concurrency_key": "a"}
     assert options(window=("22:00", "06:00"), timezone="Europe/Berlin", days="mon") == \
         {"window": ["22:00", "06:00"], "timezone": "Europe/Berlin", "days": ["mon"]}
     for bad in ({"window": "09:00"}, {"concurrency": 0}, {"concurrency": "3"}, {"rate_limit": 5}, {"rate_limit": {"period": "1s"}},
-                {"rate_limit": {"limit": 0}}, {"rate_limit": {"limit": 1, "bust": 1}}, {"max_attempts": 0}, {"max_attempts": "3"}, {"backoff": []}, {"backoff": {"first": 1}}, {"backoff": "soon"},
+                {"rate_limit": {"limit": 0}}, {"rate_limit": {"limit": 1, "bust": 1}},
+                {"rate_limit": {"limit": 1, "key": ""}}, {"rate_limit": [5]}, {"fifo_key": ""}, {"fifo_key": 5}, {"concurrency_key": "a..b"},
+                {"concurrency_key": {"limit": 1}}, {"concurrency_key": {"key": "a", "limit": 0}}, {"max_attempts": 0}, {"max_attempts": "3"}, {"backoff": []}, {"backoff": {"first": 1}}, {"backoff": "soon"},
                 {"timeout": 0}, {"timeout": "0s"}, {"total_timeout": 0}, {"timeout": -1}, {"timeout": "1 week"}, {"remove_on_fail": True}, {"timeout": float("nan")}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             task("t", **bad)
@@ -324,7 +329,7 @@ def test_types(tmp_path):
     """The library, and the programs that use it, are clean; what is wrong in a program is found, and nothing else."""
     with open(f"{tmp_path}/wrong.py", "w", encoding="utf-8") as file:
         file.write(WRONG)
-    programs = [*glob.glob(f"{paths.SRC}/examples/*.py"), *glob.glob(f"{paths.SRC}/tests/support/*python*.py")]
+    programs = [*glob.glob(f"{paths.SRC}/examples/*.py"), *glob.glob(f"{paths.SRC}/examples/python/*/*.py"), *glob.glob(f"{paths.SRC}/tests/support/*python*.py")]
     found = subprocess.run(
         ["mypy", "--strict", "--config-file", f"{LIBRARY}/pyproject.toml", "--cache-dir", f"{tmp_path}/cache", "wrong.py",
          f"{LIBRARY}/pgconductor", *programs],

@@ -87,6 +87,15 @@ def _print_by_line() -> None:
 
 def _run(sock: socket.socket, tasks: Sequence[Task[Any, Any]], concurrency: int, threads: int, credit: int | None,
          beat_ms: int) -> None:
+    session = begin(sock, tasks, concurrency, threads, credit, beat_ms)
+    session.join()
+    if session.error is not None:
+        sys.exit(f"pgconductor: {session.error}")
+
+
+def begin(sock: socket.socket, tasks: Sequence[Task[Any, Any]], concurrency: int, threads: int, credit: int | None = None,
+          beat_ms: int = 0, main_thread: bool = True) -> Session:
+    """A session that serves these tasks. With main_thread, in which this is called then, it is over when this returns."""
     any_async = any(task.is_async for task in tasks)
     any_sync = not all(task.is_async for task in tasks)
     at_once = (concurrency if any_async else 0) + (max(1, threads) if any_sync else 0)
@@ -95,18 +104,16 @@ def _run(sock: socket.socket, tasks: Sequence[Task[Any, Any]], concurrency: int,
     loop = Loop(session, concurrency) if any_async else None
     session.start(sync, loop)
     # The main thread is for whom it matters most: sync functions, else the loop.
-    if sync is not None and not threads:
-        if loop is not None:
-            loop.start()
+    work_sync = main_thread and not threads
+    if sync is not None and not work_sync:
+        sync.start()
+    if loop is not None and (not main_thread or (sync is not None and work_sync)):
+        loop.start()
+    elif loop is not None:
+        loop.work()
+    if sync is not None and work_sync:
         sync.work()
-    else:
-        if sync is not None:
-            sync.start()
-        if loop is not None:
-            loop.work()
-    session.join()
-    if session.error is not None:
-        sys.exit(f"pgconductor: {session.error}")
+    return session
 
 
 # ---- started by hand
