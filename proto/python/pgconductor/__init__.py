@@ -19,7 +19,7 @@ from ._json import RawJSON
 from ._lasting import Awaited, Child, EventWait
 from ._logging import LogHandler
 from ._serve import serve, stop
-from ._task import Backoff, Exponential, Rate, Task, task
+from ._task import Backoff, Exponential, KeyLimit, Rate, Task, task
 from ._triggers import INVOCABLE, EventType, Trigger, change, cron, define_event, event, invocable, literal
 from ._version import __version__
 from .errors import (BadArgument, BadEvent, BadPayload, BadQueue, BadSchedule, BadSchema, BadTask, BadTime, Cancelled,
@@ -31,7 +31,7 @@ __all__ = [
     "AsyncClient", "AsyncContext", "Awaited", "Backoff", "BadArgument", "BadEvent", "BadPayload", "BadQueue", "BadSchedule",
     "BadSchema", "BadTask", "BadTime", "Cancelled", "Child", "ChildFailed", "ChildTimeout", "Client", "ClientError",
     "Context", "Duration", "Error", "EventTimeout", "EventType", "EventWait", "ExecutionFailed", "Exponential", "INVOCABLE",
-    "Item", "LogHandler", "Logger", "NonRetryableError", "NotAvailable", "NotInstalled", "PayloadTooLarge", "Rate", "RawJSON",
+    "Item", "KeyLimit", "LogHandler", "Logger", "NonRetryableError", "NotAvailable", "NotInstalled", "PayloadTooLarge", "Rate", "RawJSON",
     "Result", "RetryAfter", "Suspended", "Task", "ThrottledItem", "Trigger", "UndeclaredTask", "UnknownExecution", "WaitFailed",
     "__version__", "change", "cron", "current", "define_event", "event", "invocable", "literal", "serve", "stop", "task",
 ]

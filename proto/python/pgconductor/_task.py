@@ -44,10 +44,21 @@ class _Rate(TypedDict):
 
 
 class Rate(_Rate, total=False):
-    """How many may begin in a period (1s), and how many at once (the limit)."""
+    """How many may begin in a period (1s), and how many at once (the limit); of each key, or of all."""
 
     period: Duration
     burst: int
+    key: str
+
+
+class _KeyLimit(TypedDict):
+    key: str
+
+
+class KeyLimit(_KeyLimit, total=False):
+    """Where in the payload a key stands, and how many of each may run at once."""
+
+    limit: int
 
 
 Backoff = Union[Duration, Sequence[Duration], Exponential]
@@ -168,8 +179,8 @@ def _count_parameters(name: str, fn: Callable[..., Any]) -> int:
 
 def _options(max_attempts: int | None, backoff: Backoff | None, timeout: Duration | None, total_timeout: Duration | None,
              remove_on_complete: Keep | None, remove_on_fail: Keep | None, concurrency: int | None,
-             rate_limit: Rate | None, window: Sequence[str] | None, timezone: str | None, days: Iterable[str] | None,
-             priority: int | None) -> dict[str, Any]:
+             rate_limit: Rate | Sequence[Rate] | None, concurrency_key: str | KeyLimit | None, fifo_key: str | None,
+             window: Sequence[str] | None, timezone: str | None, days: Iterable[str] | None, priority: int | None) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for key, n in (("max_attempts", max_attempts), ("concurrency", concurrency)):
         if n is not None:
@@ -177,7 +188,12 @@ def _options(max_attempts: int | None, backoff: Backoff | None, timeout: Duratio
     if priority is not None:
         options["priority"] = priority_level("priority", priority)
     if rate_limit is not None:
-        options["rate_limit"] = _rate(rate_limit)
+        options["rate_limit"] = ([_rate(one) for one in rate_limit] if isinstance(rate_limit, Sequence)
+                                 else _rate(rate_limit))
+    if concurrency_key is not None:
+        options["concurrency_key"] = _key_limit(concurrency_key)
+    if fifo_key is not None:
+        options["fifo_key"] = _path("fifo_key", fifo_key)
     if window is not None:
         if isinstance(window, str) or len(window) != 2:
             raise ValueError('window: one is ("09:00", "17:00")')
@@ -213,9 +229,25 @@ def priority_level(what: str, n: Any) -> int:
 
 
 def _rate(rate: Rate) -> dict[str, Any]:
-    if not isinstance(rate, Mapping) or "limit" not in rate or rate.keys() - {"limit", "period", "burst"}:
-        raise ValueError('rate_limit: one is {"limit": 100, "period": "1s", "burst": 100}')
-    return {key: _span("rate_limit", value) if key == "period" else _whole("rate_limit", value) for key, value in rate.items()}
+    if not isinstance(rate, Mapping) or "limit" not in rate or rate.keys() - {"limit", "period", "burst", "key"}:
+        raise ValueError('rate_limit: one is {"limit": 100, "period": "1s", "burst": 100}, and of each key with "key": "customer.id"')
+    return {key: _span("rate_limit", value) if key == "period" else _path("rate_limit: key", value) if key == "key"
+            else _whole("rate_limit", value) for key, value in rate.items()}
+
+
+def _key_limit(given: Any) -> Any:
+    if not isinstance(given, Mapping):
+        return _path("concurrency_key", given)
+    if "key" not in given or given.keys() - {"key", "limit"}:
+        raise ValueError('concurrency_key: one is {"key": "customer.id", "limit": 2}')
+    return {key: _path("concurrency_key: key", value) if key == "key" else _whole("concurrency_key: limit", value)
+            for key, value in given.items()}
+
+
+def _path(what: str, path: Any) -> str:
+    if not isinstance(path, str) or "" in path.split("."):
+        raise ValueError(f'{what}: not where the key stands in the payload, such as "customer.id": {path!r}')
+    return path
 
 
 def _backoff(backoff: Backoff) -> Any:
@@ -283,14 +315,16 @@ def task(fn: Callable[[P, Context], R], /) -> Task[P, R]: ...
 def task(name: str | None = None, *, queue: str | None = None, max_attempts: int | None = None,
          backoff: Backoff | None = None, timeout: Duration | None = None, total_timeout: Duration | None = None,
          remove_on_complete: Keep | None = None, remove_on_fail: Keep | None = None,
-         concurrency: int | None = None, rate_limit: Rate | None = None, window: Sequence[str] | None = None,
+         concurrency: int | None = None, rate_limit: Rate | Sequence[Rate] | None = None,
+         concurrency_key: str | KeyLimit | None = None, fifo_key: str | None = None, window: Sequence[str] | None = None,
          timezone: str | None = None, days: Iterable[str] | None = None, priority: int | None = None,
          triggers: Trigger | Iterable[Trigger] | None = None, payload_schema: Schema | None = None,
          returns_schema: Schema | None = None) -> _Decorator: ...
 def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None = None,
          backoff: Backoff | None = None, timeout: Duration | None = None, total_timeout: Duration | None = None,
          remove_on_complete: Keep | None = None, remove_on_fail: Keep | None = None,
-         concurrency: int | None = None, rate_limit: Rate | None = None, window: Sequence[str] | None = None,
+         concurrency: int | None = None, rate_limit: Rate | Sequence[Rate] | None = None,
+         concurrency_key: str | KeyLimit | None = None, fifo_key: str | None = None, window: Sequence[str] | None = None,
          timezone: str | None = None, days: Iterable[str] | None = None, priority: int | None = None,
          triggers: Trigger | Iterable[Trigger] | None = None, payload_schema: Schema | None = None,
          returns_schema: Schema | None = None) -> Any:
@@ -310,7 +344,11 @@ def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None
     priority            of executions that are made without one: higher first (0)
     concurrency         how many of it may run at once, on all nodes together
     window              when it may run, ("22:00", "06:00"), by the clock of timezone (UTC), on days ("mon", …: all)
-    rate_limit          how many may begin: {"limit": 100, "period": "1m", "burst": 20}
+    rate_limit          how many may begin: {"limit": 100, "period": "1m", "burst": 20}; with "key" as many of each key; or a list
+                        of one with and one without
+    concurrency_key     where in the payload its key stands, "customer.id": keys take turns; with {"key": …, "limit": 2} so many
+                        of each run at once
+    fifo_key            likewise: of each key one runs at a time, in their order
     triggers            what starts it besides: cron(…), event(…), change(…), invocable(), or a list of them; without any it
                         is invocable, and with some only if that is one of them
     payload_schema      a JSON Schema (2020-12) of what it is invoked with: what is not so fails with bad_payload
@@ -323,7 +361,7 @@ def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None
     if name is not None and not isinstance(name, str):
         raise TypeError(f"task: a function or a name is expected, not {name!r}")
     options = _options(max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail, concurrency, rate_limit,
-                       window, timezone, days, priority)
+                       concurrency_key, fifo_key, window, timezone, days, priority)
     return _Decorator(name, queue, options, triggers, payload_schema, returns_schema)
 
 
