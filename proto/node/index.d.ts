@@ -46,7 +46,26 @@ export interface TaskRef extends TaskName {
 	/** On which days the window opens; all unless given. */
 	readonly days?: readonly ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[] | undefined;
 	/** How many may begin in a period (a second unless given), on all nodes together, and how many of them at once (the limit). */
-	readonly rateLimit?: { limit: number; period?: Duration; burst?: number } | undefined;
+	readonly rateLimit?: RateLimit | KeyRateLimit | readonly [RateLimit, KeyRateLimit] | readonly [KeyRateLimit, RateLimit] | undefined;
+	/**
+	 * Where in the payload its key stands: "customer.id". Keys take turns; with a limit, so many of each may run at once. A task has
+	 * one key.
+	 */
+	readonly concurrencyKey?: string | { readonly key: string; readonly limit?: number } | undefined;
+	/** Where in the payload its key stands: of each key one runs at a time, in their order. */
+	readonly fifoKey?: string | undefined;
+}
+
+export interface RateLimit {
+	readonly limit: number;
+	readonly period?: Duration;
+	readonly burst?: number;
+}
+
+/** So many of each key. */
+export interface KeyRateLimit extends RateLimit {
+	/** Where in the payload it stands: "customer.id". */
+	readonly key: string;
 }
 
 export type Retention = Duration | { days: number } | false;

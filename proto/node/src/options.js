@@ -6,10 +6,9 @@ import { toJSON } from "./json.js";
 
 /** Options of a task that the server has. */
 const TASK_OPTIONS = ["maxAttempts", "backoff", "timeout", "totalTimeout", "removeOnComplete", "removeOnFail",
-	"concurrency", "rateLimit", "window", "timezone", "days", "priority"];
+	"concurrency", "rateLimit", "concurrencyKey", "fifoKey", "window", "timezone", "days", "priority"];
 /** Options that are promised. */
-const TASK_PROMISED = ["concurrencyKey", "limit", "fifoKey",
-	"batch", "payload", "returns", "payloadSchema", "returnsSchema"];
+const TASK_PROMISED = ["batch", "payload", "returns", "payloadSchema", "returnsSchema"];
 /** Options of a worker: those of the server's own machinery are accepted, and have no effect. */
 const WORKER_OPTIONS = ["concurrency", "fetchBatchSize", "pollIntervalMs", "flushIntervalMs"];
 

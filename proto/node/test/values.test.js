@@ -23,6 +23,8 @@ test("options of a task are those of HELLO", () => {
 	assert.deepEqual(JSON.parse(options), { max_attempts: 5, backoff: ["1s", "5s"], timeout: "2m", remove_on_complete: { days: 1 }, remove_on_fail: false });
 	assert.equal(taskOf({ name: "t", timeout: undefined }).options, undefined);
 	assert.deepEqual(JSON.parse(taskOf({ name: "t", concurrency: 1 }).options), { concurrency: 1 });
+	assert.deepEqual(JSON.parse(taskOf({ name: "t", fifoKey: "a.b", concurrencyKey: { key: "a.b", limit: 2 }, rateLimit: [{ limit: 1 }, { limit: 2, key: "a.b" }] }).options),
+		{ fifo_key: "a.b", concurrency_key: { key: "a.b", limit: 2 }, rate_limit: [{ limit: 1 }, { limit: 2, key: "a.b" }] });
 	assert.throws(() => taskOf({ name: "t", retries: 1 }), /task t: retries: no such option \(there are maxAttempts/);
 	assert.throws(() => taskOf({}), /a task needs a name/);
 });
