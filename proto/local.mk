@@ -27,6 +27,7 @@ proto/messages.c: $(message_sources)
 # The same for `pgconductor ctx`, which brings the rest with it.
 noinst_LTLIBRARIES += libhandler.la
 libhandler_la_SOURCES = \
+	proto/c/batch.c \
 	proto/c/error.c \
 	proto/c/join.c proto/c/join.h \
 	proto/c/journal.c \
@@ -40,6 +41,7 @@ libhandler_la_SOURCES = \
 # Only what it needs of common/, compiled for it, so that the library depends on libc alone.
 lib_LTLIBRARIES += libpgconductor.la
 libpgconductor_la_SOURCES = \
+	proto/c/batch.c \
 	proto/c/error.c \
 	proto/c/journal.c \
 	proto/c/launch.c \
@@ -102,10 +104,12 @@ EXTRA_DIST += proto/node/README.md proto/node/index.d.ts proto/node/package.json
 	proto/node/src/conductor.js \
 	proto/node/src/connect.js \
 	proto/node/src/context.js \
+	proto/node/src/drivers.js \
 	proto/node/src/duration.js \
 	proto/node/src/errors.js \
 	proto/node/src/failure.js \
 	proto/node/src/index.js \
+	proto/node/src/install.js \
 	proto/node/src/journal.js \
 	proto/node/src/json.js \
 	proto/node/src/launch.js \
@@ -116,6 +120,7 @@ EXTRA_DIST += proto/node/README.md proto/node/index.d.ts proto/node/package.json
 	proto/node/src/run.js \
 	proto/node/src/schemas.js \
 	proto/node/src/session.js \
+	proto/node/src/standard.js \
 	proto/node/src/tasks.js \
 	proto/node/src/triggers.js \
 	proto/node/src/version.js \
@@ -124,6 +129,7 @@ EXTRA_DIST += proto/node/README.md proto/node/index.d.ts proto/node/package.json
 	proto/node/test/events.test.js \
 	proto/node/test/run.test.js \
 	proto/node/test/session.test.js \
+	proto/node/test/tasks.test.js \
 	proto/node/test/values.test.js \
 	proto/node/test/vectors.js proto/node/test/worker.js \
-	proto/node/types/check.ts proto/node/types/events.ts
+	proto/node/types/check.ts proto/node/types/events.ts proto/node/types/globals.d.ts proto/node/types/tasks.ts

@@ -10,6 +10,9 @@ import type { Sql, TransactionSql } from "postgres";
 export type Duration = string | number;
 
 declare const types: unique symbol;
+declare const defined: unique symbol;
+declare const taskTypes: unique symbol;
+declare const rowTypes: unique symbol;
 // Nothing is exported but what says so.
 export {};
 
@@ -22,7 +25,21 @@ export interface TaskName {
 }
 
 /** A task and its options. What stands in the server's configuration, or was set at run time, counts before these. */
-export interface TaskRef extends TaskName {
+export interface TaskRef<
+	Name extends string = string, Payload extends StandardSchema = StandardSchema, Returns extends StandardSchema = StandardSchema,
+> extends TaskName {
+	readonly name: Name;
+	/**
+	 * What it is invoked with: checked when it is invoked and when it runs; its function is given what the schema makes of it. The
+	 * server is told it as JSON Schema, if the schema can say itself so.
+	 */
+	readonly payload?: Payload | undefined;
+	/** What its function returns; whoever waits for it gets what the schema makes of that. */
+	readonly returns?: Returns | undefined;
+	/** The JSON Schema of the payload, for the server, in place of what `payload` says of itself. */
+	readonly payloadSchema?: object | boolean | undefined;
+	/** The JSON Schema of the result, likewise. */
+	readonly returnsSchema?: object | boolean | undefined;
 	/** Attempts in all; 3 unless given. */
 	readonly maxAttempts?: number | undefined;
 	/** The wait before the next attempt: always the same, a list, or exponential. 15 s, 30 s, then 60 s unless given. */
@@ -54,6 +71,8 @@ export interface TaskRef extends TaskName {
 	readonly concurrencyKey?: string | { readonly key: string; readonly limit?: number } | undefined;
 	/** Where in the payload its key stands: of each key one runs at a time, in their order. */
 	readonly fifoKey?: string | undefined;
+	/** Many at a time: its function is given a list of events. */
+	readonly batch?: BatchOptions | undefined;
 }
 
 export interface RateLimit {
@@ -68,7 +87,70 @@ export interface KeyRateLimit extends RateLimit {
 	readonly key: string;
 }
 
+export interface BatchOptions {
+	/** Executions of one call, at most. */
+	readonly size: number;
+	/** How long the first of them waits for others. */
+	readonly timeoutMs: number;
+}
+
 export type Retention = Duration | { days: number } | false;
+
+/** A task that is written in one place and known in others: what `defineTask` returns. */
+export interface TaskDefinition<
+	Name extends string = string, Payload extends StandardSchema = any, Returns extends StandardSchema = any,
+> extends TaskRef<Name, Payload, Returns> {
+	readonly batch?: undefined;
+	readonly [defined]: readonly [Payload, Returns];
+}
+
+/** A task: its name, what it is invoked with and what it returns, as any Standard Schema has it; and its options, if they are known. */
+export function defineTask<const Name extends string, Payload extends StandardSchema = never, Returns extends StandardSchema = never>(
+	task: TaskRef<Name, Payload, Returns> & { readonly batch?: undefined },
+): TaskDefinition<Name, Payload, Returns>;
+
+/** A task for the compiler alone. */
+export type DefineTask<T extends { name: string; payload?: unknown; returns?: unknown }> = T;
+
+/**
+ * The tasks that a program serves or invokes. With schemas, payloads are checked before they are stored, and when they come, where
+ * they are what the schema makes of them; so are results.
+ */
+export class TaskSchemas<Tasks extends object = {}> {
+	static fromSchema<const D extends readonly TaskDefinition[]>(
+		tasks: D,
+	): TaskSchemas<{ [E in D[number] as E["name"]]: SaidBySchemas<E[typeof defined][0], E[typeof defined][1]> }>;
+	static fromTypes<D extends readonly { name: string; payload?: unknown; returns?: unknown }[]>(): TaskSchemas<{
+		[E in D[number] as E["name"]]: SaidByTypes<E>;
+	}>;
+	protected constructor();
+	/** Of those with schemas. */
+	readonly names: string[];
+	readonly [taskTypes]?: Tasks;
+}
+
+/** input: what it is invoked with; output: what its function gets; returned: what that returns; result: what whoever waits gets. */
+interface SaidBySchemas<P extends StandardSchema, R extends StandardSchema> {
+	input: [P] extends [never] ? unknown : SchemaTypes<P>["input"];
+	output: [P] extends [never] ? any : SchemaTypes<P>["output"];
+	returned: [R] extends [never] ? unknown : SchemaTypes<R>["input"];
+	result: [R] extends [never] ? any : SchemaTypes<R>["output"];
+}
+interface SaidByTypes<T> {
+	input: T extends { payload: infer P } ? P : unknown;
+	output: T extends { payload: infer P } ? Saved<P> : any;
+	returned: T extends { returns: infer R } ? R : unknown;
+	result: T extends { returns: infer R } ? Saved<R> : any;
+}
+/** What is said of a task: with it, else by the conductor's TaskSchemas. */
+type SaidOf<Tasks extends object, Name, P extends StandardSchema, R extends StandardSchema> = {
+	[K in keyof SaidBySchemas<P, R>]: [K extends "input" | "output" ? P : R] extends [never]
+		? Name extends keyof Tasks ? Tasks[Name] extends { [_ in K]: infer Type } ? Type : never : SaidBySchemas<never, never>[K]
+		: SaidBySchemas<P, R>[K];
+};
+/** What names a task: itself, its definition, or its name; one that is declared, if any are. */
+export type Named<Tasks extends object = {}> = Task<never, any, any> | TaskDefinition
+	| ([keyof Tasks] extends [never] ? TaskName : { readonly name: keyof Tasks & string; readonly queue?: string | undefined });
 
 /** What a task was started by. */
 export interface TaskEvent<Payload = any, Name extends string = string, At extends Date | null = Date | null> {
@@ -81,19 +163,24 @@ export interface TaskEvent<Payload = any, Name extends string = string, At exten
 	readonly at: At;
 }
 
-/** A task with its function; `Payload` and `Return` are known to the compiler alone. */
-export interface Task<in Payload = any, out Return = unknown> extends TaskName {
+/**
+ * A task with its function; what it takes, what it returns, and what whoever waits for it gets of that, are known to the compiler
+ * alone.
+ */
+export interface Task<in Payload = any, out Return = unknown, out Result = Saved<Return>> extends TaskName {
 	readonly queue: string;
-	readonly [types]?: (payload: Payload) => Return;
+	/** There is no such property. */
+	readonly [types]: (payload: Payload) => readonly [Return, Result];
 }
 
-export type Handler<Payload = any, Return = unknown, Own extends object = {}, Events extends object = {}> =
-	(event: TaskEvent<Payload>, ctx: TaskContext<Own, Events>) => Return | PromiseLike<Return>;
+export type Handler<Payload = any, Return = unknown, Own extends object = {}, Events extends object = {}, Tasks extends object = {}> =
+	(event: TaskEvent<Payload>, ctx: TaskContext<Own, Events, Tasks>) => Return | PromiseLike<Return>;
 
 /* ---- Triggers */
 
 /** What starts a task. A task may have any number of them, in a list. */
-export type Trigger<Events extends object = {}> = InvocableTrigger | CronTrigger | EventTrigger<EventName<Events>> | ChangeTrigger;
+export type Trigger<Events extends object = {}, Tables extends object = {}> =
+	InvocableTrigger | CronTrigger | EventTrigger<EventName<Events>> | ChangeOfTables<Tables>;
 
 /** Invoked by name. */
 export interface InvocableTrigger {
@@ -131,10 +218,10 @@ export interface EventTrigger<Name extends string = string> {
 export type Operation = "insert" | "update" | "delete";
 
 /** When a row of a table changes: `event.name` is "public.users.insert", `event.payload` a Change. */
-export interface ChangeTrigger {
+export interface ChangeTrigger<Schema extends string = string, Table extends string = string> {
 	/** "public" unless given. */
-	readonly schema?: string | undefined;
-	readonly table: string;
+	readonly schema?: Schema | undefined;
+	readonly table: Table;
 	readonly operation: Operation;
 	/** The columns that are passed on: "id,email", or a list; all unless given. */
 	readonly columns?: string | readonly string[] | undefined;
@@ -156,23 +243,57 @@ export interface Change<Row = any, Op extends Operation = Operation> {
 	readonly tg_error?: string;
 }
 
-/** What the function of a task with these triggers is given. */
-export type EventOf<T, Events extends object = {}> =
-	T extends readonly (infer One)[] ? EventOfOne<One, Events> : EventOfOne<T, Events>;
+/** What the function of a task with these triggers is given. Payload: what it is invoked with, if that is said. */
+export type EventOf<T, Events extends object = {}, Payload = any, Tables extends object = {}> =
+	T extends readonly (infer One)[] ? EventOfOne<One, Events, Payload, Tables> : EventOfOne<T, Events, Payload, Tables>;
 
-type EventOfOne<T, Events extends object> =
-	T extends { readonly invocable: true } ? TaskEvent<any, "pgconductor.invoke", null>
+type EventOfOne<T, Events extends object, Payload, Tables extends object> =
+	T extends { readonly invocable: true } ? TaskEvent<Payload, "pgconductor.invoke", null>
 	: T extends { readonly cron: infer Cron extends string }
-		? TaskEvent<T extends { readonly payload: infer P } ? Plain<P> : null, T extends { readonly name: infer N extends string } ? N : Cron, Date>
+		? TaskEvent<T extends { readonly payload: infer P } ? 0 extends 1 & Payload ? Plain<P> : Payload : null,
+			T extends { readonly name: infer N extends string } ? N : Cron, Date>
 	: T extends { readonly event: infer N extends string }
 		? TaskEvent<T extends { readonly fields: infer F } ? Picked<EventPayload<Events, N>, Names<F>> : EventPayload<Events, N>, N, Date>
-	: T extends ChangeTrigger ? TaskEvent<ChangeOf<T>, ChangeName<T>, Date>
+	: T extends ChangeTrigger ? TaskEvent<ChangeOf<T, Tables>, ChangeName<T>, Date>
 	: never;
 
-type ChangeName<T extends ChangeTrigger> =
-	`${T extends { readonly schema: infer S extends string } ? S : "public"}.${T["table"]}.${T["operation"]}`;
-type ChangeOf<T extends ChangeTrigger> = Change<
-	T extends { readonly columns: infer C } ? string extends Names<C> ? any : { readonly [Column in Names<C>]: any } : any, T["operation"]>;
+type SchemaOf<T> = T extends { readonly schema: infer S extends string } ? S : "public";
+type ChangeName<T extends ChangeTrigger> = `${SchemaOf<T>}.${T["table"]}.${T["operation"]}`;
+type RowOf<T extends ChangeTrigger, Tables extends object> =
+	SchemaOf<T> extends infer S extends keyof Tables ? T["table"] extends infer N extends keyof Tables[S] ? Tables[S][N] : any : any;
+type ChangeOf<T extends ChangeTrigger, Tables extends object = {}> = Change<
+	T extends { readonly columns: infer C } ? ColumnsOf<RowOf<T, Tables>, Names<C>> : RowOf<T, Tables>, T["operation"]>;
+type ColumnsOf<Row, Column extends string> = string extends Column ? Row
+	: { readonly [C in Column]: C extends keyof Row ? Row[C] : any };
+/** Of a conductor that knows the database, one of its tables. */
+type ChangeOfTables<Tables extends object> = [keyof Tables] extends [never] ? ChangeTrigger : {
+	[S in keyof Tables & string]: ChangeTrigger<S, keyof Tables[S] & string> & (S extends "public" ? unknown : { readonly schema: S })
+}[keyof Tables & string];
+/** Columns that its table does not have. */
+type StrayColumns<T, Tables extends object> = T extends ChangeTrigger & { readonly columns: infer C }
+	? string extends Names<C> ? never : Exclude<Names<C>, "" | keyof RowOf<T, Tables>> : never;
+
+/* ---- The database */
+
+/**
+ * The tables of the database, for the compiler alone: what `pgconductor gen types typescript` writes, or `supabase gen types typescript`.
+ */
+export class DatabaseSchema<Tables extends object = {}> {
+	static fromGeneratedTypes<Database extends object>(): DatabaseSchema<TablesOf<Database>>;
+	static fromSupabaseTypes<Database extends object>(): DatabaseSchema<TablesOf<Database>>;
+	/** By schema and table, what the JSON of a row is: `{ public: { users: z.object({ id: z.string() }) } }`. Rows are not checked. */
+	static fromSchema<const D extends { readonly [schema: string]: { readonly [table: string]: StandardSchema } }>(
+		tables: D,
+	): DatabaseSchema<{ [S in keyof D]: { [T in keyof D[S]]: SchemaTypes<D[S][T]>["input"] } }>;
+	protected constructor();
+	readonly [rowTypes]?: Tables;
+}
+
+/** By schema and table, the rows. */
+export type TablesOf<Database extends object> = {
+	[S in keyof Database as Database[S] extends { Tables: object } ? S : never]:
+		Database[S] extends { Tables: infer All } ? { [T in keyof All]: All[T] extends { Row: infer Row } ? Row : any } : never;
+};
 
 /** "id, email" as "id" | "email". */
 type Names<List> = List extends readonly (infer Name extends string)[] ? Name : List extends string ? Split<List> : string;
@@ -278,19 +399,22 @@ export interface WaitOptions {
 	readonly since?: "start" | "now" | undefined;
 }
 
-export type Awaitable<Events extends object = {}> = AwaitedEvent<EventName<Events>> | AwaitedChange;
+export type Awaitable<Events extends object = {}, Tables extends object = {}> =
+	AwaitedEvent<EventName<Events>> | (ChangeOfTables<Tables> & WaitOptions);
 /** There are no other options. W: what is waited for, or a list of that. */
-type ExactlyAwaited<W> = [ExtraAwaited<W>] extends [never] ? unknown : { "pgconductor: no such option": ExtraAwaited<W> };
+type ExactlyAwaited<W, Tables extends object> = [ExtraAwaited<W>] extends [never] ? HasColumns<W, Tables>
+	: { "pgconductor: no such option": ExtraAwaited<W> };
 type ExtraAwaited<W> = W extends readonly (infer One)[] ? ExtraOfAwaited<One> : ExtraOfAwaited<W>;
 type ExtraOfAwaited<W> = Exclude<keyof W, W extends { readonly event: string } ? keyof AwaitedEvent : keyof AwaitedChange>;
 /** The payload of what is waited for. */
-export type PayloadAwaited<W, Events extends object = {}> =
-	W extends { readonly event: infer N } ? EventPayload<Events, N> : W extends ChangeTrigger ? ChangeOf<W> : any;
+export type PayloadAwaited<W, Events extends object = {}, Tables extends object = {}> =
+	W extends { readonly event: infer N } ? EventPayload<Events, N> : W extends ChangeTrigger ? ChangeOf<W, Tables> : any;
 
 /* ---- Executions */
 
 /** What a task's function is given beside its event: this, and the properties of the conductor's own `context`. */
-export type TaskContext<Own extends object = {}, Events extends object = {}> = ExecutionContext<Events> & Readonly<Own>;
+export type TaskContext<Own extends object = {}, Events extends object = {}, Tasks extends object = {}, Tables extends object = {}> =
+	ExecutionContext<Events, Tasks, Tables> & Readonly<Own>;
 
 /**
  * A function runs from its beginning each time: after a failure, after the end of its process, and when what it waited for
@@ -301,7 +425,7 @@ export type TaskContext<Own extends object = {}, Events extends object = {}> = E
  * them, its `finally` blocks do not run, and it begins anew later. It does so once nothing else is to be done; several waits at a
  * time are waited for together.
  */
-export interface ExecutionContext<Events extends object = {}> {
+export interface ExecutionContext<Events extends object = {}, Tasks extends object = {}, Tables extends object = {}> {
 	/**
 	 * Does it, and saves the result; later runs get what was saved. Resolves once it is committed. What it throws is not saved.
 	 * The result is JSON: a Date comes back as text, undefined as null.
@@ -310,52 +434,53 @@ export interface ExecutionContext<Events extends object = {}> {
 	step<T>(fn: () => T | PromiseLike<T>): Promise<Saved<T>>;
 	/**
 	 * A step whose result is committed together with what `fn` writes in the transaction, or not at all. When it is saved
-	 * already `fn` is not called. `sql`: a postgres.js instance.
+	 * already `fn` is not called. `sql`: a postgres.js instance, or a pool of pg.
 	 */
 	transaction<T, Types extends Record<string, unknown>>(
 		key: string, sql: Sql<Types>, fn: (tx: TransactionSql<Types>) => T | PromiseLike<T>,
 	): Promise<Saved<T>>;
+	transaction<T, Tx extends PgClient = PgClient>(key: string, pool: PgPool, fn: (tx: Tx) => T | PromiseLike<T>): Promise<Saved<T>>;
 	/** Goes on after that time, counted from when it was first asked for. Meanwhile nothing is held. */
 	sleep(key: string, duration: Duration): Promise<void>;
 	sleep(duration: Duration): Promise<void>;
 	/** Waits for an execution of another task, and returns its result. Throws `ChildFailed`, or `ChildTimeout`. */
-	invoke<T extends TaskName>(task: T, payload: PayloadOf<T> | RawJSON, options?: ChildOptions): Promise<ChildResult<T>>;
-	invoke<T extends TaskName>(
-		key: string, task: T, payload: PayloadOf<T> | RawJSON, options?: Omit<ChildOptions, "key">,
-	): Promise<ChildResult<T>>;
+	invoke<const T extends Named<Tasks>>(task: T, payload: PayloadOf<T, Tasks> | RawJSON, options?: ChildOptions): Promise<ChildResult<T, Tasks>>;
+	invoke<const T extends Named<Tasks>>(
+		key: string, task: T, payload: PayloadOf<T, Tasks> | RawJSON, options?: Omit<ChildOptions, "key">,
+	): Promise<ChildResult<T, Tasks>>;
 	/**
 	 * Many at a time. Results in the order of the children, once all are over; throws the first error, or, with
 	 * `returnErrors`, has each error in its place.
 	 */
-	invokeAll<const T extends readonly TaskName[]>(
-		children: { readonly [I in keyof T]: Child<T[I]> }, options: { returnErrors: true },
-	): Promise<{ -readonly [I in keyof T]: ChildResult<T[I]> | ChildFailed }>;
-	invokeAll<const T extends readonly TaskName[]>(
-		children: { readonly [I in keyof T]: Child<T[I]> }, options?: { returnErrors?: false },
-	): Promise<{ -readonly [I in keyof T]: ChildResult<T[I]> }>;
+	invokeAll<const T extends readonly Named<Tasks>[]>(
+		children: { readonly [I in keyof T]: Child<T[I], Tasks> }, options: { returnErrors: true },
+	): Promise<{ -readonly [I in keyof T]: ChildResult<T[I], Tasks> | ChildFailed }>;
+	invokeAll<const T extends readonly Named<Tasks>[]>(
+		children: { readonly [I in keyof T]: Child<T[I], Tasks> }, options?: { returnErrors?: false },
+	): Promise<{ -readonly [I in keyof T]: ChildResult<T[I], Tasks> }>;
 	/** Waits for an event, or for the change of a table, and returns its payload. Throws `EventTimeout`. */
-	waitForEvent<const W extends Awaitable<Events>>(key: string, event: W & ExactlyAwaited<W>): Promise<PayloadAwaited<W, Events>>;
-	waitForEvent<const W extends Awaitable<Events>>(event: W & ExactlyAwaited<W>): Promise<PayloadAwaited<W, Events>>;
+	waitForEvent<const W extends Awaitable<Events, Tables>>(key: string, event: W & ExactlyAwaited<W, Tables>): Promise<PayloadAwaited<W, Events, Tables>>;
+	waitForEvent<const W extends Awaitable<Events, Tables>>(event: W & ExactlyAwaited<W, Tables>): Promise<PayloadAwaited<W, Events, Tables>>;
 	/**
 	 * Waits for all of these. Their payloads in this order, once all are over; throws the first error, or, with `returnErrors`, has
 	 * each error in its place. `timeout`: of those that do not say otherwise.
 	 */
-	waitForAll<const W extends readonly Awaitable<Events>[]>(
-		events: W & ExactlyAwaited<W>, options: { timeout?: Duration | undefined; returnErrors: true },
-	): Promise<{ -readonly [I in keyof W]: PayloadAwaited<W[I], Events> | WaitFailed }>;
-	waitForAll<const W extends readonly Awaitable<Events>[]>(
-		events: W & ExactlyAwaited<W>, options?: { timeout?: Duration | undefined; returnErrors?: false },
-	): Promise<{ -readonly [I in keyof W]: PayloadAwaited<W[I], Events> }>;
+	waitForAll<const W extends readonly Awaitable<Events, Tables>[]>(
+		events: W & ExactlyAwaited<W, Tables>, options: { timeout?: Duration | undefined; returnErrors: true },
+	): Promise<{ -readonly [I in keyof W]: PayloadAwaited<W[I], Events, Tables> | WaitFailed }>;
+	waitForAll<const W extends readonly Awaitable<Events, Tables>[]>(
+		events: W & ExactlyAwaited<W, Tables>, options?: { timeout?: Duration | undefined; returnErrors?: false },
+	): Promise<{ -readonly [I in keyof W]: PayloadAwaited<W[I], Events, Tables> }>;
 	/**
 	 * Waits for the first of these, and says which it was: the one it went on with is saved under the key, so that it is the same in
 	 * later runs. One that takes longer than its `timeout` is over, too: then it throws `EventTimeout`.
 	 */
-	waitForAny<const W extends readonly Awaitable<Events>[]>(
-		events: W & ExactlyAwaited<W>, options?: { timeout?: Duration | undefined },
-	): Promise<FirstOf<W, Events>>;
-	waitForAny<const W extends readonly Awaitable<Events>[]>(
-		key: string, events: W & ExactlyAwaited<W>, options?: { timeout?: Duration | undefined },
-	): Promise<FirstOf<W, Events>>;
+	waitForAny<const W extends readonly Awaitable<Events, Tables>[]>(
+		events: W & ExactlyAwaited<W, Tables>, options?: { timeout?: Duration | undefined },
+	): Promise<FirstOf<W, Events, Tables>>;
+	waitForAny<const W extends readonly Awaitable<Events, Tables>[]>(
+		key: string, events: W & ExactlyAwaited<W, Tables>, options?: { timeout?: Duration | undefined },
+	): Promise<FirstOf<W, Events, Tables>>;
 	/**
 	 * Says that something has happened, which starts tasks and resumes those who wait for it; returns the event's id. It is not
 	 * saved: do it in a step, or each run does it. Throws `BadPayload` if the payload is not as the event's schema wants.
@@ -365,20 +490,20 @@ export interface ExecutionContext<Events extends object = {}> {
 	 * Has a task executed again and again; returns when for the first time, null if that is never. One of the same task and name is
 	 * replaced, so that it may be done in each run. It stays, whatever becomes of programs, until it is unscheduled.
 	 */
-	schedule<T extends TaskName>(
-		task: T, name: string, options: DynamicScheduleOptions, payload?: PayloadOf<T> | RawJSON,
+	schedule<const T extends Named<Tasks>>(
+		task: T, name: string, options: DynamicScheduleOptions, payload?: PayloadOf<T, Tasks> | RawJSON,
 	): Promise<Date | null>;
 	/** Removes a schedule; false if there is none. */
-	unschedule(task: TaskName, name: string): Promise<boolean>;
+	unschedule(task: Named<Tasks>, name: string): Promise<boolean>;
 	/**
 	 * Invokes a task, and does not wait for what comes of it; returns its id. It is not saved: do it in a step, or each run
 	 * does it. Not in the caller's transaction.
 	 */
-	start<T extends TaskName>(
-		task: T, payload: PayloadOf<T> | RawJSON, options?: CertainOptions & { queue?: string | undefined },
+	start<const T extends Named<Tasks>>(
+		task: T, payload: PayloadOf<T, Tasks> | RawJSON, options?: CertainOptions & { queue?: string | undefined },
 	): Promise<string>;
-	start<T extends TaskName>(
-		task: T, payload: PayloadOf<T> | RawJSON, options: InvokeOptions & { queue?: string | undefined },
+	start<const T extends Named<Tasks>>(
+		task: T, payload: PayloadOf<T, Tasks> | RawJSON, options: InvokeOptions & { queue?: string | undefined },
 	): Promise<string | null>;
 	/** Cancels another execution; false if there is no unfinished one. */
 	cancel(id: string, options?: { reason?: string | undefined }): Promise<boolean>;
@@ -412,6 +537,10 @@ export interface ExecutionContext<Events extends object = {}> {
 	readonly token: string;
 }
 
+/** What the function of a task with `batch` is given beside its events: this, and the properties of the conductor's own `context`. */
+export type BatchContext<Own extends object = {}> =
+	Pick<ExecutionContext, "task" | "queue" | "logger" | "signal"> & Readonly<Own>;
+
 /** What comes back of a value that was saved as JSON. */
 export type Saved<T> =
 	0 extends 1 & T ? T :
@@ -424,10 +553,10 @@ export type Saved<T> =
 	: T;
 
 /** Which one came first, and its payload. */
-export type FirstOf<W extends readonly unknown[], Events extends object = {}> = {
+export type FirstOf<W extends readonly unknown[], Events extends object = {}, Tables extends object = {}> = {
 	[I in keyof W]: {
 		readonly index: I extends `${infer N extends number}` ? N : number;
-		readonly payload: PayloadAwaited<W[I], Events>;
+		readonly payload: PayloadAwaited<W[I], Events, Tables>;
 	}
 }[number];
 
@@ -449,13 +578,15 @@ export interface ChildOptions {
 	readonly metadata?: unknown;
 }
 
-export interface Child<T extends TaskName = TaskName> extends ChildOptions {
+export interface Child<T = TaskName, Tasks extends object = {}> extends ChildOptions {
 	readonly task: T;
-	readonly payload: PayloadOf<T> | RawJSON;
+	readonly payload: PayloadOf<T, Tasks> | RawJSON;
 }
 
 /** Of a task that the compiler does not know: anything. */
-export type ChildResult<T> = T extends Task<never, infer Return> ? Saved<Return> : any;
+export type ChildResult<T, Tasks extends object = {}> = T extends Task<never, any, infer Result> ? Result
+	: T extends { readonly [defined]: readonly [any, infer R extends StandardSchema] } ? SaidBySchemas<never, R>["result"]
+	: T extends { readonly name: infer N } ? SaidOf<Tasks, N, never, never>["result"] : any;
 
 /** `fields`: an object, or an Error. */
 export interface Logger {
@@ -474,15 +605,20 @@ export class RawJSON {
 
 /* ---- Conductor */
 
-export interface ConductorOptions<Own extends object = {}, Events extends object = {}> {
+export interface ConductorOptions<Own extends object = {}, Events extends object = {}, Tasks extends object = {}, Tables extends object = {}> {
 	/** A URL; else DATABASE_URL, else PG*. Either this or `sql`. It is also where a program started by hand serves. */
 	connectionString?: string | undefined;
-	/** A postgres.js instance. */
-	sql?: Sql<any> | undefined;
-	/** Tasks that this program invokes and another one serves: declared before they are invoked. */
-	tasks?: readonly TaskRef[] | undefined;
+	/** A postgres.js instance, or a pool or client of pg. A program started by hand serves the same database. */
+	sql?: Connection | undefined;
+	/**
+	 * Tasks that this program invokes, served by whatever program: `TaskSchemas.fromSchema([…])`, or a list of references. They are
+	 * declared before they are invoked.
+	 */
+	tasks?: TaskSchemas<Tasks> | readonly TaskRef[] | undefined;
 	/** Events that it knows: `EventSchemas.fromSchema([…])`. */
 	events?: EventSchemas<Events> | undefined;
+	/** The tables whose changes start tasks: `DatabaseSchema.fromGeneratedTypes<Database>()`. */
+	database?: DatabaseSchema<Tables> | undefined;
 	/** Properties for every task's context. */
 	context?: Own | undefined;
 	/** In place of the server's log. A task's lines come with `execution`, `task`, `attempt` and `queue` among their fields. */
@@ -529,13 +665,31 @@ export interface CertainItem<Payload = unknown> extends BatchItem<Payload> {
 	throttle?: undefined;
 }
 
-/** Where a call is made: the caller's transaction (or any other postgres.js instance) in place of the conductor's own. */
-export interface CallOptions {
-	sql?: Sql<any> | TransactionSql<any> | undefined;
+/** Of pg: a Client, a Pool or what that lends. */
+export interface PgClient {
+	query(...args: any[]): any;
 }
 
-export type PayloadOf<T> = T extends Task<infer Payload, any> ? Payload : unknown;
-export type ReturnOf<T> = T extends Task<never, infer Return> ? Return : unknown;
+/** Of pg: a Pool. */
+export interface PgPool extends PgClient {
+	connect(...args: any[]): any;
+	readonly totalCount: number;
+}
+
+/** A connection of postgres.js, a transaction of it, or one of pg. */
+export type Connection = Sql<any> | TransactionSql<any> | PgClient;
+
+/** Where a call is made: the caller's transaction (or any other connection) in place of the conductor's own. */
+export interface CallOptions {
+	sql?: Connection | undefined;
+}
+
+/** What a task is invoked with: of itself, of its definition, or of its name. */
+export type PayloadOf<T, Tasks extends object = {}> = T extends Task<infer Payload, any, any> ? Payload
+	: T extends { readonly [defined]: readonly [infer P extends StandardSchema, any] } ? SaidBySchemas<P, never>["input"]
+	: T extends { readonly name: infer N } ? SaidOf<Tasks, N, never, never>["input"] : unknown;
+/** What its function returns. */
+export type ReturnOf<T> = T extends Task<never, infer Return, any> ? Return : unknown;
 
 export interface Result<Return = any> {
 	/** "ready", "delayed", "running", "completed", "failed", "cancelled". */
@@ -547,28 +701,28 @@ export interface Result<Return = any> {
 }
 
 /** What can be said to the database. All throw a `ClientError` when PostgreSQL refuses the call. */
-export interface Client<Options, Events extends object = {}> {
+export interface Client<Options, Events extends object = {}, Tasks extends object = {}> {
 	/** Creates executions, all or none; returns their ids in the order of the items. */
-	invoke<T extends TaskName>(
-		task: T, items: readonly CertainItem<PayloadOf<T>>[], options?: CertainOptions & Options,
+	invoke<const T extends Named<Tasks>>(
+		task: T, items: readonly CertainItem<PayloadOf<T, Tasks>>[], options?: CertainOptions & Options,
 	): Promise<string[]>;
-	invoke<T extends TaskName>(
-		task: T, items: readonly BatchItem<PayloadOf<T>>[], options?: InvokeOptions & Options,
+	invoke<const T extends Named<Tasks>>(
+		task: T, items: readonly BatchItem<PayloadOf<T, Tasks>>[], options?: InvokeOptions & Options,
 	): Promise<(string | null)[]>;
 	/** Creates an execution, and returns its id. A payload that is an array is a batch of one: `[{ payload: [1, 2] }]`. */
-	invoke<T extends TaskName>(task: T, payload: PayloadOf<T> | RawJSON, options?: CertainOptions & Options): Promise<string>;
-	invoke<T extends TaskName>(task: T, payload: PayloadOf<T> | RawJSON, options: InvokeOptions & Options): Promise<string | null>;
+	invoke<const T extends Named<Tasks>>(task: T, payload: PayloadOf<T, Tasks> | RawJSON, options?: CertainOptions & Options): Promise<string>;
+	invoke<const T extends Named<Tasks>>(task: T, payload: PayloadOf<T, Tasks> | RawJSON, options: InvokeOptions & Options): Promise<string | null>;
 	/**
 	 * Says that something has happened: starts the tasks that this event triggers, and resumes those that wait for it. Returns the
 	 * event's id. Throws `BadPayload` if the payload is not as the event's schema wants.
 	 */
 	emit<N extends EventName<Events>>(event: N, ...payload: [...Emitted<EmittedPayload<Events, N>>, options?: Options]): Promise<string>;
 	/** Has a task executed again and again; returns when for the first time, null if that is never. */
-	schedule<T extends TaskName>(
-		task: T, name: string, schedule: DynamicScheduleOptions, payload?: PayloadOf<T> | RawJSON, options?: Options,
+	schedule<const T extends Named<Tasks>>(
+		task: T, name: string, schedule: DynamicScheduleOptions, payload?: PayloadOf<T, Tasks> | RawJSON, options?: Options,
 	): Promise<Date | null>;
 	/** Removes a schedule; false if there is none. */
-	unschedule(task: TaskName, name: string, options?: Options): Promise<boolean>;
+	unschedule(task: Named<Tasks>, name: string, options?: Options): Promise<boolean>;
 	/** Cancels an unfinished execution, and stops it if it runs; false if there is no unfinished one. */
 	cancel(id: string, options?: { reason?: string | undefined } & Options): Promise<boolean>;
 	/** Runs a finished execution again; false if there is no finished one. */
@@ -591,38 +745,57 @@ export interface Edit {
 	metadata?: unknown;
 }
 
-export class Conductor<Own extends object = {}, Events extends object = {}> implements Client<CallOptions, Events> {
-	static create<Own extends object = {}, Events extends object = {}>(
-		options?: ConductorOptions<Own, Events>,
-	): Conductor<Own, Events>;
-	protected constructor(options?: ConductorOptions<Own, Events>);
+/** Own: properties of the context; Events, Tasks, Tables: what it was told of these. */
+export class Conductor<Own extends object = {}, Events extends object = {}, Tasks extends object = {}, Tables extends object = {}>
+implements Client<CallOptions, Events, Tasks> {
+	static create<Own extends object = {}, Events extends object = {}, Tasks extends object = {}, Tables extends object = {}>(
+		options?: ConductorOptions<Own, Events, Tasks, Tables>,
+	): Conductor<Own, Events, Tasks, Tables>;
+	protected constructor(options?: ConductorOptions<Own, Events, Tasks, Tables>);
 
 	/** A task, what starts it, and its function, to be served by an Orchestrator. */
-	createTask<const T extends Trigger<Events> | readonly Trigger<Events>[], Return, Event = EventOf<T, Events>>(
-		ref: TaskRef, triggers: T & Fits<EventOf<T, Events>, Event> & Exactly<T>,
-		handler: (event: Event, ctx: TaskContext<Own, Events>) => Return | PromiseLike<Return>,
-	): Task<InvokedPayload<Event>, Awaited<Return>>;
-	createTask<Payload = unknown, Return = unknown>(
-		ref: TaskRef, triggers: Trigger<Events> | readonly Trigger<Events>[], handler: Handler<NoInfer<Payload>, Return, Own, Events>,
+	createTask<Payload = Unsaid, Return = unknown>(
+		ref: Payload extends Unsaid ? never : TaskRef & { readonly batch?: undefined },
+		triggers: Trigger<Events, Tables> | readonly Trigger<Events, Tables>[],
+		handler: Handler<NoInfer<Payload>, Return, Own, Events, Tasks>,
 	): Task<Payload, Awaited<Return>>;
+	/** Many executions at a time: it returns a result, or an Error, for each event, in their order. */
+	createTask<
+		const Name extends string, const T extends Trigger<Events, Tables> | readonly Trigger<Events, Tables>[], Return,
+		Payload extends StandardSchema = never, Returns extends StandardSchema = never,
+		Event = EventOf<T, Events, SaidOf<Tasks, Name, Payload, Returns>["output"], Tables>,
+	>(
+		ref: TaskRef<Name, Payload, Returns> & { readonly batch: BatchOptions },
+		triggers: T & Fits<EventOf<T, Events, SaidOf<Tasks, Name, Payload, Returns>["output"], Tables>, Event> & Exactly<T, Tables>,
+		handler: BatchHandlerOf<Event, BatchContext<Own>, SaidOf<Tasks, Name, Payload, Returns>["returned"], Return>,
+	): MadeTask<SaidOf<Tasks, Name, Payload, Returns>, Event, Exclude<Return, Error>>;
+	createTask<
+		const Name extends string, const T extends Trigger<Events, Tables> | readonly Trigger<Events, Tables>[], Return,
+		Payload extends StandardSchema = never, Returns extends StandardSchema = never,
+		Event = EventOf<T, Events, SaidOf<Tasks, Name, Payload, Returns>["output"], Tables>,
+	>(
+		ref: TaskRef<Name, Payload, Returns> & { readonly batch?: undefined },
+		triggers: T & Fits<EventOf<T, Events, SaidOf<Tasks, Name, Payload, Returns>["output"], Tables>, Event> & Exactly<T, Tables>,
+		handler: HandlerOf<Event, TaskContext<Own, Events, Tasks, Tables>, SaidOf<Tasks, Name, Payload, Returns>["returned"], Return>,
+	): MadeTask<SaidOf<Tasks, Name, Payload, Returns>, Event, Awaited<Return>>;
 	/** A queue of its own for some tasks. */
-	createWorker(options: { queue: string; tasks: readonly Task<never, any>[]; config?: WorkerConfig }): Worker;
+	createWorker(options: { queue: string; tasks: readonly Task<never, any, any>[]; config?: WorkerConfig }): Worker;
 
-	invoke<T extends TaskName>(
-		task: T, items: readonly CertainItem<PayloadOf<T>>[], options?: CertainOptions & CallOptions,
+	invoke<const T extends Named<Tasks>>(
+		task: T, items: readonly CertainItem<PayloadOf<T, Tasks>>[], options?: CertainOptions & CallOptions,
 	): Promise<string[]>;
-	invoke<T extends TaskName>(
-		task: T, items: readonly BatchItem<PayloadOf<T>>[], options?: InvokeOptions & CallOptions,
+	invoke<const T extends Named<Tasks>>(
+		task: T, items: readonly BatchItem<PayloadOf<T, Tasks>>[], options?: InvokeOptions & CallOptions,
 	): Promise<(string | null)[]>;
-	invoke<T extends TaskName>(task: T, payload: PayloadOf<T> | RawJSON, options?: CertainOptions & CallOptions): Promise<string>;
-	invoke<T extends TaskName>(task: T, payload: PayloadOf<T> | RawJSON, options: InvokeOptions & CallOptions): Promise<string | null>;
+	invoke<const T extends Named<Tasks>>(task: T, payload: PayloadOf<T, Tasks> | RawJSON, options?: CertainOptions & CallOptions): Promise<string>;
+	invoke<const T extends Named<Tasks>>(task: T, payload: PayloadOf<T, Tasks> | RawJSON, options: InvokeOptions & CallOptions): Promise<string | null>;
 	emit<N extends EventName<Events>>(
 		event: N, ...payload: [...Emitted<EmittedPayload<Events, N>>, options?: CallOptions]
 	): Promise<string>;
-	schedule<T extends TaskName>(
-		task: T, name: string, schedule: DynamicScheduleOptions, payload?: PayloadOf<T> | RawJSON, options?: CallOptions,
+	schedule<const T extends Named<Tasks>>(
+		task: T, name: string, schedule: DynamicScheduleOptions, payload?: PayloadOf<T, Tasks> | RawJSON, options?: CallOptions,
 	): Promise<Date | null>;
-	unschedule(task: TaskName, name: string, options?: CallOptions): Promise<boolean>;
+	unschedule(task: Named<Tasks>, name: string, options?: CallOptions): Promise<boolean>;
 	cancel(id: string, options?: { reason?: string | undefined } & CallOptions): Promise<boolean>;
 	retry(id: string, options?: CallOptions): Promise<boolean>;
 	edit(id: string, what: Edit, options?: CallOptions): Promise<boolean>;
@@ -630,7 +803,7 @@ export class Conductor<Own extends object = {}, Events extends object = {}> impl
 	discard(id: string, options?: CallOptions): Promise<boolean>;
 	result<Return = any>(id: string, options?: CallOptions): Promise<Result<Return> | null>;
 	/** The client within a transaction: `sql.begin((tx) => conductor.with(tx).invoke(…))`. */
-	with(sql: Sql<any> | TransactionSql<any>): Client<{}, Events>;
+	with(sql: Connection): Client<{}, Events, Tasks>;
 
 	/** Installs the schema if it is not there (with `pgconductor migrate`), and declares this conductor's tasks. */
 	ensureInstalled(): Promise<void>;
@@ -642,8 +815,29 @@ export class Conductor<Own extends object = {}, Events extends object = {}> impl
 	readonly logger: Logger;
 }
 
+/** Types are inferred. */
+declare const unsaid: unique symbol;
+interface Unsaid { readonly [unsaid]: true }
+
+/** Said: what it is to return, if that is known. (One type for all of the function: so the compiler knows it when it looks inside.) */
+type HandlerOf<Event, Context, Said, Return> = unknown extends Said
+	? (event: Event, ctx: Context) => Return | PromiseLike<Return>
+	: (event: Event, ctx: Context) => Said | PromiseLike<Said>;
+type BatchHandlerOf<Event, Context, Said, Return> = unknown extends Said
+	? (events: readonly Event[], ctx: Context) => readonly Return[] | PromiseLike<readonly Return[]>
+	: (events: readonly Event[], ctx: Context) => readonly (Said | Error)[] | PromiseLike<readonly (Said | Error)[]>;
+/** The task of a function that takes this event and returns that. Said: what its schemas say. */
+type MadeTask<Said extends { input: unknown; returned: unknown; result: unknown }, Event, Return> = Task<
+	[InvokedPayload<Event>] extends [never] ? never : unknown extends Said["input"] ? InvokedPayload<Event> : Said["input"],
+	unknown extends Said["returned"] ? Return : Said["returned"],
+	0 extends 1 & Said["result"] ? Saved<Return> : Said["result"]>;
+
 /** There are no other options. T: what has options, or a list of those. */
-type Exactly<T> = [Extra<T>] extends [never] ? unknown : { "pgconductor: no such option": Extra<T> };
+type Exactly<T, Tables extends object> = [Extra<T>] extends [never] ? HasColumns<T, Tables> : { "pgconductor: no such option": Extra<T> };
+type HasColumns<T, Tables extends object> = [StrayColumnsOf<T, Tables>] extends [never] ? unknown
+	: { "pgconductor: no such column": StrayColumnsOf<T, Tables> };
+type StrayColumnsOf<T, Tables extends object> =
+	T extends readonly (infer One)[] ? One extends unknown ? StrayColumns<One, Tables> : never : StrayColumns<T, Tables>;
 type Extra<T> = T extends readonly (infer One)[] ? ExtraOf<One> : ExtraOf<T>;
 type ExtraOf<T> = T extends { readonly event: string } ? Exclude<keyof T, keyof EventTrigger>
 	: T extends { readonly cron: string } ? Exclude<keyof T, keyof CronTrigger>
@@ -670,14 +864,14 @@ export interface WorkerConfig {
 
 export interface Worker {
 	readonly queue: string;
-	readonly tasks: readonly Task<never, any>[];
+	readonly tasks: readonly Task<never, any, any>[];
 	readonly config: WorkerConfig;
 }
 
 export interface OrchestratorOptions {
-	conductor: Conductor<any>;
+	conductor: Conductor<any, any, any, any>;
 	/** Each in its own queue. */
-	tasks?: readonly Task<never, any>[] | undefined;
+	tasks?: readonly Task<never, any, any>[] | undefined;
 	/** Tasks in queues of their own. */
 	workers?: readonly Worker[] | undefined;
 	/** For the queues that no worker is given for. */

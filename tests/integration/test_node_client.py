@@ -202,8 +202,8 @@ def test_ensure_installed(script, empty_dsn, connect):
     theirs = "const conductor = Conductor.create({ sql: postgres({ ...options, database: 'template1' }) });"
     head = 'const at = new URL(url.replace("@/", "@x/")); const options = { host: at.searchParams.get("host"),' \
            ' port: at.searchParams.get("port"), user: "postgres", idle_timeout: 1 };' + theirs
-    found, = script("say((await caught(conductor.ensureInstalled()))?.slice(0, 2));", head, dsn=empty_dsn)
-    assert found[0] == "NotInstalled" and "pgconductor migrate" in found[1]
+    found, = script("say((await caught(conductor.ensureInstalled()))?.slice(0, 2));", head, dsn=empty_dsn, env={"PGCONDUCTOR": "/nonexistent/x"})
+    assert found[0] == "NotInstalled" and "/nonexistent/x to install it was not found" in found[1]
 
 
 def test_where_it_connects_to(db, script, dsn):

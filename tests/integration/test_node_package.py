@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -25,12 +27,14 @@ def test_types(node_tree):
     run_node("node_modules/.bin/tsc")
 
 
-def test_what_is_packed_can_be_installed_and_used(node_tree, dsn, db, short_tmp):
-    packed = run_node("npm", "pack", "--json", "--loglevel=error", "--pack-destination", short_tmp)
-    package, = json.loads(packed.stdout)
+def test_what_is_packed_can_be_installed_and_used(node_tree, dsn, db, empty_dsn, connect, short_tmp):
+    shutil.copytree(PACKAGE, f"{short_tmp}/sources", copy_function=shutil.copyfile)
+    packed = run_node("npm", "pack", "--json", "--loglevel=error", "--pack-destination", short_tmp, cwd=f"{short_tmp}/sources",
+                      env={"PGCONDUCTOR": paths.PGCONDUCTOR})
+    package, = json.loads(packed.stdout[packed.stdout.index("["):])
     names = {file["path"] for file in package["files"]}
     sources = {f"src/{name}" for name in os.listdir(f"{PACKAGE}/src")}
-    assert names == sources | {"package.json", "README.md", "index.d.ts", "examples/durable.mjs",
+    assert names == sources | {"package.json", "README.md", "index.d.ts", "schema.sql", "examples/durable.mjs",
                                "examples/events.ts", "examples/schedules.ts", "examples/tasks.mjs", "examples/tasks.ts"}
     run_node("npm", "install", "--prefer-offline", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", short_tmp,
              f"{short_tmp}/{package['filename']}", cwd=short_tmp)
@@ -41,3 +45,14 @@ def test_what_is_packed_can_be_installed_and_used(node_tree, dsn, db, short_tmp)
                    'console.log(await Conductor.create().invoke({ name: "greet" }, { name: "Ann" }));\n')
     done = run_node("node", "use.mjs", cwd=short_tmp, env={"DATABASE_URL": url_of(dsn)})
     assert value(db, "select payload ->> 'name' from pgconductor.executions where id = %s", int(done.stdout)) == "Ann"
+    # The schema comes with it: nothing else of pgconductor is needed.
+    with open(f"{short_tmp}/install.mjs", "w", encoding="ascii") as file:
+        file.write('import { Conductor } from "pgconductor";\n'
+                   'const conductor = Conductor.create({ tasks: [{ name: "greet" }] });\n'
+                   'await conductor.ensureInstalled();\nawait conductor.ensureInstalled();\n'
+                   'console.log(await conductor.invoke({ name: "greet" }, { name: "Ann" }));\n')
+    done = run_node("node", "install.mjs", cwd=short_tmp, env={"DATABASE_URL": url_of(empty_dsn), "PGCONDUCTOR": "/nonexistent"})
+    assert done.stdout == "1\n"
+    assert value(connect(dsn=empty_dsn), "select count(*) from pgconductor.tasks") == 1
+    status = subprocess.run([paths.PGCONDUCTOR, "migrate", "--status", "--db", empty_dsn], stdout=subprocess.PIPE, text=True, check=True)
+    assert re.fullmatch(r"version (\d+) is installed; this program has version \1\n", status.stdout)

@@ -1,15 +1,12 @@
 /*
- * The client: SQL calls on a postgres.js connection, the caller's own if he wants it. Everything travels as text, so that
- * neither the driver's types nor its transforms change anything.
+ * The client: SQL calls, on the caller's own connection if he wants it.
  */
+import { rowsOf } from "./drivers.js";
 import { explain } from "./errors.js";
 import { toJSON } from "./json.js";
 import { invokeOptions } from "./options.js";
 
-/**
- * As much of postgres.js as is used.
- * @typedef {{ unsafe: (text: string, parameters: any[], options: { prepare: boolean }) => any }} Sql
- */
+/** @typedef {import("./drivers.js").Sql} Sql */
 
 /**
  * The rows of a statement, each an array of text.
@@ -20,7 +17,7 @@ import { invokeOptions } from "./options.js";
  */
 export async function ask(sql, text, parameters) {
 	try {
-		return [...await sql.unsafe(text, parameters, { prepare: true }).values()];
+		return await rowsOf(sql, text, parameters);
 	} catch (error) {
 		throw explain(error);
 	}
@@ -29,7 +26,7 @@ export async function ask(sql, text, parameters) {
 /**
  * @param {Sql} sql
  * @param {string} task
- * @param {unknown} payload
+ * @param {string} payload  JSON
  * @param {Record<string, unknown>} options
  * @returns {Promise<string>}
  */
@@ -37,23 +34,22 @@ export async function invoke(sql, task, payload, options) {
 	const given = invokeOptions(options);
 	const named = given.map(({ name, cast }, i) => `, ${name} => $${i + 3}::text::${cast}`);
 	const [[id]] = await ask(sql, `select pgconductor.invoke($1::text, $2::text${named.join("")})::text`,
-		[task, toJSON(payload), ...given.map(({ text }) => text)]);
+		[task, payload, ...given.map(({ text }) => text)]);
 	return id;
 }
 
 /**
- * One item of a batch as JSON text.
+ * An item of a batch.
  * @param {any} item
  * @param {number} at
- * @param {Record<string, unknown>} defaults
+ * @returns {Record<string, unknown> & { payload: unknown }}
  */
-function itemText(item, at, defaults) {
+export function itemOf(item, at) {
 	if (typeof item !== "object" || item === null || !Object.hasOwn(item, "payload")) {
 		throw new TypeError(`pgconductor: invoke: items[${at}]: an array is a batch of { payload, … }; ` +
 			"a payload that is an array is a batch of one, [{ payload: [ … ] }]");
 	}
-	const { payload, ...options } = item;
-	return `{"payload":${toJSON(payload)}${members({ ...defaults, ...options })}}`;
+	return item;
 }
 
 /** Options of invoke as members of a JSON object, each with a comma in front. @param {Record<string, unknown>} options */
@@ -65,23 +61,25 @@ function members(options) {
 /**
  * What a task's call to invoke says.
  * @param {string} task
- * @param {unknown} payload
+ * @param {string} payload  JSON
  * @param {Record<string, unknown>} options
  */
 export function callText(task, payload, options) {
-	return `{"task":${JSON.stringify(task)},"payload":${toJSON(payload)}${members(options)}}`;
+	return `{"task":${JSON.stringify(task)},"payload":${payload}${members(options)}}`;
 }
 
 /**
  * All or none.
  * @param {Sql} sql
  * @param {string} task
- * @param {readonly unknown[]} items
+ * @param {readonly Record<string, unknown>[]} items
+ * @param {readonly string[]} payloads  JSON, one for each
  * @param {Record<string, unknown>} defaults  for what an item does not say
  * @returns {Promise<string[]>}
  */
-export async function invokeBatch(sql, task, items, defaults) {
-	const text = `[${items.map((item, at) => itemText(item, at, defaults)).join(",")}]`;
+export async function invokeBatch(sql, task, items, payloads, defaults) {
+	const text = `[${items.map(({ payload, ...options }, at) => (
+		`{"payload":${payloads[at]}${members({ ...defaults, ...options })}}`)).join(",")}]`;
 	const rows = await ask(sql, "select u.id::text from unnest(pgconductor.invoke_batch($1::text, $2::text::json))" +
 		" with ordinality u (id, n) order by u.n", [task, text]);
 	return rows.map(([id]) => id);
@@ -155,14 +153,14 @@ const DUE = `to_char(nullif(s, 'infinity') at time zone 'UTC', 'YYYY-MM-DD"T"HH2
 /**
  * @param {Sql} sql
  * @param {ReturnType<import("./triggers.js").scheduleOf>} schedule
- * @param {unknown} payload
+ * @param {string} payload  JSON
  * @returns {Promise<Date | null>}
  */
 export async function schedule(sql, { task, name, options }, payload) {
 	const named = Object.keys(options).map((option, i) => (
 		`, ${option} => $${i + 4}::text${option === "enabled" ? "::boolean" : ""}`));
 	const [[due]] = await ask(sql, `select ${DUE} from pgconductor.schedule(task => $1::text, name => $2::text, payload => $3::text${
-		named.join("")}) s`, [task, name, toJSON(payload), ...Object.values(options).map(String)]);
+		named.join("")}) s`, [task, name, payload, ...Object.values(options).map(String)]);
 	return dateOf(due);
 }
 
@@ -177,10 +175,13 @@ export async function unschedule(sql, { task, name }) {
 	return done === "true";
 }
 
-/** @param {Sql} sql @param {{ name: string, queue: string | undefined, options: string | undefined }} task */
-export async function declare(sql, task) {
+/** @param {Sql} sql @param {import("./options.js").Declared} task */
+export async function declare(sql, { name, queue, options = "{}", payload_schema, returns_schema }) {
+	const schemas = Object.entries({ payload_schema, returns_schema }).filter(([, text]) => text !== undefined);
+	const members = schemas.map(([option, text]) => `"${option}":${text}`);
+	const own = options.slice(1, -1);
 	await ask(sql, "select pgconductor.declare_task($1::text, $2::text, $3::text::json)::text",
-		[task.name, task.queue ?? null, task.options ?? "{}"]);
+		[name, queue ?? null, `{${[...own === "" ? [] : [own], ...members].join(",")}}`]);
 }
 
 /** @param {Sql} sql @returns {Promise<boolean>} */

@@ -4,21 +4,35 @@
 import * as client from "./client.js";
 import { checkURL, connect } from "./connect.js";
 import { extendContext } from "./context.js";
-import { NotInstalled } from "./errors.js";
-import { migrate } from "./launch.js";
+import { install } from "./install.js";
+import { isConnection, urlOf } from "./drivers.js";
+import { toJSON } from "./json.js";
 import { SinkLogger, toStderr } from "./logger.js";
-import { taskOf, workerConfig } from "./options.js";
-import { EventSchemas, eventText } from "./schemas.js";
+import { mergeTasks, taskOf, workerConfig } from "./options.js";
+import { DatabaseSchema, EventSchemas, TaskSchemas, isDefinition } from "./schemas.js";
+import { checkedText } from "./standard.js";
 import { entryOf, findEntry, namedQueue, publish } from "./tasks.js";
 import { scheduleOf, scheduled, triggersText } from "./triggers.js";
 
 /**
  * @typedef {import("./client.js").Sql} Sql
- * @typedef {{ name: string, queue: string | undefined, options: string | undefined }} Declared
+ * @typedef {import("./options.js").Declared} Declared
  */
 
-const CREATE_OPTIONS = ["connectionString", "sql", "tasks", "events", "context", "logger"];
-const CREATE_PROMISED = ["database"];
+const CREATE_OPTIONS = ["connectionString", "sql", "tasks", "events", "database", "context", "logger"];
+
+/**
+ * What was given as one of these.
+ * @template T
+ * @param {string} name
+ * @param {T | undefined} value
+ * @param {{ name: string, prototype: T }} Class
+ */
+function checkClass(name, value, Class) {
+	if (value !== undefined && !(value instanceof /** @type {any} */ (Class))) {
+		throw new TypeError(`pgconductor: Conductor.create: ${name}: what ${Class.name} makes is needed`);
+	}
+}
 
 export class Conductor {
 	#connectionString;
@@ -39,8 +53,7 @@ export class Conductor {
 	constructor(options = {}) {
 		for (const key of Object.keys(options)) {
 			if (!CREATE_OPTIONS.includes(key) && options[key] !== undefined) {
-				throw new TypeError(`pgconductor: Conductor.create: ${key}: ${CREATE_PROMISED.includes(key)
-					? "not available in this version" : `no such option (there are ${CREATE_OPTIONS.join(", ")})`}`);
+				throw new TypeError(`pgconductor: Conductor.create: ${key}: no such option (there are ${CREATE_OPTIONS.join(", ")})`);
 			}
 		}
 		if (options.sql !== undefined && options.connectionString !== undefined) {
@@ -49,22 +62,37 @@ export class Conductor {
 		if (options.connectionString !== undefined) {
 			checkURL(options.connectionString);
 		}
-		if (options.events !== undefined && !(options.events instanceof EventSchemas)) {
-			throw new TypeError("pgconductor: Conductor.create: events: what EventSchemas.fromSchema returned is needed");
+		if (options.sql !== undefined && !isConnection(options.sql)) {
+			throw new TypeError("pgconductor: Conductor.create: sql: a postgres.js instance, or a pool or client of pg, is needed");
 		}
+		checkClass("events", options.events, EventSchemas);
+		checkClass("database", options.database, DatabaseSchema);
 		this.events = options.events ?? new EventSchemas();
 		this.#connectionString = options.connectionString;
 		this.#given = options.sql;
 		this.customLogger = options.logger;
 		this.Context = extendContext(options.context ?? {});
-		for (const ref of options.tasks ?? []) {
+		if (options.tasks !== undefined && !(options.tasks instanceof TaskSchemas) && !Array.isArray(options.tasks)) {
+			throw new TypeError("pgconductor: Conductor.create: tasks: what TaskSchemas makes, or a list of { name }, is needed");
+		}
+		for (const ref of options.tasks instanceof TaskSchemas ? options.tasks.definitions : options.tasks ?? []) {
 			this.#know(findEntry(ref) ?? taskOf(ref));
 		}
 	}
 
-	/** Where its schema is, if it was told. @returns {string | undefined} */
+	/** Where its schema is, if it was told so. @returns {string | undefined} */
 	get connectionString() {
 		return this.#connectionString;
+	}
+
+	/** Where its schema is, if it was told so, or given a connection. @returns {Promise<string | undefined>} */
+	async url() {
+		return this.#given === undefined ? this.#connectionString : urlOf(this.#given);
+	}
+
+	/** What is known of the task that a reference names. @param {any} ref @returns {Declared | undefined} */
+	known(ref) {
+		return findEntry(ref) ?? (isDefinition(ref) ? taskOf(ref) : this.#known.get(ref?.name));
 	}
 
 	get logger() {
@@ -77,16 +105,15 @@ export class Conductor {
 		this.#declared.delete(task.name);
 	}
 
-	/** @param {any} ref @param {any} triggers @param {any} handler */
+	/** @param {any} ref @param {any} triggers @param {any} handler @returns {any} */
 	createTask(ref, triggers, handler) {
-		const declared = taskOf(ref);
-		const text = triggersText(declared.name, triggers);
+		const said = taskOf(ref);
+		const text = triggersText(said.name, triggers);
 		if (typeof handler !== "function") {
-			throw new TypeError(`pgconductor: task ${declared.name}: the handler is not a function`);
+			throw new TypeError(`pgconductor: task ${said.name}: the handler is not a function`);
 		}
-		const before = this.#known.get(declared.name);
-		declared.queue ??= before?.queue;
-		declared.options ??= before?.options;
+		const before = this.#known.get(said.name);
+		const declared = before === undefined ? said : mergeTasks(before, said);
 		this.#know(declared);
 		return publish({
 			...declared, queue: declared.queue ?? "default", named: declared.queue !== undefined, triggers: text,
@@ -104,7 +131,8 @@ export class Conductor {
 			if (entry.named && entry.queue !== queue) {
 				throw new TypeError(`pgconductor: createWorker: task ${entry.name}: its queue is ${entry.queue}, not ${queue}`);
 			}
-			this.#know({ name: entry.name, queue, options: entry.options });
+			const { name, options, payload_schema, returns_schema } = entry;
+			this.#know({ ...this.#known.get(name), name, queue, options, payload_schema, returns_schema });
 		}
 		workerConfig(config);
 		return Object.freeze({ queue, tasks: Object.freeze([...tasks]), config: Object.freeze({ ...config }) });
@@ -140,12 +168,30 @@ export class Conductor {
 		if (typeof ref?.name !== "string") {
 			throw new TypeError("pgconductor: invoke: a task, or { name }, is needed");
 		}
-		const sql = transaction ?? await this.#sql();
+		const task = this.known(ref);
+		if (isDefinition(ref) && !this.#known.has(ref.name)) {
+			this.#know(/** @type {Declared} */ (task));
+		}
 		const named = namedQueue(ref);
 		const queue = named === (this.#known.get(ref.name)?.queue ?? "default") ? undefined : named;
-		const send = Array.isArray(payload) ? client.invokeBatch : client.invoke;
-		await this.#declare(ref.name, transaction, sql);
-		return send(sql, ref.name, /** @type {any} */ (payload), { queue, ...options });
+		/** @param {unknown} value @param {string} [where] */
+		const text = (value, where = "") => checkedText(task?.payload, `${ref.name}${where}`, toJSON(value));
+		if (!Array.isArray(payload)) {
+			const json = await text(payload);
+			const sql = await this.#ready(ref.name, transaction);
+			return client.invoke(sql, ref.name, json, { queue, ...options });
+		}
+		const items = payload.map(client.itemOf);
+		const payloads = await Promise.all(items.map((item, at) => text(item.payload, ` (items[${at}])`)));
+		const sql = await this.#ready(ref.name, transaction);
+		return client.invokeBatch(sql, ref.name, items, payloads, { queue, ...options });
+	}
+
+	/** A connection, over which the task is declared. @param {string} name @param {Sql | undefined} transaction */
+	async #ready(name, transaction) {
+		const sql = transaction ?? await this.#sql();
+		await this.#declare(name, transaction, sql);
+		return sql;
 	}
 
 	/** @param {string} event @param {any[]} given  a payload (or none), and options */
@@ -154,7 +200,7 @@ export class Conductor {
 		if (typeof event !== "string") {
 			throw new TypeError("pgconductor: emit: the name of an event is needed");
 		}
-		const text = await eventText(this.events.byName, event, payload);
+		const text = await checkedText(this.events.byName.get(event), event, toJSON(payload));
 		return client.emit(sql ?? await this.#sql(), event, text);
 	}
 
@@ -167,9 +213,10 @@ export class Conductor {
 	 */
 	async schedule(ref, name, options, payload, { sql: transaction } = {}) {
 		const given = scheduleOf("schedule", ref, name, options);
-		const sql = transaction ?? await this.#sql();
-		await this.#declare(ref.name, transaction, sql);
-		return client.schedule(sql, given, payload);
+		// Without a payload it is not held against the schema.
+		const schema = payload === undefined ? undefined : this.known(ref)?.payload;
+		const text = await checkedText(schema, ref.name, toJSON(payload));
+		return client.schedule(await this.#ready(ref.name, transaction), given, text);
 	}
 
 	/** @param {any} ref @param {string} name @param {{ sql?: Sql | undefined }} [options] */
@@ -238,10 +285,7 @@ export class Conductor {
 	async ensureInstalled() {
 		const sql = await this.#sql();
 		if (!await client.isInstalled(sql)) {
-			if (this.#given !== undefined) {
-				throw new NotInstalled("there is no schema pgconductor in this database; install it with `pgconductor migrate`");
-			}
-			await migrate(this.#connectionString);
+			await install(sql, await this.url());
 		}
 		for (const name of this.#known.keys()) {
 			await this.#declare(name, undefined, sql);

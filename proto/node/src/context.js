@@ -3,7 +3,7 @@
  */
 import { callText, dateOf } from "./client.js";
 import { toJSON } from "./json.js";
-import { eventText } from "./schemas.js";
+import { checkedText } from "./standard.js";
 import { namedQueue } from "./tasks.js";
 import { scheduleOf, scheduled } from "./triggers.js";
 import { checkOptions, eventOf, eventsOf } from "./waits.js";
@@ -14,18 +14,6 @@ import { checkOptions, eventOf, eventsOf } from "./waits.js";
 /** Names that Conductor.create's `context` may not use, as they are promised. */
 const PROMISED = ["event"];
 const CHILD_OPTIONS = ["key", "queue", "priority", "timeout", "metadata"];
-
-/**
- * A child as run.js has it.
- * @param {string} what
- * @param {any} task
- * @param {unknown} payload
- * @param {any} [options]
- */
-function childOf(what, task, payload, options = {}) {
-	checkOptions(what, options, CHILD_OPTIONS);
-	return { ...options, task: task?.name, queue: options.queue ?? namedQueue(task), payload };
-}
 
 /** @typedef {{ result?: any, error?: Error }} Outcome */
 
@@ -64,6 +52,18 @@ export class Context {
 		this.queue = run.queue;
 	}
 
+	/**
+	 * A child as run.js has it.
+	 * @param {string} what
+	 * @param {any} task
+	 * @param {unknown} payload
+	 * @param {any} [options]
+	 */
+	#child(what, task, payload, options = {}) {
+		checkOptions(what, options, CHILD_OPTIONS);
+		return { ...options, task: task?.name, queue: options.queue ?? namedQueue(task), payload, known: this.#run.known(task) };
+	}
+
 	/* ---- what is remembered */
 
 	/** @param {any} key @param {any} [fn] @returns {Promise<any>} */
@@ -80,7 +80,7 @@ export class Context {
 	invoke(...given) {
 		const key = typeof given[0] === "string" ? given.shift() : undefined;
 		const [task, payload, options] = given;
-		const child = () => childOf("ctx.invoke", task, payload, key === undefined ? options : { key, ...options });
+		const child = () => this.#child("ctx.invoke", task, payload, key === undefined ? options : { key, ...options });
 		return this.#run.invoke("ctx.invoke", () => [child()], (found) => results(found)[0]);
 	}
 
@@ -91,7 +91,7 @@ export class Context {
 			if (!Array.isArray(children)) {
 				throw new TypeError("pgconductor: ctx.invokeAll: not an array of { task, payload }");
 			}
-			return children.map(({ task, payload, ...rest }) => childOf("ctx.invokeAll", task, payload, rest));
+			return children.map(({ task, payload, ...rest }) => this.#child("ctx.invokeAll", task, payload, rest));
 		}, options.returnErrors ? resultsAndErrors : results);
 	}
 
@@ -133,7 +133,8 @@ export class Context {
 			if (typeof task?.name !== "string") {
 				throw new TypeError("pgconductor: ctx.start: a task, or { name }, is needed");
 			}
-			return callText(task.name, payload, { ...options, queue: options.queue ?? namedQueue(task) });
+			const given = { ...options, queue: options.queue ?? namedQueue(task) };
+			return this.#checked(this.#run.known(task)?.payload, task.name, payload, (text) => callText(task.name, text, given));
 		});
 	}
 
@@ -144,22 +145,33 @@ export class Context {
 
 	/** @param {string} event @param {unknown} [payload] @returns {Promise<string>} */
 	emit(event, payload) {
-		/** @param {string} text */
-		const args = (text) => `{"event":${toJSON(event)},"payload":${text}}`;
 		return this.#run.call("ctx.emit", "emit", () => {
 			if (typeof event !== "string") {
 				throw new TypeError("pgconductor: ctx.emit: the name of an event is needed");
 			}
-			const text = eventText(this.#run.schemas, event, payload);
-			return typeof text === "string" ? args(text) : text.then(args);
+			return this.#checked(this.#run.schemas.get(event), event, payload, (text) => `{"event":${toJSON(event)},"payload":${text}}`);
 		});
+	}
+
+	/**
+	 * What `args` makes of a payload that is as its schema wants it.
+	 * @param {import("./standard.js").StandardSchema | undefined} schema
+	 * @param {string} what
+	 * @param {unknown} payload
+	 * @param {(text: string) => string} args
+	 */
+	#checked(schema, what, payload, args) {
+		const text = checkedText(schema, what, toJSON(payload));
+		return typeof text === "string" ? args(text) : text.then(args);
 	}
 
 	/** @param {any} ref @param {string} name @param {any} options @param {unknown} [payload] @returns {Promise<Date | null>} */
 	schedule(ref, name, options, payload) {
 		return this.#run.call("ctx.schedule", "schedule", () => {
 			const { options: given, ...task } = scheduleOf("ctx.schedule", ref, name, options);
-			return `${JSON.stringify({ ...task, ...given }).slice(0, -1)},"payload":${toJSON(payload)}}`;
+			const schema = payload === undefined ? undefined : this.#run.known(ref)?.payload;
+			return this.#checked(schema, task.task, payload, (text) => (
+				`${JSON.stringify({ ...task, ...given }).slice(0, -1)},"payload":${text}}`));
 		}, dateOf);
 	}
 

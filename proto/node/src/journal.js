@@ -52,6 +52,11 @@ export class Journal {
 		return this.#saved.get(key);
 	}
 
+	/** Is something saved under this key? @param {string} key */
+	has(key) {
+		return this.#saved.has(key);
+	}
+
 	/** It may be named again. @param {string} key */
 	release(key) {
 		this.#used.delete(key);

@@ -3,10 +3,9 @@
  */
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
-import { NotInstalled } from "./errors.js";
 
 /** In PATH, or where PGCONDUCTOR says. */
-const BINARY = process.env.PGCONDUCTOR || "pgconductor";
+export const BINARY = process.env.PGCONDUCTOR || "pgconductor";
 const EX_UNAVAILABLE = 69;
 const FORWARDED = /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"]);
 
@@ -20,7 +19,7 @@ environment variable PGCONDUCTOR; then start this program again.
  * The environment that names the database. Not an argument: a password would stand in ps.
  * @param {string | undefined} connectionString
  */
-function environment(connectionString) {
+export function environment(connectionString) {
 	return connectionString === undefined ? process.env : { ...process.env, PGCONDUCTOR_DB: connectionString };
 }
 
@@ -69,25 +68,4 @@ export function launch({ connectionString, drain }) {
 		});
 	});
 	return { pid: child.pid, exited, kill: (signal) => child.kill(signal) };
-}
-
-/**
- * Installs the schema, or brings it up to date.
- * @param {string | undefined} connectionString
- * @returns {Promise<void>}
- */
-export function migrate(connectionString) {
-	return new Promise((resolve, reject) => {
-		const env = environment(connectionString);
-		const child = spawn(BINARY, ["migrate"], { stdio: ["ignore", "ignore", "pipe"], env });
-		let said = "";
-		child.stderr.setEncoding("utf8").on("data", (text) => {
-			said += text;
-		});
-		child.on("error", (cause) => reject(new NotInstalled(
-			`there is no schema pgconductor in this database, and the program ${BINARY} to install it was not found`, { cause })));
-		child.on("close", (code) => {
-			code === 0 ? resolve() : reject(new NotInstalled(said.trim() || `pgconductor migrate: exit status ${code}`));
-		});
-	});
 }

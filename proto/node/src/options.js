@@ -3,12 +3,15 @@
  * slip shows with a stack.
  */
 import { toJSON } from "./json.js";
+import { isStandard, jsonSchemaOf } from "./standard.js";
 
 /** Options of a task that the server has. */
 const TASK_OPTIONS = ["maxAttempts", "backoff", "timeout", "totalTimeout", "removeOnComplete", "removeOnFail",
 	"concurrency", "rateLimit", "concurrencyKey", "fifoKey", "window", "timezone", "days", "priority"];
 /** Options that are promised. */
-const TASK_PROMISED = ["batch", "payload", "returns", "payloadSchema", "returnsSchema"];
+const TASK_PROMISED = ["batch"];
+/** What a task takes and returns: as a Standard Schema, and as JSON Schema. */
+const TASK_SCHEMAS = /** @type {const} */ ([["payload", "payloadSchema"], ["returns", "returnsSchema"]]);
 /** Options of a worker: those of the server's own machinery are accepted, and have no effect. */
 const WORKER_OPTIONS = ["concurrency", "fetchBatchSize", "pollIntervalMs", "flushIntervalMs"];
 
@@ -36,8 +39,52 @@ function snake(name) {
 }
 
 /**
+ * @typedef {object} Declared
+ * @property {string} name
+ * @property {string | undefined} queue
+ * @property {string | undefined} options                    JSON
+ * @property {import("../index.d.ts").StandardSchema} [payload]
+ * @property {import("../index.d.ts").StandardSchema} [returns]
+ * @property {string | undefined} [payload_schema]           JSON
+ * @property {string | undefined} [returns_schema]           JSON
+ */
+
+/** @param {any} ref @param {Declared} task */
+function addSchemas(ref, task) {
+	for (const [name, json] of TASK_SCHEMAS) {
+		const { [name]: schema, [json]: given } = ref;
+		if (schema !== undefined && !isStandard(schema)) {
+			throw new TypeError(`pgconductor: task ${ref.name}: ${name}: not a Standard Schema, as those of Zod and Valibot`);
+		}
+		if (given !== undefined && (typeof given !== "boolean" && typeof given !== "object" || given === null)) {
+			throw new TypeError(`pgconductor: task ${ref.name}: ${json}: not a JSON Schema, that is an object, true or false`);
+		}
+		const text = given !== undefined ? toJSON(given) : schema && jsonSchemaOf(schema);
+		if (schema !== undefined) {
+			task[name] = schema;
+		}
+		if (text !== undefined) {
+			task[name === "payload" ? "payload_schema" : "returns_schema"] = text;
+		}
+	}
+}
+
+/**
+ * What is said of a task in two places. What is said later counts.
+ * @param {Declared} before
+ * @param {Declared} later
+ * @returns {Declared}
+ */
+export function mergeTasks(before, later) {
+	const options = before.options === undefined || later.options === undefined ? later.options ?? before.options
+		: toJSON({ ...JSON.parse(before.options), ...JSON.parse(later.options) });
+	return { ...before, ...later, queue: later.queue ?? before.queue, options };
+}
+
+/**
  * The task of a reference, with its options as JSON.
  * @param {any} ref
+ * @returns {Declared}
  */
 export function taskOf(ref) {
 	if (typeof ref?.name !== "string" || ref.name === "") {
@@ -49,7 +96,7 @@ export function taskOf(ref) {
 	/** @type {Record<string, unknown>} */
 	const options = {};
 	for (const [key, value] of Object.entries(ref)) {
-		if (value === undefined || key === "name" || key === "queue") {
+		if (value === undefined || key === "name" || key === "queue" || TASK_SCHEMAS.flat().includes(/** @type {any} */ (key))) {
 			continue;
 		}
 		if (!TASK_OPTIONS.includes(key)) {
@@ -58,11 +105,12 @@ export function taskOf(ref) {
 		}
 		options[snake(key)] = value;
 	}
-	/** @type {{ name: string, queue: string | undefined, options: string | undefined }} */
+	/** @type {Declared} */
 	const task = { name: ref.name, queue: ref.queue, options: undefined };
 	if (Object.keys(options).length > 0) {
 		task.options = toJSON(options);
 	}
+	addSchemas(ref, task);
 	return task;
 }
 

@@ -141,7 +141,7 @@ export class Orchestrator {
 		if (fd !== undefined) {
 			await this.#serve(fd);
 		} else {
-			this.#server = launch({ connectionString: this.#conductor.connectionString, drain });
+			this.#server = launch({ connectionString: await this.#conductor.url(), drain });
 			this.#server.exited.then((status) => this.#over(status));
 		}
 	}
@@ -157,6 +157,7 @@ export class Orchestrator {
 			heartbeat: this.#heartbeat,
 			Context: this.#conductor.Context,
 			events: this.#conductor.events,
+			known: (ref) => this.#conductor.known(ref),
 			logger: this.#conductor.customLogger,
 		});
 		this.#session.ended.then((status) => this.#over(status));

@@ -11,7 +11,8 @@ import { Cancelled, ChildFailed, PgconductorError, WaitFailed, refusal } from ".
 import { clean } from "./failure.js";
 import { Journal, forGood, resultOf } from "./journal.js";
 import { toJSON } from "./json.js";
-import { delivered } from "./schemas.js";
+import { begin, canBegin, rowsOf } from "./drivers.js";
+import { checkedText, delivered, received } from "./standard.js";
 import { checkKey, childWait } from "./waits.js";
 
 /**
@@ -113,6 +114,11 @@ export class Run {
 	/** Of the events that the program knows. */
 	get schemas() {
 		return this.#session.schemas;
+	}
+
+	/** What is known of a task. @param {any} ref */
+	known(ref) {
+		return this.#session.known(ref);
 	}
 
 	/* ---- keys */
@@ -265,7 +271,7 @@ export class Run {
 	 * A step and what else is written in a database transaction, committed together. It is not sent: the function
 	 * save_step of the schema is the one that saves it.
 	 * @param {string} key
-	 * @param {any} sql                    postgres.js
+	 * @param {any} sql                    of postgres.js, or a pool of pg
 	 * @param {(tx: any) => unknown} fn
 	 * @returns {Promise<any>}
 	 */
@@ -275,9 +281,9 @@ export class Run {
 				return never();
 			}
 			checkKey("ctx.transaction", key);
-			if (typeof sql?.begin !== "function" || typeof fn !== "function") {
+			if (!canBegin(sql) || typeof fn !== "function") {
 				throw new TypeError(`pgconductor: ctx.transaction: ${key}: a postgres.js instance (not a transaction of it) ` +
-					"and a function are needed");
+					"or a pool of pg, and a function, are needed");
 			}
 			const saved = this.#use(key);
 			return saved !== undefined ? resultOf(saved) : this.#busily(key, () => this.#transact(key, sql, fn));
@@ -288,12 +294,12 @@ export class Run {
 	async #transact(key, sql, fn) {
 		let stale = false;
 		try {
-			return await sql.begin(async (/** @type {any} */ tx) => {
+			return await begin(sql, async (tx) => {
 				const value = await this.#call(key, () => fn(tx));
 				const text = this.#text(key, value);
 				try {
-					await tx.unsafe("select pgconductor.save_step($1::text::bigint, $2::text, $3::text, $4::text::json)",
-						[this.fields.id, this.fields.token, key, text === "null" ? null : text], { prepare: true });
+					await rowsOf(tx, "select pgconductor.save_step($1::text::bigint, $2::text, $3::text, $4::text::json)::text",
+						[this.fields.id, this.fields.token, key, text === "null" ? null : text]);
 				} catch (error) {
 					const { code } = /** @type {any} */ (error);
 					stale = code === "PC010" || code === "PC011";
@@ -326,21 +332,52 @@ export class Run {
 	/**
 	 * What `pick` makes of the outcomes, which are in their order.
 	 * @param {string} what
-	 * @param {() => readonly any[]} items  { key, task, payload, queue, priority, timeout }
+	 * @param {() => readonly any[]} items  { key, task, payload, queue, priority, timeout, known }
 	 * @param {(found: { result?: any, error?: ChildFailed }[]) => any} pick
 	 * @returns {Promise<any>}
 	 */
 	invoke(what, items, pick) {
 		return promised(() => {
-			const waits = items().map((item) => {
+			const children = items();
+			const waits = children.map((item) => {
 				const wait = childWait(what, { ...item, key: item.key ?? this.turn() });
 				this.#checkLength(wait.payload ?? "", `${what}: the payload of ${wait.task}`);
 				return wait;
 			});
-			return this.#wait(what, waits, (found) => pick(found.map((saved, i) => saved.error === undefined
-				? { result: resultOf(saved) }
-				: { error: ChildFailed.of(JSON.parse(saved.error), waits[i].key, waits[i].task) })));
+			const wait = () => this.#wait(what, waits, (found) => this.#outcomes(found, waits, children, pick));
+			const checks = this.over ? [] : waits.map(({ key, task, payload = "null" }, i) => (
+				this.#keys.has(key) ? payload : checkedText(children[i].known?.payload, String(task), payload)));
+			return checks.some((check) => typeof check !== "string")
+				? this.#busily(undefined, () => Promise.all(checks)).then(wait) : wait();
 		});
+	}
+
+	/**
+	 * What `pick` makes of the outcomes of children, as their schemas have them.
+	 * @param {Saved[]} found
+	 * @param {Wait[]} waits
+	 * @param {readonly any[]} children
+	 * @param {(found: { result?: any, error?: any }[]) => any} pick
+	 */
+	#outcomes(found, waits, children, pick) {
+		let isLater = false;
+		const outcomes = found.map((saved, i) => {
+			const { key, task = "" } = waits[i];
+			if (saved.error !== undefined) {
+				return { error: ChildFailed.of(JSON.parse(saved.error), key, task) };
+			}
+			try {
+				const result = received(children[i].known?.returns, task, resultOf(saved), key);
+				if (!(result instanceof Promise)) {
+					return { result };
+				}
+				isLater = true;
+				return result.then((later) => ({ result: later }), (error) => ({ error }));
+			} catch (error) {
+				return { error };
+			}
+		});
+		return isLater ? Promise.all(outcomes).then(pick) : pick(/** @type {any} */ (outcomes));
 	}
 
 	/** @param {EventWait[]} events @returns {{ waits: Wait[], names: string[] }} */
@@ -363,7 +400,7 @@ export class Run {
 			return { error: WaitFailed.of(JSON.parse(saved.error), wait.key, name) };
 		}
 		const schema = wait.event === undefined ? undefined : this.schemas.get(wait.event);
-		return { result: await delivered(schema, name, resultOf(saved)) };
+		return { result: await delivered(schema, name, resultOf(saved), { event: name }) };
 	}
 
 	/**

@@ -1,25 +1,15 @@
 /*
- * Events with schemas: anything that implements Standard Schema (Zod, Valibot, ArkType and others).
- *
- * What is emitted goes out as it was given, once its JSON has been found good; whoever gets it has what the schema makes of it.
+ * What a program says of its events, tasks and tables: definitions, and sets of them.
  */
-import { BadPayload, NonRetryableError } from "./errors.js";
-import { toJSON } from "./json.js";
+import { taskOf } from "./options.js";
+import { isStandard, jsonSchemaOf } from "./standard.js";
 
 /**
- * @typedef {import("../index.d.ts").StandardSchema} StandardSchema
- * @typedef {import("../index.d.ts").Issue} Issue
+ * @typedef {import("./standard.js").StandardSchema} StandardSchema
  * @typedef {ReadonlyMap<string, StandardSchema | undefined>} Schemas  by the name of their event
  */
 
 const NAME = /^[^\s\p{Cc}]{1,200}$/u;
-/** As many as anybody reads. */
-const MAX_ISSUES = 8;
-
-/** @param {any} schema @returns {schema is StandardSchema} */
-function isStandard(schema) {
-	return typeof schema?.["~standard"]?.validate === "function" && schema["~standard"].version === 1;
-}
 
 /** @param {{ name: string, payload: any }} definition @returns {any} */
 export function defineEvent({ name, payload }) {
@@ -31,6 +21,30 @@ export function defineEvent({ name, payload }) {
 		throw new TypeError(`pgconductor: defineEvent: ${name}: payload: not a Standard Schema, as those of Zod and Valibot`);
 	}
 	return Object.freeze({ name, payload });
+}
+
+/** Made by defineTask. @type {WeakSet<object>} */
+const definitions = new WeakSet();
+
+/** @param {any} task @returns {any} */
+export function defineTask(task) {
+	taskOf(task);
+	const definition = Object.freeze({ ...task });
+	definitions.add(definition);
+	return definition;
+}
+
+/** @param {any} task */
+export function isDefinition(task) {
+	return definitions.has(task);
+}
+
+/** @param {string} what @param {readonly { name: string }[]} all */
+function checkOnce(what, all) {
+	const twice = all.find(({ name }, at) => all.findIndex((other) => other.name === name) !== at);
+	if (twice !== undefined) {
+		throw new TypeError(`pgconductor: ${what}: ${twice.name} stands there twice`);
+	}
 }
 
 /** The events that a program knows. */
@@ -46,10 +60,7 @@ export class EventSchemas {
 	/** @param {readonly any[]} events @returns {any} */
 	static fromSchema(events) {
 		const defined = events.map(defineEvent);
-		const twice = defined.find(({ name }, at) => defined.findIndex((other) => other.name === name) !== at);
-		if (twice !== undefined) {
-			throw new TypeError(`pgconductor: EventSchemas.fromSchema: ${twice.name} stands there twice`);
-		}
+		checkOnce("EventSchemas.fromSchema", defined);
 		return new EventSchemas(defined.map(({ name, payload }) => [name, payload]));
 	}
 
@@ -68,77 +79,51 @@ export class EventSchemas {
 	}
 }
 
-/** What is to be sent, as JSON Schema, if it can say so. @param {StandardSchema} schema @returns {string | undefined} */
-function jsonSchemaOf(schema) {
-	try {
-		const found = schema["~standard"].jsonSchema?.input({ target: "draft-2020-12" });
-		return found === undefined ? undefined : JSON.stringify(found);
-	} catch {
-		// There is no such thing as a Date in JSON.
-		return undefined;
+/** The tasks that a program knows. */
+export class TaskSchemas {
+	/** @param {readonly any[]} [definitions] */
+	constructor(definitions = []) {
+		this.definitions = definitions;
+	}
+
+	/** @param {readonly any[]} tasks @returns {any} */
+	static fromSchema(tasks) {
+		const defined = tasks.map((task) => isDefinition(task) ? task : defineTask(task));
+		checkOnce("TaskSchemas.fromSchema", defined);
+		return new TaskSchemas(defined);
+	}
+
+	get names() {
+		return this.definitions.map(({ name }) => name);
+	}
+
+	/** The compiler alone knows them. @returns {any} */
+	static fromTypes() {
+		return new TaskSchemas();
 	}
 }
 
-/** Where in the payload that is: a JSON pointer. @param {Issue["path"]} path */
-function pointer(path = []) {
-	return path.map((part) => {
-		const key = typeof part === "object" ? part.key : part;
-		return `/${String(key).replaceAll("~", "~0").replaceAll("/", "~1")}`;
-	}).join("");
-}
+/** Tables: the compiler alone knows them. */
+export class DatabaseSchema {
+	/** @returns {any} */
+	static fromGeneratedTypes() {
+		return new DatabaseSchema();
+	}
 
-/** @param {string} what @param {readonly Issue[]} issues */
-function complaint(what, issues) {
-	const said = issues.slice(0, MAX_ISSUES).map(({ path, message }) => {
-		const where = pointer(path);
-		return where === "" ? message : `${where}: ${message}`;
-	});
-	return `${what}: ${said.join("; ")}`;
-}
+	/** @returns {any} */
+	static fromSupabaseTypes() {
+		return new DatabaseSchema();
+	}
 
-/**
- * What `good` makes of what the schema makes of a value; at once, if the schema knows at once.
- * @template T
- * @param {StandardSchema} schema
- * @param {unknown} value
- * @param {(value: any) => T} good
- * @param {(issues: readonly Issue[]) => Error} bad
- * @returns {T | Promise<T>}
- */
-function examine(schema, value, good, bad) {
-	/** @param {import("../index.d.ts").SchemaResult} result */
-	const judge = (result) => {
-		if (result.issues !== undefined) {
-			throw bad(result.issues);
+	/** @param {Record<string, Record<string, unknown>>} tables @returns {any} */
+	static fromSchema(tables) {
+		for (const [schema, all] of Object.entries(tables)) {
+			for (const [table, row] of Object.entries(all)) {
+				if (!isStandard(row)) {
+					throw new TypeError(`pgconductor: DatabaseSchema.fromSchema: ${schema}.${table}: not a Standard Schema`);
+				}
+			}
 		}
-		return good(result.value);
-	};
-	const result = schema["~standard"].validate(value);
-	return result instanceof Promise ? result.then(judge) : judge(result);
-}
-
-/**
- * The JSON of what is to be emitted: looked at as whoever gets it will.
- * @param {Schemas} schemas
- * @param {string} event
- * @param {unknown} payload
- * @returns {string | Promise<string>}
- */
-export function eventText(schemas, event, payload) {
-	const text = toJSON(payload);
-	const schema = schemas.get(event);
-	return schema === undefined ? text : examine(schema, JSON.parse(text), () => text,
-		(issues) => new BadPayload(complaint(`the payload of ${event}`, issues), { issues }));
-}
-
-/**
- * What a task gets of an event: what its schema makes of it. One that is not as it should be never will be.
- * @param {StandardSchema | undefined} schema
- * @param {string} event
- * @param {any} payload
- * @returns {any}
- */
-export function delivered(schema, event, payload) {
-	return schema === undefined ? payload : examine(schema, payload, (value) => value,
-		(issues) => new NonRetryableError(complaint(`the payload of ${event}`, issues), { code: "bad_payload", data: { event } }));
+		return new DatabaseSchema();
+	}
 }

@@ -11,7 +11,7 @@ import { toJSON } from "./json.js";
 import { SinkLogger, carrying, toStderr } from "./logger.js";
 import { MESSAGES, NAMES, TO_HANDLER } from "./messages.js";
 import { Run } from "./run.js";
-import { delivered } from "./schemas.js";
+import { delivered, returnedText } from "./standard.js";
 import { VERSION } from "./version.js";
 
 const PROTOCOL = 1;
@@ -39,6 +39,10 @@ const BEATS = 4;
  * @property {string | undefined} options  JSON, for HELLO
  * @property {string} triggers             JSON, for HELLO
  * @property {(event: any, context: any) => unknown} handler
+ * @property {import("../index.d.ts").StandardSchema} [payload]
+ * @property {import("../index.d.ts").StandardSchema} [returns]
+ * @property {string | undefined} [payload_schema]  JSON, for HELLO
+ * @property {string | undefined} [returns_schema]  JSON, for HELLO
  *
  * @typedef {object} SessionOptions
  * @property {import("node:net").Socket} socket
@@ -48,6 +52,7 @@ const BEATS = 4;
  * @property {number} credit
  * @property {typeof import("./context.js").Context} Context
  * @property {import("./schemas.js").EventSchemas} events  that the program knows
+ * @property {(ref: any) => import("./options.js").Declared | undefined} [known]  what it knows of tasks
  * @property {import("../index.d.ts").Logger | undefined} logger  in place of LOG
  * @property {number | undefined} [heartbeat]  milliseconds of silence after which the process is to be ended
  *
@@ -112,7 +117,7 @@ export class Session {
 	#finish = () => {};
 
 	/** @param {SessionOptions} options */
-	constructor({ socket, queue, tasks, concurrency, credit, Context, events, logger, heartbeat }) {
+	constructor({ socket, queue, tasks, concurrency, credit, Context, events, known, logger, heartbeat }) {
 		this.#socket = socket;
 		this.#tasks = new Map(tasks.map((task) => [task.name, task]));
 		this.#concurrency = concurrency;
@@ -120,6 +125,7 @@ export class Session {
 		this.#customLogger = logger;
 		this.#heartbeat = heartbeat;
 		this.schemas = events.byName;
+		this.known = known ?? (() => undefined);
 		this.welcomed = new Promise((resolve, reject) => {
 			this.#welcome = (error) => error === undefined ? resolve() : reject(error);
 		});
@@ -397,15 +403,14 @@ export class Session {
 	 * @returns {Promise<["DONE" | "FAIL", Record<string, any>]>}
 	 */
 	async #outcome(run, fields) {
+		const task = this.#tasks.get(fields.task);
 		let result;
 		try {
-			const task = this.#tasks.get(fields.task);
 			if (task === undefined) {
 				throw new Error(`this program has no task ${JSON.stringify(fields.task)}`);
 			}
-			const { name, kind = "invoke", payload, at, parts } = fields.event;
-			const schema = kind === "event" && !parts ? this.schemas.get(name) : undefined;
-			const given = delivered(schema, name, JSON.parse(payload));
+			const { name, kind = "invoke", payload, at } = fields.event;
+			const given = this.#delivered(task, fields.event);
 			const event = { name, kind, payload: given instanceof Promise ? await given : given, at: at === undefined ? null : new Date(at) };
 			result = await task.handler(event, new this.#Context(run));
 		} catch (error) {
@@ -413,14 +418,26 @@ export class Session {
 			const failure = failureOf(run.fault ?? error);
 			return ["FAIL", reason === undefined ? failure : { ...failure, code: stopCode(reason) }];
 		}
-		return run.fault === undefined ? this.#done(result) : ["FAIL", failureOf(run.fault)];
+		return run.fault === undefined ? this.#done(task, result) : ["FAIL", failureOf(run.fault)];
 	}
 
-	/** @param {unknown} result @returns {["DONE" | "FAIL", Record<string, any>]} */
-	#done(result) {
+	/** The payload of an event, as its schema has it, or that of the task. @param {TaskEntry} task @param {any} event */
+	#delivered(task, { name, kind = "invoke", payload, parts }) {
+		const value = JSON.parse(payload);
+		if (kind === "event") {
+			return delivered(parts ? undefined : this.schemas.get(name), name, value, { event: name });
+		}
+		// A schedule without a payload is not held against the schema.
+		const isTasks = kind === "invoke" || (kind === "schedule" && value !== null);
+		return delivered(isTasks ? task.payload : undefined, task.name, value, { task: task.name });
+	}
+
+	/** @param {TaskEntry} task @param {unknown} result @returns {Promise<["DONE" | "FAIL", Record<string, any>]>} */
+	async #done({ name, returns }, result) {
 		let text;
 		try {
-			text = toJSON(result);
+			const checked = returnedText(returns, name, toJSON(result));
+			text = typeof checked === "string" ? checked : await checked;
 		} catch (error) {
 			return ["FAIL", { ...failureOf(error), code: "bad_result" }];
 		}

@@ -416,12 +416,13 @@ function fakeSql(refusal, log = []) {
 	return { log, begin: async (fn) => {
 		log.push("begin");
 		try {
-			const value = await fn({ unsafe: async (text, parameters) => {
+			const value = await fn({ unsafe: (text, parameters) => ({ values: async () => {
 				log.push(parameters);
 				if (refusal !== undefined) {
 					throw Object.assign(new Error("refused"), { code: refusal });
 				}
-			} });
+				return [];
+			} }) });
 			log.push("commit");
 			return value;
 		} catch (error) {
@@ -466,7 +467,7 @@ test("a step within a transaction", async () => {
 	await s.worker.next("DONE");
 	assert.deepEqual(sql.log[1][3], '{"a":[0]}');
 	s.worker.run(9, "wrong");
-	assert.match((await s.worker.next("FAIL")).fields.message, /a postgres.js instance \(not a transaction of it\) and a function are needed/);
+	assert.match((await s.worker.next("FAIL")).fields.message, /a postgres.js instance \(not a transaction of it\) or a pool of pg, and a function, are needed/);
 	await finish(s);
 });
 

@@ -64,8 +64,7 @@ test("what cannot be is refused where it is written", () => {
 	assert.deepEqual([{ ...task }, { ...media }], [{ name: "t", queue: "default" }, { name: "m", queue: "media" }]);
 	assert.throws(() => Conductor.create({ sql: {}, connectionString: "x" }), /either sql or connectionString/);
 	assert.throws(() => Conductor.create({ connectionString: "host=/tmp dbname=x" }), /connectionString: not a URL like/);
-	assert.throws(() => Conductor.create({ events: {} }), /events: what EventSchemas.fromSchema returned is needed/);
-	assert.throws(() => Conductor.create({ database: {} }), /database: not available in this version/);
+	assert.throws(() => Conductor.create({ events: {} }), /events: what EventSchemas makes is needed/);
 	assert.throws(() => Conductor.create({ url: "x" }), /url: no such option/);
 	assert.throws(() => Conductor.create({ context: { step: 1 } }), /context: step: /);
 	assert.throws(() => conductor.createTask({ name: "x" }, { invocable: true }, undefined), /task x: the handler is not a function/);

@@ -73,7 +73,7 @@ export class Worker {
 export const WELCOME = { protocol: 1, queue: "default", max_frame: 2 << 20, max_payload: 1 << 20,
 	capabilities: ["beat", "call", "cancel", "credit", "drain", "log", "progress", "step", "suspend"] };
 
-export async function start(handlers, { welcome = WELCOME, concurrency = 10, context = {}, queue = "default", heartbeat = undefined, logger = undefined, triggers = {}, events = new EventSchemas() } = {}) {
+export async function start(handlers, { welcome = WELCOME, concurrency = 10, context = {}, queue = "default", heartbeat = undefined, logger = undefined, triggers = {}, events = new EventSchemas(), known = undefined, tasks = {} } = {}) {
 	const [ours, theirs] = await pair();
 	const write = ours.write.bind(ours);
 	let writes = 0;
@@ -82,13 +82,13 @@ export async function start(handlers, { welcome = WELCOME, concurrency = 10, con
 		return write(bytes);
 	};
 	const worker = new Worker(theirs);
-	const tasks = Object.entries(handlers).map(([name, handler]) => {
+	const entries = Object.entries(handlers).map(([name, handler]) => {
 		return { name, queue: name.startsWith("other.") ? "other" : "default", named: false, options: undefined,
-			triggers: triggersText(name, triggers[name] ?? { invocable: true }), handler };
+			triggers: triggersText(name, triggers[name] ?? { invocable: true }), handler, ...tasks[name] };
 	});
 	const session = new Session({
-		socket: ours, queue: queue ?? undefined, tasks, concurrency, credit: 2 * concurrency, Context: extendContext(context),
-		events, logger, heartbeat,
+		socket: ours, queue: queue ?? undefined, tasks: entries, concurrency, credit: 2 * concurrency, Context: extendContext(context),
+		events, known, logger, heartbeat,
 	});
 	worker.hello = (await worker.next("HELLO")).fields;
 	if (welcome !== null) {
