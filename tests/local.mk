@@ -54,6 +54,7 @@ integration_tests = \
 	tests/integration/test_flow_model.py \
 	tests/integration/test_limits.py \
 	tests/integration/test_batch.py \
+	tests/integration/test_batch_languages.py \
 	tests/integration/test_logs.py \
 	tests/integration/test_programs.py \
 	tests/integration/test_python_client.py \
@@ -156,7 +157,7 @@ EXTRA_DIST += tests/support/triggers_shell/answer.sh tests/support/triggers_shel
 
 # The tasks of docs/conform.md on libpgconductor, for test_conform.py.
 if HAVE_JANSSON
-check_PROGRAMS += tests/support/conform_c tests/support/cron_c tests/support/durable_c tests/support/events_c \
+check_PROGRAMS += tests/support/batch_c tests/support/conform_c tests/support/cron_c tests/support/durable_c tests/support/events_c \
 	tests/support/triggers_c
 endif
 tests_support_conform_c_SOURCES = tests/support/conform_c.c tests/support/program.h
@@ -183,6 +184,10 @@ tests_support_triggers_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_support_triggers_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
 
 # Executions that last, for test_durable.py.
+tests_support_batch_c_SOURCES = tests/support/batch_c.c tests/support/program.h
+tests_support_batch_c_CPPFLAGS = -I$(top_srcdir)/proto/c
+tests_support_batch_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_support_batch_c_LDADD = libpgconductor.la $(JANSSON_LIBS)
 tests_support_durable_c_SOURCES = tests/support/durable_c.c tests/support/program.h
 tests_support_durable_c_CPPFLAGS = -I$(top_srcdir)/proto/c
 tests_support_durable_c_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)

@@ -67,6 +67,17 @@ void	pgc_task(struct pgc *, const char *name, pgc_task_fn *, void *arg);
 void	pgc_task_with(struct pgc *, const char *name, const char *queue, const char *options, pgc_task_fn *, void *arg);
 
 /*
+ * A task whose function is given several executions at once, size (1 to 1,000) at most: as soon as so many are there, or when the
+ * first of them has waited for timeout_ms (-1: a second). Each of runs is finished by itself, with pgc_done or pgc_fail; a call is
+ * one, for concurrency and credit. Returns 0, which completes with null those that it has not finished; PGC_LATER, they are
+ * finished later; any other value fails them. They have no steps and cannot wait: see "Executions that last".
+ */
+typedef int	pgc_batch_fn(struct pgc_run **runs, size_t n, void *arg);
+void	pgc_batch(struct pgc *, const char *name, unsigned size, int64_t timeout_ms, pgc_batch_fn *, void *arg);
+void	pgc_batch_with(struct pgc *, const char *name, const char *queue, const char *options, unsigned size, int64_t timeout_ms,
+	    pgc_batch_fn *, void *arg);
+
+/*
  * What starts a task that was named above, besides invoke: a list of JSON objects such as
  * [{"invocable": true}, {"cron": "30 9 * * mon-fri", "name": "morning", "timezone": "Europe/Berlin", "payload": {}},
  * {"event": "order.paid", "when": "(payload->>'total')::numeric > 100", "fields": "id,customer.name"}]. With a schedule,

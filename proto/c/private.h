@@ -20,8 +20,11 @@ struct task {
 	char		*options;	/* NULL: none */
 	char		*triggers;	/* likewise */
 	char		*payload_schema, *returns_schema;	/* likewise */
-	pgc_task_fn	*fn;
+	pgc_task_fn	*fn;		/* NULL: it takes several at once */
 	void		*arg;
+	pgc_batch_fn	*batch_fn;
+	unsigned	 batch_size;
+	int64_t		 batch_ms;	/* -1: not said */
 };
 
 struct event_type {
@@ -55,6 +58,12 @@ struct journal {
 	char		*answer, *refusal;	/* of that */
 };
 
+/* Executions that came in one frame. */
+struct batch {
+	size_t		 left;		/* not finished */
+	char		 frame[];	/* which has their strings */
+};
+
 struct pgc_run {
 	struct pgc	*c;
 	struct pgc_run	*next, *prev;
@@ -64,6 +73,8 @@ struct pgc_run {
 	const struct task *task;	/* NULL: not ours */
 	struct msg_run	 m;		/* its strings are in frame, NUL-terminated */
 	struct buf	 frame;
+	struct batch	*batch;		/* that it came with; NULL: alone */
+	bool		 together;	/* its function has it with others */
 	int64_t		 started;	/* nanoseconds */
 	char		*cancel;	/* reason, once it is to stop */
 	char		*fault;		/* a key it used twice: whatever it returns, it has failed */
@@ -110,6 +121,7 @@ struct pgc {
 	char		 error[256];
 
 	struct run_list	 waiting, running, spare;
+	size_t		 joined;	/* of those that run: how many share a call with one before */
 	uint64_t	 serials;
 };
 
@@ -125,6 +137,9 @@ int	pgc_beat(struct pgc *, int64_t now);
 
 /* run.c */
 void	run_queue(struct pgc *, uint64_t exec, const struct msg_run *, const uint8_t *body, size_t len);
+struct pgc_run *run_queue_item(struct pgc *, const struct pstr *task, const struct msg_item *);
+/* It waited, and is about to be given to its function. */
+void	run_begin(struct pgc_run *);
 void	run_cancel(struct pgc *, uint64_t exec, const struct pstr *reason);
 void	run_start_waiting(struct pgc *);
 void	run_drop_waiting(struct pgc *);
@@ -134,6 +149,13 @@ struct pgc_run *run_of_exec(struct pgc *, uint64_t exec);
 void	run_retire(struct pgc_run *);
 /* Fails it if it was to stop or is at fault already. */
 bool	run_stopped(struct pgc_run *);
+
+/* batch.c */
+void	batch_queue(struct pgc *, const struct msg_run *, const uint8_t *body, size_t len);
+/* Calls the function of a task that takes several, with the first of those that wait and its company. */
+void	batch_call(struct pgc *, struct pgc_run *first);
+/* It is over. */
+void	batch_release(struct pgc_run *);
 
 /* journal.c */
 /* The steps of its RUN. */

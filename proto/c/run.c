@@ -62,6 +62,8 @@ run_new(struct pgc *c)
 	r->started = 0;
 	r->cancel = NULL;
 	r->fault = NULL;
+	r->batch = NULL;
+	r->together = false;
 	r->data = NULL;
 	return r;
 }
@@ -72,6 +74,7 @@ run_retire(struct pgc_run *r)
 	struct pgc *c = r->c;
 
 	list_remove(r->state == RUN_WAITING ? &c->waiting : &c->running, r);
+	batch_release(r);
 	free(r->cancel);
 	free(r->fault);
 	r->cancel = r->fault = NULL;
@@ -88,6 +91,7 @@ list_free(struct run_list *l)
 
 	while ((r = l->first) != NULL) {
 		list_remove(l, r);
+		batch_release(r);
 		free(r->cancel);
 		free(r->fault);
 		journal_free(r->journal);
@@ -155,6 +159,30 @@ run_queue(struct pgc *c, uint64_t exec, const struct msg_run *m, const uint8_t *
 	list_append(&c->waiting, r, RUN_WAITING);
 }
 
+struct pgc_run *
+run_queue_item(struct pgc *c, const struct pstr *task, const struct msg_item *item)
+{
+	struct pgc_run *r = run_new(c);
+
+	r->exec = item->exec;
+	r->task = find_task(c, task);
+	r->m = (struct msg_run){
+		.id = item->id, .task = *task, .attempt = item->attempt, .token = item->token, .event = item->event,
+		.has_deadline_ms = item->has_deadline_ms, .deadline_ms = item->deadline_ms, .metadata = item->metadata,
+		.trace = item->trace
+	};
+	list_append(&c->waiting, r, RUN_WAITING);
+	return r;
+}
+
+void
+run_begin(struct pgc_run *r)
+{
+	list_remove(&r->c->waiting, r);
+	list_append(&r->c->running, r, RUN_RUNNING);
+	r->started = pgc_now();
+}
+
 static void
 call(struct pgc_run *r)
 {
@@ -193,7 +221,7 @@ run_start_waiting(struct pgc *c)
 	int64_t first = 0, now;
 	struct pgc_run *r;
 
-	while (!c->lost && c->waiting.n != 0 && c->running.n < c->concurrency) {
+	while (!c->lost && c->waiting.n != 0 && c->running.n - c->joined < c->concurrency) {
 		now = pgc_now();
 		if (first == 0)
 			first = now;
@@ -205,9 +233,11 @@ run_start_waiting(struct pgc *c)
 		pgc_look(c, now);
 		if ((r = first_complete(c)) == NULL)
 			break;
-		list_remove(&c->waiting, r);
-		list_append(&c->running, r, RUN_RUNNING);
-		r->started = now;
+		if (r->task != NULL && r->task->batch_fn != NULL) {
+			batch_call(c, r);
+			continue;
+		}
+		run_begin(r);
 		call(r);
 	}
 }

@@ -114,7 +114,8 @@ pgc_hello(struct pgc *c)
 		tasks[m.tasks_n++] = (struct msg_task){
 			.name = pstr(t->name), .queue = pstr(t->queue), .options = pstr(t->options),
 			.triggers = pstr(t->triggers), .payload_schema = pstr(t->payload_schema),
-			.returns_schema = pstr(t->returns_schema)
+			.returns_schema = pstr(t->returns_schema), .has_batch = t->batch_fn != NULL, .batch.size = t->batch_size,
+			.batch.has_timeout_ms = t->batch_ms >= 0, .batch.timeout_ms = (uint64_t)t->batch_ms
 		};
 	}
 	for (; c->join == NULL && m.events_n < c->events_n; m.events_n++)
@@ -213,7 +214,10 @@ dispatch(struct pgc *c, struct msg *m, const uint8_t *body, size_t len, const ch
 	case MSG_RUN:
 		if (msg_run_decode(m, &u.run, why) == -1)
 			return -1;
-		run_queue(c, m->exec, &u.run, body, len);
+		if (u.run.items_n != 0 && c->join == NULL && !c->bye)
+			batch_queue(c, &u.run, body, len);
+		else if (u.run.items_n == 0)
+			run_queue(c, m->exec, &u.run, body, len);
 		return 0;
 	case MSG_REJECT:
 		if (msg_reject_decode(m, &u.reject, why) == -1)

@@ -74,6 +74,7 @@ pgc_task_with(struct pgc *c, const char *name, const char *queue, const char *op
 	t->triggers = t->payload_schema = t->returns_schema = NULL;
 	t->fn = fn;
 	t->arg = arg;
+	t->batch_fn = NULL;
 }
 
 PUBLIC void

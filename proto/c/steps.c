@@ -49,6 +49,20 @@ wait_until(struct pgc_run *r, done_fn *done)
 	return 0;
 }
 
+/* Whether it is there, and one that saves and waits; of a batch none does. */
+static bool
+may_last(struct pgc_run *r)
+{
+	struct pgc_failure f = PGC_FAILURE;
+
+	if (r->state == RUN_FREE || !r->together)
+		return r->state != RUN_FREE;
+	f.message = "an execution of a batch has no steps, and cannot wait: make a task of its own of what lasts";
+	f.for_good = true;
+	pgc_fail_with(r, &f);
+	return false;
+}
+
 /* Keys */
 
 /* The run may go on, though what it is about to do is bound to fail. */
@@ -132,7 +146,7 @@ pgc_save(struct pgc_run *r, const char *key, const char *json)
 {
 	struct msg_step m = { .key = pstr(key), .result = pstr(json) };
 
-	if (r->state == RUN_FREE || check_key(r, key) != 0 || check_result(r, json) != 0)
+	if (!may_last(r) || check_key(r, key) != 0 || check_result(r, json) != 0)
 		return PGC_OVER;
 	if (r->journal != NULL && journal_find(r->journal, key) != NULL)
 		at_fault(r, key);
@@ -203,7 +217,7 @@ pgc_sleep(struct pgc_run *r, const char *key, int64_t ms)
 	struct msg_wait w = { .has_timer_ms = true, .timer_ms = ms > 0 ? (uint64_t)ms : 0 };
 	char turn[256];
 
-	if (r->state == RUN_FREE)
+	if (!may_last(r))
 		return PGC_OVER;
 	key = key_or_turn(r, key, turn, sizeof(turn));
 	if (check_key(r, key) != 0)
@@ -248,7 +262,7 @@ pgc_invoke_all(struct pgc_run *r, struct pgc_child *children, size_t n)
 	char turn[256];
 	int found = 0;
 
-	if (r->state == RUN_FREE)
+	if (!may_last(r))
 		return PGC_OVER;
 	waits = xcalloc(n + 1, sizeof(*waits));
 	for (size_t i = 0; i < n && found != PGC_OVER; i++) {
@@ -335,7 +349,7 @@ pgc_wait_events(struct pgc_run *r, struct pgc_event_wait *events, size_t n, bool
 	char (*turns)[256];
 	int found = 0;
 
-	if (r->state == RUN_FREE)
+	if (!may_last(r))
 		return PGC_OVER;
 	waits = xcalloc(n + 1, sizeof(*waits));
 	turns = xcalloc(n + 1, sizeof(*turns));
@@ -386,7 +400,7 @@ pgc_checkpoint(struct pgc_run *r)
 		pgc_look(r->c, pgc_now());
 	if (run_stopped(r))
 		return PGC_OVER;
-	return r->c->ending ? suspend(r, NULL, 0, false) : 0;
+	return r->c->ending && !r->together ? suspend(r, NULL, 0, false) : 0;
 }
 
 PUBLIC void
