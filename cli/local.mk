@@ -33,6 +33,7 @@ libcli_la_SOURCES = \
 	cli/emit.c \
 	cli/error.c \
 	cli/filter.c cli/filter.h \
+	cli/gen.c \
 	cli/grid.c cli/grid.h \
 	cli/invoke.c \
 	cli/logs.c \

@@ -81,7 +81,7 @@ begin
             and p.proname in ('invoke', 'invoke_batch', 'cancel', 'retry', 'result', 'declare_task', 'edit', 'move', 'discard', 'enable_task', 'enable_queue', 'has_metadata', 'error_kind', 'blocked_by',
                 'execution_logs', 'execution_steps',
                 'save_step', 'schedule', 'unschedule', 'enable_schedule', 'emit',
-                'payload_schema', 'event_schemas')
+                'payload_schema', 'event_schemas', 'generate_types', 'generate_tasks')
     loop
         execute format('grant execute on function %s to pgconductor_client', f);
     end loop;

@@ -27,6 +27,8 @@ sql_files = \
 	sql/functions/check_writer.sql \
 	sql/functions/claim_items.sql \
 	sql/functions/claim_keys.sql \
+	sql/functions/class_name.sql \
+	sql/functions/client_text.sql \
 	sql/functions/clock_jump.sql \
 	sql/functions/clock_moment.sql \
 	sql/functions/clock_reached.sql \
@@ -60,6 +62,7 @@ sql_files = \
 	sql/functions/ensure_partition.sql \
 	sql/functions/ensure_queue.sql \
 	sql/functions/ensure_shard.sql \
+	sql/functions/enum_literals.sql \
 	sql/functions/error_kind.sql \
 	sql/functions/escaped_key.sql \
 	sql/functions/evaluate_filter.sql \
@@ -83,6 +86,8 @@ sql_files = \
 	sql/functions/forget_running.sql \
 	sql/functions/fragment_fault.sql \
 	sql/functions/free_mark.sql \
+	sql/functions/generate_tasks.sql \
+	sql/functions/generate_types.sql \
 	sql/functions/gone.sql \
 	sql/functions/has_metadata.sql \
 	sql/functions/hide_escapes.sql \
@@ -96,6 +101,7 @@ sql_files = \
 	sql/functions/is_path.sql \
 	sql/functions/is_wanted.sql \
 	sql/functions/is_watched.sql \
+	sql/functions/json_type.sql \
 	sql/functions/keep_interval.sql \
 	sql/functions/keep_watches.sql \
 	sql/functions/kept_steps.sql \
@@ -111,6 +117,7 @@ sql_files = \
 	sql/functions/make_call.sql \
 	sql/functions/make_watch.sql \
 	sql/functions/match_waits.sql \
+	sql/functions/member_name.sql \
 	sql/functions/merge_metadata.sql \
 	sql/functions/missed_events.sql \
 	sql/functions/move.sql \
@@ -138,12 +145,15 @@ sql_files = \
 	sql/functions/promote.sql \
 	sql/functions/put_change.sql \
 	sql/functions/put_schedule.sql \
+	sql/functions/python_name.sql \
+	sql/functions/python_words.sql \
 	sql/functions/read_change.sql \
 	sql/functions/refresh_routes.sql \
 	sql/functions/refuse_json.sql \
 	sql/functions/register.sql \
 	sql/functions/rehome.sql \
 	sql/functions/rehome_to.sql \
+	sql/functions/relation_columns.sql \
 	sql/functions/release.sql \
 	sql/functions/reroute.sql \
 	sql/functions/result.sql \
@@ -154,6 +164,14 @@ sql_files = \
 	sql/functions/schedule.sql \
 	sql/functions/schedule_json.sql \
 	sql/functions/schedule_jsonb.sql \
+	sql/functions/schema_definitions.sql \
+	sql/functions/schema_kind.sql \
+	sql/functions/schema_literals.sql \
+	sql/functions/schema_object.sql \
+	sql/functions/schema_root.sql \
+	sql/functions/schema_type.sql \
+	sql/functions/schema_types.sql \
+	sql/functions/schema_union.sql \
 	sql/functions/select_columns.sql \
 	sql/functions/select_fields.sql \
 	sql/functions/serve.sql \
@@ -184,6 +202,9 @@ sql_files = \
 	sql/functions/tend.sql \
 	sql/functions/ticks_due.sql \
 	sql/functions/tidy.sql \
+	sql/functions/typed_dict.sql \
+	sql/functions/types_python.sql \
+	sql/functions/types_typescript.sql \
 	sql/functions/undeclare.sql \
 	sql/functions/unlock_shards.sql \
 	sql/functions/unpark.sql \

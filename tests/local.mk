@@ -52,6 +52,7 @@ integration_tests = \
 	tests/integration/test_fixtures.py \
 	tests/integration/test_flow_kills.py \
 	tests/integration/test_flow_model.py \
+	tests/integration/test_gen.py \
 	tests/integration/test_limits.py \
 	tests/integration/test_batch.py \
 	tests/integration/test_batch_languages.py \

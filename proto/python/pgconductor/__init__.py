@@ -19,7 +19,7 @@ from ._json import RawJSON
 from ._lasting import Awaited, Child, EventWait
 from ._logging import LogHandler
 from ._serve import serve, stop
-from ._task import Backoff, Exponential, KeyLimit, Rate, Task, task
+from ._task import Backoff, Exponential, KeyLimit, Rate, Task, remote, task
 from ._triggers import INVOCABLE, EventType, Trigger, change, cron, define_event, event, invocable, literal
 from ._version import __version__
 from .errors import (BadArgument, BadEvent, BadPayload, BadQueue, BadSchedule, BadSchema, BadTask, BadTime, Cancelled,
@@ -33,5 +33,5 @@ __all__ = [
     "Context", "Duration", "Error", "EventTimeout", "EventType", "EventWait", "ExecutionFailed", "Exponential", "INVOCABLE",
     "Item", "KeyLimit", "LogHandler", "Logger", "NonRetryableError", "NotAvailable", "NotInstalled", "PayloadTooLarge", "Rate", "RawJSON",
     "Result", "RetryAfter", "Suspended", "Task", "ThrottledItem", "Trigger", "UndeclaredTask", "UnknownExecution", "WaitFailed",
-    "__version__", "change", "cron", "current", "define_event", "event", "invocable", "literal", "serve", "stop", "task",
+    "__version__", "change", "cron", "current", "define_event", "event", "invocable", "literal", "remote", "serve", "stop", "task",
 ]

@@ -365,6 +365,17 @@ def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None
     return _Decorator(name, queue, options, triggers, payload_schema, returns_schema)
 
 
+def remote(name: str) -> Task[Any, Any]:
+    """A task whose function another program has, to be invoked by this one; annotate it with its types.
+
+        send_email: Task[Mail, Receipt] = remote("send-email")
+    """
+    def elsewhere(payload: Any) -> Any:
+        raise TypeError(f"task {name}: another program has its function")
+
+    return Task(elsewhere, name, None, {})
+
+
 # ---- all tasks of this program
 
 _defined: dict[str, Task[Any, Any]] = {}
