@@ -31,14 +31,16 @@ begin
             perform set_config('pgconductor.forgot', '', false);
             return 0;
         end if;
-        -- Those that count no more, see claim_keys, also for "between"; of dedupe it is asked only when history may be gone.
+        -- Those that count no more, see claim_keys, also for "between". What has history may be retried, and then a key to
+        -- dedupe by counts again; so that is asked, but not before history may be gone.
         with aged as materialized (
             select k.kind, k.task, k.queue, k.key, k.execution, k.until
             from pgconductor.invoke_keys k
             where (k.kind, k.task, k.queue, k.key) > (place[1], place[2], place[3], place[4])
                 and (k.kind, k.task, k.queue, k.key) <= (upto[1], upto[2], upto[3], upto[4])
-                and coalesce(k.until, k.first_at + (
-                    select least(t.keep_complete, t.keep_fail) from pgconductor.tasks t where t.name = k.task)) <= present
+                and case k.kind when 'dedupe' then (k.until is null or k.until <= present) and k.first_at + (
+                        select least(t.keep_complete, t.keep_fail) from pgconductor.tasks t where t.name = k.task) <= present
+                    else k.until <= present end
         ), old as materialized (
             select a.* from aged a
             where case a.kind when 'throttle' then true
@@ -47,8 +49,8 @@ begin
                     where e.id between a.execution and a.execution and coalesce(e.ready_xid, '0') = '0'
                         and e.waiting is null and e.run_at = a.until)
                 else not exists (select from pgconductor.executions e where e.id between a.execution and a.execution)
-                    and (a.until is not null or not exists (
-                        select from pgconductor.finished_executions f where f.id between a.execution and a.execution)) end
+                    and not exists (
+                        select from pgconductor.finished_executions f where f.id between a.execution and a.execution) end
         ), free as materialized (
             -- What somebody uses now stays, and so does what was used since: it is not the same any more.
             select o.* from old o

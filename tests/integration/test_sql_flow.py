@@ -185,6 +185,16 @@ class TestDedupe:
         one(db, "select pgconductor.retry(%s)", first)
         assert invoke(db, dedupe_key="k") == second and unfinished(db) == [first, second]
 
+    @pytest.mark.parametrize("span", ["0", "10 s"])
+    def test_retried_when_its_key_counted_no_more(self, db, clock, span):
+        """Whether there was upkeep meanwhile or not."""
+        first = invoke(db, dedupe_key="k", dedupe_for=span)
+        one(db, "select pgconductor.cancel(%s)", first)
+        clock(60)
+        upkeep(db)
+        one(db, "select pgconductor.retry(%s)", first)
+        assert invoke(db, dedupe_key="k") == first and unfinished(db) == [first]
+
     def test_rolled_back_to_a_savepoint(self, connect, db):
         conn = connect(autocommit=False)
         conn.execute("savepoint s")
