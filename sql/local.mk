@@ -64,7 +64,7 @@ sql_files = \
 	sql/functions/ensure_shard.sql \
 	sql/functions/enum_literals.sql \
 	sql/functions/error_kind.sql \
-	sql/functions/escaped_key.sql \
+	sql/functions/escaped_value.sql \
 	sql/functions/evaluate_filter.sql \
 	sql/functions/event_schemas.sql \
 	sql/functions/events_due.sql \
@@ -80,7 +80,6 @@ sql_files = \
 	sql/functions/fire.sql \
 	sql/functions/fire_schedules.sql \
 	sql/functions/fit_change.sql \
-	sql/functions/fit_key.sql \
 	sql/functions/flow_fault.sql \
 	sql/functions/forget_keys.sql \
 	sql/functions/forget_running.sql \
