@@ -121,6 +121,7 @@ EXTRA_DIST += proto/node/README.md proto/node/index.d.ts proto/node/package.json
 	proto/node/src/run.js \
 	proto/node/src/schemas.js \
 	proto/node/src/session.js \
+	proto/node/src/socket.js \
 	proto/node/src/standard.js \
 	proto/node/src/tasks.js \
 	proto/node/src/triggers.js \

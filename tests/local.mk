@@ -71,6 +71,7 @@ integration_tests = \
 	tests/integration/test_node_handlers.py \
 	tests/integration/test_node_launch.py \
 	tests/integration/test_node_package.py \
+	tests/integration/test_node_tasks.py \
 	tests/integration/test_node_triggers.py \
 	tests/integration/test_schemas.py \
 	tests/integration/test_sql_batch.py \

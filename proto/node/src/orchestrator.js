@@ -1,13 +1,13 @@
 /*
  * Orchestrator: serves tasks. Started by pgconductor it is a handler; started by hand it starts pgconductor.
  */
-import { Socket } from "node:net";
 import { isMainThread } from "node:worker_threads";
 import { Conductor } from "./conductor.js";
 import { milliseconds } from "./duration.js";
 import { launch } from "./launch.js";
 import { workerConfig } from "./options.js";
 import { Session } from "./session.js";
+import { openSocket } from "./socket.js";
 import { entryOf } from "./tasks.js";
 
 /** Milliseconds for the program's own last words, after which it is ended whatever it still holds open. */
@@ -150,7 +150,7 @@ export class Orchestrator {
 	async #serve(fd) {
 		const queue = process.env.PGCONDUCTOR_QUEUE;
 		this.#session = new Session({
-			socket: new Socket({ fd, readable: true, writable: true }),
+			socket: await openSocket(fd),
 			queue,
 			tasks: [...this.#tasks.values()],
 			...this.#configOf(queue ?? "default"),

@@ -45,7 +45,7 @@ const BEATS = 4;
  * @property {string | undefined} [returns_schema]  JSON, for HELLO
  *
  * @typedef {object} SessionOptions
- * @property {import("node:net").Socket} socket
+ * @property {import("node:stream").Duplex} socket
  * @property {string | undefined} queue        the queue to serve; undefined: tell all tasks
  * @property {readonly TaskEntry[]} tasks
  * @property {number} concurrency
