@@ -67,6 +67,7 @@ EXTRA_DIST += proto/python/README.md proto/python/pyproject.toml \
 	proto/python/pgconductor/__init__.py \
 	proto/python/pgconductor/_calls.py \
 	proto/python/pgconductor/_client.py \
+	proto/python/pgconductor/_batch.py \
 	proto/python/pgconductor/_context.py \
 	proto/python/pgconductor/_durable.py \
 	proto/python/pgconductor/_durable_async.py \

@@ -12,7 +12,7 @@ from support.node import node_tree  # noqa: F401
 from support.wait import wait_for
 
 SUPPORT = f"{paths.SRC}/tests/support"
-READY = ["c"]
+READY = ["c", "python", "python-async"]
 
 
 def quoted(words):

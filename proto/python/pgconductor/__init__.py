@@ -9,6 +9,7 @@
     serve()
 """
 
+from ._batch import Batch, BatchContext, BatchEvent
 from ._calls import Item, Result, ThrottledItem
 from ._client import AsyncClient, Client
 from ._context import Logger
@@ -28,7 +29,7 @@ from .errors import (BadArgument, BadEvent, BadPayload, BadQueue, BadSchedule, B
                      WaitFailed)
 
 __all__ = [
-    "AsyncClient", "AsyncContext", "Awaited", "Backoff", "BadArgument", "BadEvent", "BadPayload", "BadQueue", "BadSchedule",
+    "AsyncClient", "AsyncContext", "Awaited", "Backoff", "Batch", "BatchContext", "BatchEvent", "BadArgument", "BadEvent", "BadPayload", "BadQueue", "BadSchedule",
     "BadSchema", "BadTask", "BadTime", "Cancelled", "Child", "ChildFailed", "ChildTimeout", "Client", "ClientError",
     "Context", "Duration", "Error", "EventTimeout", "EventType", "EventWait", "ExecutionFailed", "Exponential", "INVOCABLE",
     "Item", "KeyLimit", "LogHandler", "Logger", "NonRetryableError", "NotAvailable", "NotInstalled", "PayloadTooLarge", "Rate", "RawJSON",

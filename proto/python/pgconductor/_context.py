@@ -151,18 +151,29 @@ class BaseContext:
         text: str = self._fields[key]
         return text
 
-    def _arguments(self) -> tuple[Any, ...]:
-        """What its function is called with. Also the moment in which its time begins."""
+    @property
+    def _label(self) -> str:
+        return f"{self.task} {self.id}"
+
+    def _start_time(self) -> None:
+        """From now on its time counts."""
         if "deadline_ms" in self._fields:
             self._deadline = monotonic() + (self._fields["deadline_ms"] or 0) / 1000
-        wanted = self._function.parameters
-        if wanted == 0:
-            return ()
+
+    def _payload(self) -> Any:
         try:
             payload = loads(self._fields["event"]["payload"])
         except (ValueError, RecursionError) as error:
             raise NonRetryableError(f"Python cannot hold this payload: {error}", code="bad_payload") from error
-        payload = self._typed(payload)
+        return self._typed(payload)
+
+    def _arguments(self) -> tuple[Any, ...]:
+        """What its function is called with. Also the moment in which its time begins."""
+        self._start_time()
+        wanted = self._function.parameters
+        if wanted == 0:
+            return ()
+        payload = self._payload()
         return (payload,) if wanted == 1 else (payload, self)
 
     def _typed(self, payload: Any) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from ._batch import BatchContext
 from ._context import BaseContext, current_context
 from ._durable import Context
 from ._durable_async import AsyncContext
@@ -39,6 +40,17 @@ def _answer(session: Session, ctx: BaseContext, number: int, fields: Fields, gat
         ctx._close()
 
 
+def _end(session: Session, ctx: BaseContext, result: Any, error: BaseException | None, gather: bool = False) -> None:
+    """Its function has returned that, or raised."""
+    if isinstance(ctx, BatchContext):
+        for event, number, fields in ctx._outcomes(result, error):
+            session.finish(event, number, fields, gather)
+    elif error is not None:
+        _answer(session, ctx, *_failed(ctx, error, session.max_payload), gather=gather)
+    else:
+        _answer(session, ctx, *done(result, session.max_payload), gather=gather)
+
+
 class Threads:
     """Runs sync functions one after the other in each thread that calls work(): the main one, or several."""
 
@@ -58,16 +70,15 @@ class Threads:
         while (ctx := queue.get()) is not None:
             if session.claim(ctx):
                 current_context.set(ctx)
+                result, error = None, None
                 try:
                     result = ctx._function.fn(*ctx._arguments())
                 except KeyboardInterrupt:
                     raise
-                except BaseException as error:
-                    number, fields = _failed(ctx, error, session.max_payload)
-                else:
-                    number, fields = done(result, session.max_payload)
-                    result = None
-                _answer(session, ctx, number, fields)
+                except BaseException as raised:
+                    error = raised
+                _end(session, ctx, result, error)
+                result = error = None
             if queue.empty():
                 session.flush()
 
@@ -152,11 +163,11 @@ class Loop:
             try:
                 arguments = ctx._arguments()
             except Exception as error:
-                self._finish(ctx, *failure(error, None, self._session.max_payload))
+                self._finish(ctx, None, error)
                 continue
             current_context.set(ctx)  # the task takes a copy of it
             ctx._runner = self
-            ctx._main = task = self.loop.create_task(_guarded(ctx._function, arguments), name=f"{ctx.task} {ctx.id}")
+            ctx._main = task = self.loop.create_task(_guarded(ctx._function, arguments), name=ctx._label)
             self._tasks[task] = ctx
             task.add_done_callback(self._done)
 
@@ -164,10 +175,7 @@ class Loop:
         ctx = self._tasks.pop(task)
         # Not in the coroutine: one that is cancelled before its first step never runs.
         error = asyncio.CancelledError("cancelled") if task.cancelled() else task.exception()
-        if error is None:
-            self._finish(ctx, *done(task.result(), self._session.max_payload))
-        else:
-            self._finish(ctx, *_failed(ctx, error, self._session.max_payload))
+        self._finish(ctx, task.result() if error is None else None, error)
         if self._arrived:
             self._begin()
 
@@ -176,8 +184,8 @@ class Loop:
         if hasattr(ctx, "_main"):
             ctx._main.cancel()
 
-    def _finish(self, ctx: AsyncContext, number: int, fields: Fields) -> None:
-        _answer(self._session, ctx, number, fields, gather=True)
+    def _finish(self, ctx: AsyncContext, result: Any, error: BaseException | None) -> None:
+        _end(self._session, ctx, result, error, gather=True)
         self.flush_soon()
 
     def flush_soon(self) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Protocol
 
+from ._batch import BatchContext, BatchEvent
 from ._context import BaseContext
 from ._durable import Context
 from ._durable_async import AsyncContext
@@ -130,11 +131,21 @@ class Session:
 
     def claim(self, ctx: BaseContext) -> bool:
         """It waited, and runs from now on. False: it is not to run any more."""
+        if isinstance(ctx, BatchContext):
+            return self._claim_batch(ctx)
         with self.lock:
             if self._bye or self._waiting.pop(ctx._exec, None) is None:
                 return False
             self._running[ctx._exec] = ctx
             return True
+
+    def _claim_batch(self, batch: BatchContext) -> bool:
+        """Those of it that were not cancelled meanwhile, and whose payload can be read."""
+        with self.lock:
+            batch.events = [event for event in batch.events if self._waiting.pop(event._exec, None) is not None and not self._bye]
+            for event in batch.events:
+                self._running[event._exec] = event
+        return batch._load()
 
     def finish(self, ctx: BaseContext, number: int, fields: Fields, gather: bool = False) -> None:
         """Answer an execution with DONE, FAIL or SUSPEND. With gather it is written when flush() is called, at the latest."""
@@ -285,7 +296,10 @@ class Session:
                 break
             at = start + length
             number, execution, fields = unpack(data[start:at])
-            if self._welcome and (number == RUN or number == STEPS):
+            if self._welcome and number == RUN and fields.get("items"):
+                check(number, fields)
+                arrived += self._on_items(fields["task"], fields["items"])
+            elif self._welcome and (number == RUN or number == STEPS):
                 check(number, fields)
                 ctx = self._on_run(execution, fields) if number == RUN else self._on_steps(execution, fields)
                 if ctx is not None:
@@ -325,12 +339,28 @@ class Session:
         self.max_payload = fields["max_payload"]
         self._capabilities = frozenset(fields.get("capabilities") or ())
 
+    def _on_items(self, task: str, items: list[Fields]) -> list[BaseContext]:
+        """Several at once; one by one where the function does not take several."""
+        function = self._tasks.get(task)
+        runs = [(item["exec"], {**item, "task": task}) for item in items]
+        if function is not None and function.batch is not None:
+            return [self._new_batch(function, runs)]
+        return [ctx for execution, fields in runs if (ctx := self._on_run(execution, fields)) is not None]
+
+    def _new_batch(self, function: Task[Any, Any], runs: list[tuple[int, Fields]]) -> BatchContext:
+        batch = BatchContext(self, function, runs)
+        for event in batch.events:
+            self._waiting[event._exec] = event
+        return batch
+
     def _on_run(self, execution: int, fields: Fields) -> BaseContext | None:
         function = self._tasks.get(fields["task"])
         if function is None:
             with self.lock:
                 self._put(FAIL, execution, {"code": "app", "message": f"this program has no task {fields['task']}"})
             return None
+        if function.batch is not None:
+            return self._new_batch(function, [(execution, fields)])
         ctx = (AsyncContext if function.is_async else Context)(self, execution, fields, function)
         if "steps" in fields or "more_steps" in fields:
             ctx._journal = Journal(fields["task"])
@@ -373,6 +403,11 @@ class Session:
             if ctx is None:
                 return
             ctx._stop(reason)
+        if isinstance(ctx, BatchEvent):
+            # The others of its batch go on.
+            if not ctx._batch.cancelled:
+                return
+            ctx = ctx._batch
         runner = self._async if ctx._function.is_async else self._sync
         if runner is not None:
             runner.cancel(ctx)

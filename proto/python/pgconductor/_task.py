@@ -8,10 +8,11 @@ import re
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypedDict, TypeVar, Union, overload
 
+from ._batch import SIZE_MAX, Batch, BatchContext, BatchEvent
 from ._duration import Duration, milliseconds
 from ._json import dumps
 from ._triggers import Schema, Trigger, announcement, checked, json_of
-from ._types import Shape, payload_annotation, returns_annotation, shape_of
+from ._types import Shape, payload_annotation, payload_of_events, result_of_results, returns_annotation, shape_of
 
 if TYPE_CHECKING:
     from ._durable import Context
@@ -70,7 +71,7 @@ class Task(Generic[P, R]):
 
     def __init__(self, fn: Callable[..., Any], name: str | None, queue: str | None, options: dict[str, Any],
                  triggers: Trigger | Iterable[Trigger] | None = None, payload_schema: Schema | None = None,
-                 returns_schema: Schema | None = None) -> None:
+                 returns_schema: Schema | None = None, batch: Batch | None = None) -> None:
         functools.update_wrapper(self, fn)
         self.fn = fn
         self.name: str = name if name is not None else getattr(fn, "__name__", "")
@@ -82,6 +83,9 @@ class Task(Generic[P, R]):
         self.given_payload_schema = payload_schema
         self.given_returns_schema = returns_schema
         self.parameters = _count_parameters(self.name, fn)
+        self.batch = _batch(batch) if batch is not None else None
+        if self.batch is not None and self.parameters == 0:
+            raise TypeError(f"{self.name}: a task that takes several at once is given (events) or (events, ctx)")
         self.is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -126,6 +130,8 @@ class Task(Generic[P, R]):
     def _shape(self, what: str, annotation_of: Callable[[Callable[..., Any]], Any], given: Schema | None) -> Shape | None:
         try:
             annotation: Any = annotation_of(self.fn)
+            if self.batch is not None:
+                annotation = payload_of_events(annotation) if what == "payload" else result_of_results(annotation)
             # It takes nothing, so it does not matter what it is given.
             if what == "payload" and annotation in (None, type(None)):
                 return None
@@ -137,9 +143,11 @@ class Task(Generic[P, R]):
             option = "payload_schema" if what == "payload" else "returns_schema"
             raise TypeError(f"task {self.name}: its {what}: {error} (or say what it is with {option}=…, True for anything)") from error
 
-    def announcement(self) -> dict[str, str]:
+    def announcement(self) -> dict[str, Any]:
         """As it stands in HELLO."""
-        said = {"name": self.name}
+        said: dict[str, Any] = {"name": self.name}
+        if self.batch is not None:
+            said["batch"] = self.batch
         if self.queue is not None:
             said["queue"] = self.queue
         if self.options:
@@ -228,6 +236,21 @@ def priority_level(what: str, n: Any) -> int:
     return n
 
 
+def _batch(batch: Batch) -> dict[str, int]:
+    """As it stands in HELLO."""
+    if not isinstance(batch, Mapping) or "size" not in batch or batch.keys() - {"size", "timeout"}:
+        raise ValueError('batch: one is {"size": 100, "timeout": "1s"}')
+    if _whole("batch: size", batch["size"]) > SIZE_MAX:
+        raise ValueError(f"batch: size: {SIZE_MAX} at most: {batch['size']!r}")
+    said = {"size": batch["size"]}
+    if "timeout" in batch:
+        try:
+            said["timeout_ms"] = milliseconds(batch["timeout"])
+        except ValueError as error:
+            raise ValueError(f"batch: timeout: {error}") from None
+    return said
+
+
 def _rate(rate: Rate) -> dict[str, Any]:
     if not isinstance(rate, Mapping) or "limit" not in rate or rate.keys() - {"limit", "period", "burst", "key"}:
         raise ValueError('rate_limit: one is {"limit": 100, "period": "1s", "burst": 100}, and of each key with "key": "customer.id"')
@@ -299,6 +322,25 @@ class _Decorator:
         return _define(Task(fn, *self._given))
 
 
+class _BatchDecorator:
+    """``@task(batch=…)`` before it is given its function."""
+
+    def __init__(self, make: Callable[[Callable[..., Any]], Task[Any, Any]]) -> None:
+        self._make = make
+
+    @overload
+    def __call__(self, fn: Callable[[list[BatchEvent[P]]], Coroutine[Any, Any, Sequence[R | Exception]]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[[list[BatchEvent[P]], BatchContext], Coroutine[Any, Any, Sequence[R | Exception]]],
+                 /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[[list[BatchEvent[P]]], Sequence[R | Exception]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[[list[BatchEvent[P]], BatchContext], Sequence[R | Exception]], /) -> Task[P, R]: ...
+    def __call__(self, fn: Callable[..., Any], /) -> Task[Any, Any]:
+        return _define(self._make(fn))
+
+
 @overload
 def task(fn: Callable[[], Coroutine[Any, Any, R]], /) -> Task[None, R]: ...
 @overload
@@ -320,6 +362,14 @@ def task(name: str | None = None, *, queue: str | None = None, max_attempts: int
          timezone: str | None = None, days: Iterable[str] | None = None, priority: int | None = None,
          triggers: Trigger | Iterable[Trigger] | None = None, payload_schema: Schema | None = None,
          returns_schema: Schema | None = None) -> _Decorator: ...
+@overload
+def task(name: str | None = None, *, batch: Batch, queue: str | None = None, max_attempts: int | None = None,
+         backoff: Backoff | None = None, timeout: Duration | None = None, total_timeout: Duration | None = None,
+         remove_on_complete: Keep | None = None, remove_on_fail: Keep | None = None,
+         concurrency: int | None = None, rate_limit: Rate | Sequence[Rate] | None = None, window: Sequence[str] | None = None,
+         timezone: str | None = None, days: Iterable[str] | None = None, priority: int | None = None,
+         triggers: Trigger | Iterable[Trigger] | None = None, payload_schema: Schema | None = None,
+         returns_schema: Schema | None = None) -> _BatchDecorator: ...
 def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None = None,
          backoff: Backoff | None = None, timeout: Duration | None = None, total_timeout: Duration | None = None,
          remove_on_complete: Keep | None = None, remove_on_fail: Keep | None = None,
@@ -327,7 +377,7 @@ def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None
          concurrency_key: str | KeyLimit | None = None, fifo_key: str | None = None, window: Sequence[str] | None = None,
          timezone: str | None = None, days: Iterable[str] | None = None, priority: int | None = None,
          triggers: Trigger | Iterable[Trigger] | None = None, payload_schema: Schema | None = None,
-         returns_schema: Schema | None = None) -> Any:
+         returns_schema: Schema | None = None, batch: Batch | None = None) -> Any:
     """Make a task of a function: ``@task``, or ``@task("name", queue="media", max_attempts=5)``.
 
     The function takes nothing, the payload, or the payload and a Context. It may be async, and is given an AsyncContext
@@ -349,6 +399,9 @@ def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None
     concurrency_key     where in the payload its key stands, "customer.id": keys take turns; with {"key": …, "limit": 2} so many
                         of each run at once
     fifo_key            likewise: of each key one runs at a time, in their order
+    batch               the function takes several executions at once, a list of BatchEvents and maybe a BatchContext, and returns
+                        a list of as many results; one that is an Exception fails that execution: {"size": 100, "timeout": "1s"},
+                        so many at most, and so long the first waits for others
     triggers            what starts it besides: cron(…), event(…), change(…), invocable(), or a list of them; without any it
                         is invocable, and with some only if that is one of them
     payload_schema      a JSON Schema (2020-12) of what it is invoked with: what is not so fails with bad_payload
@@ -362,6 +415,8 @@ def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None
         raise TypeError(f"task: a function or a name is expected, not {name!r}")
     options = _options(max_attempts, backoff, timeout, total_timeout, remove_on_complete, remove_on_fail, concurrency, rate_limit,
                        concurrency_key, fifo_key, window, timezone, days, priority)
+    if batch is not None:
+        return _BatchDecorator(lambda fn: Task(fn, name, queue, options, triggers, payload_schema, returns_schema, batch))
     return _Decorator(name, queue, options, triggers, payload_schema, returns_schema)
 
 

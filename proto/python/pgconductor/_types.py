@@ -80,6 +80,21 @@ def returns_annotation(fn: Callable[..., Any]) -> Any:
     return _evaluated(fn, inspect.signature(fn).return_annotation)
 
 
+def payload_of_events(annotation: Any) -> Any:
+    """Of a function that takes several at once, list[BatchEvent[P]]: P."""
+    (event,) = typing.get_args(annotation)[:1] or (Any,)
+    return (typing.get_args(event) or (Any,))[0]
+
+
+def result_of_results(annotation: Any) -> Any:
+    """What it returns, list[R | Exception]: R."""
+    (kind,) = typing.get_args(annotation)[:1] or (Any,)
+    if typing.get_origin(kind) not in _UNIONS:
+        return kind
+    kinds = [one for one in typing.get_args(kind) if not (isinstance(one, type) and issubclass(one, BaseException))]
+    return Union[tuple(kinds)] if kinds else Any
+
+
 def _evaluated(fn: Callable[..., Any], annotation: Any) -> Any:
     if not isinstance(annotation, str):
         return annotation
