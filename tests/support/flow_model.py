@@ -2,13 +2,18 @@
 plain data that is made from a seed, and can be run again, also in part.
 
 Times are in units of which the clock is moved by whole ones. What edits and failures say is a part of one, so that no two
-times are the same by chance. One node owns the queues q1 and q2; nobody serves q3.
+times are the same by chance. One node owns the queues q1 and q2; nobody serves q3, where the executions of the task d are, which
+have keys.
 """
+
+import hashlib
+import json
 
 QUEUES = ("q1", "q2", "q3")
 OWNED = ("q1", "q2")
 # task: its queue, its attempts, for how long its history is kept (None: longer than any sequence takes).
-TASKS = {"a": ("q1", 3, None), "b": ("q2", 2, 3), "c": ("q1", 1, 0)}
+TASKS = {"a": ("q1", 3, None), "b": ("q2", 2, 3), "c": ("q1", 1, 0), "d": ("q3", 3, None)}
+KEYED = ("d",)
 DONE = ("completed", "failed", "cancelled")
 
 
@@ -28,6 +33,14 @@ class Execution:
 
     def place(self):
         return -self.priority, self.seq, self.id
+
+    def key(self):
+        """What stands under "k" of the payload, as text; of a long one the beginning, and what stands for the rest."""
+        if self.task not in KEYED or self.state in DONE:
+            return None
+        value = self.payload.get("k") if isinstance(self.payload, dict) else None
+        text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
+        return text if len(text.encode()) <= 200 else text[:40] + hashlib.md5(text.encode()).hexdigest()
 
 
 class Key:
@@ -245,27 +258,34 @@ class Model:
         state = "running" if one.noted else "ready" if one.state == "parked" else one.state
         held = one.state == "parked" or state == "ready" and {one.task, one.queue} & self.paused
         return {"task": one.task, "queue": one.queue, "state": state,
-                "waiting": "paused" if held else one.wait if one.state == "suspended" else None,
+                "waiting": "paused" if held else one.wait if one.state == "suspended"
+                else "limit" if state == "ready" and one.task in KEYED else None,
                 "priority": one.priority, "attempt": one.attempt + one.noted, "payload": one.payload,
-                "metadata": one.metadata, "discarded": one.discarded,
+                "key": one.key(), "metadata": one.metadata, "discarded": one.discarded,
                 "due": one.due if state in ("delayed", "suspended") else None}
 
 
 # Sequences
 
 KINDS = ("none", "none", "dedupe", "throttle", "debounce", "wild")
+VALUES = ("x", "x", "y", "", 7, 2.5, None, True, {"z": [1]}, "\u00e9\n\"\\", "long" * 99)
 
 
-def options(dice, payload, about):
+def payload(dice, n):
+    """Each another one; half of them with something for a key."""
+    return n if dice.random() < 0.5 else {"n": n, "k": dice.choice(VALUES)} if dice.random() < 0.9 else {"n": n}
+
+
+def options(dice, task, n, about):
     """Those of one invoke, most of them of one kind."""
-    o = {"payload": payload}
+    o = {"payload": payload(dice, n)}
 
     def maybe(name, chance, values):
         if dice.random() < chance:
             o[name] = dice.choice(values)
-    maybe("queue", 0.1 if about else 0.3, ("q1", "q2", "q2", "q3"))
+    maybe("queue", 0 if task in KEYED else 0.1 if about else 0.3, ("q1", "q2", "q2", "q3"))
     maybe("priority", 0.4, (-2, -1, 1, 2))
-    maybe("metadata", 0.2, ({"m": payload}, ["m"]))
+    maybe("metadata", 0.2, ({"m": n}, ["m"]))
     kind = about if about and dice.random() < 0.8 else dice.choice(KINDS)
     if kind == "wild" and dice.random() < 0.7:
         kind = "none"
@@ -300,7 +320,7 @@ def sequence(dice, length):
 
     def edit():
         change = {}
-        for name, values in (("payload", (next(names),)), ("priority", (-2, -1, 1, 2)), ("run_at", (-0.5, 0.5, 1.5, 2.5)),
+        for name, values in (("payload", (payload(dice, next(names)),)), ("priority", (-2, -1, 1, 2)), ("run_at", (-0.5, 0.5, 1.5, 2.5)),
                              ("metadata", ({"e": 1}, "e"))):
             if dice.random() < 0.4:
                 change[name] = dice.choice(values)
@@ -308,10 +328,14 @@ def sequence(dice, length):
 
     # Each sequence is about something: some options, some tasks, some of what is done.
     about = dice.choice((None, None, "dedupe", "throttle", "debounce"))
-    tasks = dice.choice((("a",), ("a", "b"), ("a", "b", "c"), ("b",), ("c",)))
+    tasks = dice.choice((("a",), ("a", "b"), ("a", "b", "c"), ("b",), ("c",), ("d",), ("a", "d")))
+
+    def invoke(most):
+        task = dice.choice(tasks)
+        return task, [options(dice, task, next(names), about) for _ in range(dice.randrange(1, most + 1))]
     kinds = {
-        "invoke": (10, lambda: (dice.choice(tasks), options(dice, next(names), about))),
-        "batch": (2, lambda: (dice.choice(tasks), [options(dice, next(names), about) for _ in range(dice.randrange(1, 6))])),
+        "invoke": (10, lambda: (lambda task, items: (task, items[0]))(*invoke(1))),
+        "batch": (2, lambda: invoke(5)),
         "edit": (4, edit),
         "move": (2, lambda: (pick(), {"queue": dice.choice(QUEUES)})),
         "cancel": (1.5, lambda: (pick(),)),
@@ -332,7 +356,9 @@ def sequence(dice, length):
         "upkeep": (0.7, tuple),
         "look": (0.7, tuple),
     }
-    for name in dice.choices(list(kinds), [weight * dice.choice((0.5, 1, 1, 4)) for weight, _ in kinds.values()], k=length):
+    often = {"retry", "upkeep", "cancel"} if about == "dedupe" else {"clock"}
+    weights = [weight * dice.choice((0.5, 1, 1, 4)) * (2 if name in often else 1) for name, (weight, _) in kinds.items()]
+    for name in dice.choices(list(kinds), weights, k=length):
         ops.append((name, kinds[name][1]()))
     # In the end everything runs.
     return ops + [("resume", (name,)) for name in ("a", "b", "q1", "q2")] \

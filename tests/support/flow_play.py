@@ -7,7 +7,7 @@ import json
 
 import psycopg
 
-from .flow_model import OWNED, QUEUES, TASKS, Mismatch, Model
+from .flow_model import KEYED, OWNED, QUEUES, TASKS, Mismatch, Model
 from .sqlnode import ALL, Node, declare
 
 # Seconds in a unit of the model's time.
@@ -26,7 +26,7 @@ class Database:
             self.db.execute("select pgconductor.ensure_queue(%s, 1)", (queue,))
         for task, (queue, attempts, keep) in TASKS.items():
             kept = {} if keep is None else dict.fromkeys(("remove_on_complete", "remove_on_fail"), f"{keep * UNIT}s")
-            declare(self.db, task, queue, max_attempts=attempts, **kept)
+            declare(self.db, task, queue, max_attempts=attempts, **kept, **{"concurrency_key": "k"} if task in KEYED else {})
         self.node = Node(quick).serve(*(f"{queue}/{task}" for queue in OWNED for task in TASKS))
         self.node.settle_in()
         rows = self.db.execute("select queue, id from pgconductor.shards where owner is not null").fetchall()
@@ -153,10 +153,12 @@ class Database:
     def look(self):
         rows = self.db.execute(
             "select id, task, queue, state, waiting, priority, attempt, payload, metadata, discarded_at is not null,"
-            " case when state in ('delayed', 'suspended') then round(extract(epoch from run_at - %s::timestamptz) * 4 / %s) end"
-            " from pgconductor.executions_all", (self.base, UNIT)).fetchall()
+            " case when state in ('delayed', 'suspended') then round(extract(epoch from run_at - %s::timestamptz) * 4 / %s) end,"
+            " (select e.key from pgconductor.executions e where e.id = a.id) from pgconductor.executions_all a",
+            (self.base, UNIT)).fetchall()
         return {r[0]: {"task": r[1], "queue": r[2], "state": r[3], "waiting": r[4], "priority": r[5], "attempt": r[6],
-                       "payload": r[7], "metadata": r[8], "discarded": r[9], "due": None if r[10] is None else float(r[10]) / 4}
+                       "payload": r[7], "metadata": r[8], "discarded": r[9], "due": None if r[10] is None else float(r[10]) / 4,
+                       "key": r[11]}
                 for r in rows}
 
 
@@ -224,7 +226,10 @@ class Play:
         id = self.id(pick)
         self.same(self.asked(self.base.change, id, change), self.model.change(id, change), f"edit({id})")
 
-    move = edit
+    def move(self, pick, change):
+        one = self.model.all.get(self.id(pick))
+        if one is None or one.task not in KEYED:
+            self.edit(pick, change)
 
     def cancel(self, pick):
         id = self.id(pick)
