@@ -539,7 +539,10 @@ export interface ExecutionContext<Events extends object = {}, Tasks extends obje
 
 /** What the function of a task with `batch` is given beside its events: this, and the properties of the conductor's own `context`. */
 export type BatchContext<Own extends object = {}> =
-	Pick<ExecutionContext, "task" | "queue" | "logger" | "signal"> & Readonly<Own>;
+	Pick<ExecutionContext, "task" | "queue" | "logger" | "signal"> & Readonly<Own> & {
+		/** In the order of the events. */
+		readonly executionIds: readonly string[];
+	};
 
 /** What comes back of a value that was saved as JSON. */
 export type Saved<T> =

@@ -12,7 +12,7 @@ from support.node import node_tree  # noqa: F401
 from support.wait import wait_for
 
 SUPPORT = f"{paths.SRC}/tests/support"
-READY = ["c", "python", "python-async"]
+READY = ["c", "node", "python", "python-async"]
 
 
 def quoted(words):
@@ -26,7 +26,7 @@ def language(request, server, ledger, short_tmp):
     if request.param == "c":
         command = [paths.built("tests/support/batch_c")]
     elif request.param == "node":
-        os.symlink(f"{request.getfixturevalue('node_tree')()}/node_modules", f"{short_tmp}/node_modules")
+        os.symlink(f"{request.getfixturevalue('node_tree')}/node_modules", f"{short_tmp}/node_modules")
         with open(f"{SUPPORT}/batch_node.mjs", encoding="utf-8") as source, \
                 open(f"{short_tmp}/batch_node.mjs", "w", encoding="utf-8") as copy:
             copy.write(source.read())

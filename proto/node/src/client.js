@@ -176,9 +176,12 @@ export async function unschedule(sql, { task, name }) {
 }
 
 /** @param {Sql} sql @param {import("./options.js").Declared} task */
-export async function declare(sql, { name, queue, options = "{}", payload_schema, returns_schema }) {
+export async function declare(sql, { name, queue, options = "{}", payload_schema, returns_schema, batch }) {
 	const schemas = Object.entries({ payload_schema, returns_schema }).filter(([, text]) => text !== undefined);
 	const members = schemas.map(([option, text]) => `"${option}":${text}`);
+	if (batch !== undefined) {
+		members.push(`"batch":${JSON.stringify({ size: batch.size, timeout: batch.timeout_ms })}`);
+	}
 	const own = options.slice(1, -1);
 	await ask(sql, "select pgconductor.declare_task($1::text, $2::text, $3::text::json)::text",
 		[name, queue ?? null, `{${[...own === "" ? [] : [own], ...members].join(",")}}`]);

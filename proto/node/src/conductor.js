@@ -131,8 +131,8 @@ export class Conductor {
 			if (entry.named && entry.queue !== queue) {
 				throw new TypeError(`pgconductor: createWorker: task ${entry.name}: its queue is ${entry.queue}, not ${queue}`);
 			}
-			const { name, options, payload_schema, returns_schema } = entry;
-			this.#know({ ...this.#known.get(name), name, queue, options, payload_schema, returns_schema });
+			const { name, options, payload_schema, returns_schema, batch } = entry;
+			this.#know({ ...this.#known.get(name), name, queue, options, payload_schema, returns_schema, ...batch && { batch } });
 		}
 		workerConfig(config);
 		return Object.freeze({ queue, tasks: Object.freeze([...tasks]), config: Object.freeze({ ...config }) });

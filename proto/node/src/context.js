@@ -238,6 +238,72 @@ export class Context {
 const RESERVED = new Set([...Object.getOwnPropertyNames(Context.prototype), "executionId", "task", "attempt", "queue",
 	...PROMISED]);
 
+/** What the context of one execution has, and that of several has not. */
+const LASTING = ["step", "sleep", "invoke", "invokeAll", "start", "waitForEvent", "emit", "schedule", "unschedule", "cancel",
+	"checkpoint", "transaction", "progress"];
+
+/** The context of several executions that one call of a function has. */
+export class BatchContext {
+	#runs;
+	#session;
+	/** @type {AbortController | undefined} */
+	#controller;
+	/** @type {Logger | undefined} */
+	#logger;
+
+	/** @param {import("./session.js").Session} session @param {string} task @param {readonly Run[]} runs */
+	constructor(session, task, runs) {
+		this.#session = session;
+		this.#runs = runs;
+		this.task = task;
+		this.queue = session.queue;
+		/** In the order of the events. @type {string[]} */
+		this.executionIds = runs.map((run) => run.fields.id);
+	}
+
+	/** Aborts when all of them are to stop. */
+	get signal() {
+		if (this.#controller === undefined) {
+			const controller = this.#controller = new AbortController();
+			const look = () => {
+				if (this.#runs.every((run) => run.cancelled !== undefined)) {
+					controller.abort(this.#runs[0]?.cancelled);
+				}
+			};
+			for (const run of this.#runs) {
+				run.onCancel = look;
+			}
+			look();
+		}
+		return this.#controller.signal;
+	}
+
+	/** Its lines are of the process: they are about several executions. */
+	get logger() {
+		return this.#logger ??= this.#session.loggerOfTask(this.task);
+	}
+}
+
+for (const name of LASTING) {
+	Object.defineProperty(BatchContext.prototype, name, { value: () => {
+		throw new TypeError(`pgconductor: ctx.${name}: a batch has no steps, and cannot wait: make a task of its own of what lasts`);
+	} });
+}
+
+/**
+ * A BatchContext with what a conductor has added to its Context.
+ * @param {typeof Context} Extended
+ * @returns {typeof BatchContext}
+ */
+export function batchContext(Extended) {
+	class ExtendedContext extends BatchContext {}
+	if (Extended !== Context) {
+		const { constructor, ...own } = Object.getOwnPropertyDescriptors(Extended.prototype);
+		Object.defineProperties(ExtendedContext.prototype, own);
+	}
+	return ExtendedContext;
+}
+
 /**
  * A Context which also has the properties of the conductor's own context.
  * @param {object} own

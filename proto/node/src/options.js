@@ -8,8 +8,7 @@ import { isStandard, jsonSchemaOf } from "./standard.js";
 /** Options of a task that the server has. */
 const TASK_OPTIONS = ["maxAttempts", "backoff", "timeout", "totalTimeout", "removeOnComplete", "removeOnFail",
 	"concurrency", "rateLimit", "concurrencyKey", "fifoKey", "window", "timezone", "days", "priority"];
-/** Options that are promised. */
-const TASK_PROMISED = ["batch"];
+const BATCH_MAX = 1000;
 /** What a task takes and returns: as a Standard Schema, and as JSON Schema. */
 const TASK_SCHEMAS = /** @type {const} */ ([["payload", "payloadSchema"], ["returns", "returnsSchema"]]);
 /** Options of a worker: those of the server's own machinery are accepted, and have no effect. */
@@ -47,7 +46,18 @@ function snake(name) {
  * @property {import("../index.d.ts").StandardSchema} [returns]
  * @property {string | undefined} [payload_schema]           JSON
  * @property {string | undefined} [returns_schema]           JSON
+ * @property {{ size: number, timeout_ms: number | undefined }} [batch]  its function takes several at once
  */
+
+/** @param {string} name @param {any} batch */
+function batchOf(name, batch) {
+	const { size, timeoutMs, ...rest } = Object(batch);
+	if (Object.keys(rest).length > 0 || !Number.isInteger(size) || size < 1 || size > BATCH_MAX ||
+		(timeoutMs !== undefined && (!Number.isSafeInteger(timeoutMs) || timeoutMs < 0))) {
+		throw new TypeError(`pgconductor: task ${name}: batch: one is { size: 100, timeoutMs: 1000 }, with a size from 1 to ${BATCH_MAX}`);
+	}
+	return { size, timeout_ms: timeoutMs };
+}
 
 /** @param {any} ref @param {Declared} task */
 function addSchemas(ref, task) {
@@ -96,12 +106,12 @@ export function taskOf(ref) {
 	/** @type {Record<string, unknown>} */
 	const options = {};
 	for (const [key, value] of Object.entries(ref)) {
-		if (value === undefined || key === "name" || key === "queue" || TASK_SCHEMAS.flat().includes(/** @type {any} */ (key))) {
+		if (value === undefined || key === "name" || key === "queue" || key === "batch" || TASK_SCHEMAS.flat().includes(/** @type {any} */ (key))) {
 			continue;
 		}
 		if (!TASK_OPTIONS.includes(key)) {
-			const why = TASK_PROMISED.includes(key) ? "not available in this version" : "no such option";
-			throw new TypeError(`pgconductor: task ${ref.name}: ${key}: ${why} (there are ${TASK_OPTIONS.join(", ")})`);
+			const names = [...TASK_OPTIONS, "batch"].join(", ");
+			throw new TypeError(`pgconductor: task ${ref.name}: ${key}: no such option (there are ${names})`);
 		}
 		options[snake(key)] = value;
 	}
@@ -109,6 +119,9 @@ export function taskOf(ref) {
 	const task = { name: ref.name, queue: ref.queue, options: undefined };
 	if (Object.keys(options).length > 0) {
 		task.options = toJSON(options);
+	}
+	if (ref.batch !== undefined) {
+		task.batch = batchOf(ref.name, ref.batch);
 	}
 	addSchemas(ref, task);
 	return task;

@@ -80,6 +80,8 @@ export class Run {
 	/** @type {NodeJS.Timeout | undefined} */
 	#heldUp;
 
+	/** That it came with, and whose function it shares: how many of it are not over. @type {{ left: number } | undefined} */
+	batch;
 	/** Its last frame is sent: whatever its function still does, nobody hears of it. */
 	over = false;
 	/** That was SUSPEND. */

@@ -4,6 +4,7 @@
  * It always reads. What it holds is bounded all the same: executions by its credit and window, and none is begun while
  * the worker is slow to read what was written.
  */
+import { batchContext } from "./context.js";
 import { FrameReader, FrameWriter, ProtocolError } from "./codec.js";
 import { NonRetryableError } from "./errors.js";
 import { clean, failureOf } from "./failure.js";
@@ -43,6 +44,7 @@ const BEATS = 4;
  * @property {import("../index.d.ts").StandardSchema} [returns]
  * @property {string | undefined} [payload_schema]  JSON, for HELLO
  * @property {string | undefined} [returns_schema]  JSON, for HELLO
+ * @property {{ size: number, timeout_ms: number | undefined }} [batch]  it takes several events at once
  *
  * @typedef {object} SessionOptions
  * @property {import("node:stream").Duplex} socket
@@ -64,6 +66,16 @@ function stopCode(reason) {
 	return reason === "timeout" ? "timeout" : "cancelled";
 }
 
+/** @param {string} task @param {unknown} results @param {number} n */
+function checkResults(task, results, n) {
+	if (!Array.isArray(results)) {
+		throw new TypeError(`the task ${task} returned ${results === null ? "null" : typeof results} for a batch of ${n}, and not an array of its results`);
+	}
+	if (results.length !== n) {
+		throw new Error(`the task ${task} returned ${results.length} results for a batch of ${n}`);
+	}
+}
+
 export class Session {
 	#socket;
 	#reader = new FrameReader();
@@ -77,6 +89,7 @@ export class Session {
 	#tasks;
 	#concurrency;
 	#Context;
+	#BatchContext;
 	#customLogger;
 	#heartbeat;
 	/** Handed over and not begun, in the order they came. @type {Frame[]} */
@@ -85,6 +98,8 @@ export class Session {
 	#incomplete = new Map();
 	/** @type {Map<Integer, Run>} */
 	#running = new Map();
+	/** How many of these share a call with one before. */
+	#joined = 0;
 	/** Those that have nothing to do but to wait, unless they think of something. @type {Run[]} */
 	#idle = [];
 	#breath = 0;
@@ -122,6 +137,7 @@ export class Session {
 		this.#tasks = new Map(tasks.map((task) => [task.name, task]));
 		this.#concurrency = concurrency;
 		this.#Context = Context;
+		this.#BatchContext = batchContext(Context);
 		this.#customLogger = logger;
 		this.#heartbeat = heartbeat;
 		this.schemas = events.byName;
@@ -175,6 +191,14 @@ export class Session {
 			return carrying(this.#customLogger, { execution: id, task, attempt: Number(attempt), queue: this.queue });
 		}
 		return new SinkLogger((level, message, fields) => this.#log(exec, level, message, fields));
+	}
+
+	/** @param {string} task */
+	loggerOfTask(task) {
+		if (this.#customLogger !== undefined) {
+			return carrying(this.#customLogger, { task, queue: this.queue });
+		}
+		return new SinkLogger((level, message, fields) => this.#log(0, level, message, fields));
 	}
 
 	/* ---- writing */
@@ -308,7 +332,15 @@ export class Session {
 		if (this.#state !== "serving") {
 			return;
 		}
-		if (frame.fields.more_steps) {
+		const { items, task } = frame.fields;
+		const several = this.#tasks.get(task)?.batch !== undefined;
+		if (several) {
+			this.#waiting.push({ ...frame, exec: 0, fields: { task, items: items ?? [{ ...frame.fields, exec: frame.exec }] } });
+		} else if (items?.length > 0) {
+			for (const item of items) {
+				this.#waiting.push({ ...frame, exec: item.exec, fields: { ...item, task } });
+			}
+		} else if (frame.fields.more_steps) {
 			this.#incomplete.set(frame.exec, frame);
 			this.#askForSteps(frame);
 		} else {
@@ -349,11 +381,25 @@ export class Session {
 		const at = this.#waiting.findIndex((frame) => frame.exec === exec);
 		if (at !== -1) {
 			this.#waiting.splice(at, 1);
-		} else if (!this.#incomplete.delete(exec)) {
+		} else if (!this.#incomplete.delete(exec) && !this.#leaveOut(exec)) {
 			this.#running.get(exec)?.cancel(reason);
 			return;
 		}
 		this.send("FAIL", exec, { code: stopCode(reason), message: "stopped before it was started" });
+	}
+
+	/** One of a batch that waits. False: there is none. @param {Integer} exec */
+	#leaveOut(exec) {
+		const at = this.#waiting.findIndex(({ fields: { items } }) => items?.some((/** @type {any} */ item) => item.exec === exec));
+		if (at === -1) {
+			return false;
+		}
+		const { fields } = this.#waiting[at];
+		fields.items = fields.items.filter((/** @type {any} */ item) => item.exec !== exec);
+		if (fields.items.length === 0) {
+			this.#waiting.splice(at, 1);
+		}
+		return true;
 	}
 
 	/* ---- running */
@@ -363,13 +409,18 @@ export class Session {
 	 * long, outcomes and news from the worker must not wait for all of them.
 	 */
 	#pump() {
-		while (this.#waiting.length > 0 && this.#running.size < this.#concurrency && !this.#pumping) {
+		while (this.#waiting.length > 0 && this.#running.size - this.#joined < this.#concurrency && !this.#pumping) {
 			if (performance.now() - this.#slice > SLICE) {
 				this.#pumpSoon();
 			} else if (this.#socket.writableLength > WRITTEN_MAX) {
 				return;
 			} else {
-				this.#begin(/** @type {Frame} */ (this.#waiting.shift()));
+				const frame = /** @type {Frame} */ (this.#waiting.shift());
+				if (frame.fields.items !== undefined) {
+					this.#beginBatch(frame);
+				} else {
+					this.#begin(frame);
+				}
 			}
 		}
 	}
@@ -409,16 +460,71 @@ export class Session {
 			if (task === undefined) {
 				throw new Error(`this program has no task ${JSON.stringify(fields.task)}`);
 			}
-			const { name, kind = "invoke", payload, at } = fields.event;
-			const given = this.#delivered(task, fields.event);
-			const event = { name, kind, payload: given instanceof Promise ? await given : given, at: at === undefined ? null : new Date(at) };
-			result = await task.handler(event, new this.#Context(run));
+			const event = this.#event(task, fields.event);
+			result = await task.handler(event instanceof Promise ? await event : event, new this.#Context(run));
 		} catch (error) {
-			const reason = run.fault === undefined ? run.cancelled?.reason : undefined;
-			const failure = failureOf(run.fault ?? error);
-			return ["FAIL", reason === undefined ? failure : { ...failure, code: stopCode(reason) }];
+			return this.#failed(run, error);
 		}
 		return run.fault === undefined ? this.#done(task, result) : ["FAIL", failureOf(run.fault)];
+	}
+
+	/** @param {Run} run @param {unknown} error @returns {["FAIL", Record<string, any>]} */
+	#failed(run, error) {
+		const reason = run.fault === undefined ? run.cancelled?.reason : undefined;
+		const failure = failureOf(run.fault ?? error);
+		return ["FAIL", reason === undefined ? failure : { ...failure, code: stopCode(reason) }];
+	}
+
+	/** What a function is given. @param {TaskEntry} task @param {any} event */
+	#event(task, event) {
+		const { name, kind = "invoke", at } = event;
+		const given = this.#delivered(task, event);
+		/** @param {unknown} payload */
+		const whole = (payload) => ({ name, kind, payload, at: at === undefined ? null : new Date(at) });
+		return given instanceof Promise ? given.then(whole) : whole(given);
+	}
+
+	/** @param {Frame} frame */
+	async #beginBatch({ fields: { task: name, items } }) {
+		const batch = { left: items.length };
+		/** @type {Run[]} */
+		const runs = items.map((/** @type {any} */ item) => Object.assign(new Run(this, item.exec, { ...item, task: name }), { batch }));
+		runs.forEach((run) => this.#running.set(run.exec, run));
+		this.#joined += runs.length - 1;
+		const answers = await this.#outcomes(/** @type {TaskEntry} */ (this.#tasks.get(name)), runs);
+		runs.forEach((run, at) => {
+			this.send(...answers[at]);
+			this.#end(run);
+		});
+	}
+
+	/**
+	 * Of each of a batch. One whose payload cannot be taken fails alone.
+	 * @param {TaskEntry} task
+	 * @param {readonly Run[]} runs
+	 * @returns {Promise<["DONE" | "FAIL", Integer, Record<string, any>][]>}
+	 */
+	async #outcomes(task, runs) {
+		const given = await Promise.allSettled(runs.map(async (run) => this.#event(task, run.fields.event)));
+		const events = given.flatMap((one) => one.status === "fulfilled" ? [one.value] : []);
+		const taken = runs.filter((run, at) => given[at].status === "fulfilled");
+		let results = /** @type {any} */ ([]);
+		/** @type {unknown} */
+		let failure;
+		try {
+			results = events.length === 0 ? [] : await task.handler(events, new this.#BatchContext(this, task.name, taken));
+			checkResults(task.name, results, events.length);
+		} catch (error) {
+			failure = error ?? new Error("undefined was thrown");
+		}
+		let next = 0;
+		return Promise.all(runs.map(async (run, at) => {
+			const one = given[at];
+			const result = one.status === "rejected" ? one.reason : failure ?? results[next++];
+			const [name, answer] = one.status === "rejected" || failure !== undefined || result instanceof Error
+				? this.#failed(run, result) : await this.#done(task, result);
+			return /** @type {["DONE" | "FAIL", Integer, Record<string, any>]} */ ([name, run.exec, answer]);
+		}));
 	}
 
 	/** The payload of an event, as its schema has it, or that of the task. @param {TaskEntry} task @param {any} event */
@@ -456,6 +562,9 @@ export class Session {
 	#end(run) {
 		run.end();
 		this.#running.delete(run.exec);
+		if (run.batch !== undefined && --run.batch.left > 0) {
+			this.#joined--;
+		}
 		if (this.#state === "serving") {
 			this.#pump();
 		} else if (this.#state === "draining" && this.#running.size === 0) {
