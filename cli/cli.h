@@ -11,7 +11,7 @@
  *	error.c		errors of executions
  *	progress.c	how far something has got;  screen.c  a whole terminal
  *	migrate.c	installing the schema
- *	devdb.c devpg.c	the private PostgreSQL
+ *	devdb.c devpg.c	the private PostgreSQL;  watch.c  files that change
  */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H

@@ -51,7 +51,8 @@ libcli_la_SOURCES = \
 	cli/select.c \
 	cli/show.c \
 	cli/table.c \
-	cli/top.c
+	cli/top.c \
+	cli/watch.c cli/watch.h
 libcli_la_CFLAGS = $(AM_CFLAGS) $(LIBPQ_CFLAGS)
 libcli_la_LIBADD = $(LIBPQ_LIBS)
 

@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "cli/devdb.h"
 #include "cli/migrate.h"
+#include "cli/watch.h"
 #include "common/conf.h"
 #include "common/notify.h"
 #include "common/xmalloc.h"
@@ -19,7 +20,7 @@
 #define PATIENCE_S	60
 
 static const char *conf_path;
-static bool want_drain, no_migrate, want_url;
+static bool want_drain, no_migrate, want_url, want_watch;
 
 static const struct cli_option run_options[] = {
 	{ "config", 'c', CLI_TEXT, &conf_path, "FILE", "the configuration (else " CONF_DEFAULT_PATH " if it is there)" },
@@ -30,6 +31,7 @@ static const struct cli_option run_options[] = {
 
 static const struct cli_option dev_options[] = {
 	{ "config", 'c', CLI_TEXT, &conf_path, "FILE", "the configuration" },
+	{ "watch", 0, CLI_FLAG, &want_watch, NULL, "replace the handlers when a file of theirs changes" },
 	{ "url", 0, CLI_FLAG, &want_url, NULL, "only print the URL of the one that runs in this directory" },
 	{ .name = NULL }
 };
@@ -180,6 +182,8 @@ run_dev(int argc, char **argv)
 	devdb_announce(&db);
 	printf("database: %s\n", url);
 	cli_done(EX_OK);
+	if (want_watch)
+		watch_start(conf);
 	rc = serve(conf, url);
 	devdb_stop(&db);
 	free(url);
@@ -200,10 +204,12 @@ const struct cli_command cmd_run = {
 
 const struct cli_command cmd_dev = {
 	.name = "dev",
-	.arguments = "[-c FILE] [-- CMD…] | --url",
+	.arguments = "[-c FILE] [--watch] [-- CMD…] | --url",
 	.summary = "serve tasks on a private PostgreSQL made for this directory",
 	.details = "Needs no set-up: makes and starts a PostgreSQL below .pgconductor/, prints its URL, serves, and stops\n"
-	    "it again at the end. Other commands run in this directory find it by themselves.\n",
+	    "it again at the end. Other commands run in this directory find it by themselves.\n"
+	    "With --watch, programs and the configuration may be edited meanwhile: sources and executables below this directory\n"
+	    "and those of the handlers are watched; what runs goes on with what it has begun with.\n",
 	.options = dev_options,
 	.takes_command = true,
 	.no_database = true,

@@ -340,7 +340,7 @@ reload(struct master *m)
 	struct conf *fresh, *old = m->conf;
 	struct queue *q;
 
-	if (m->opt->conf_path == NULL || m->stopping) {
+	if ((m->opt->conf_path == NULL && m->opt->argc == 0) || m->stopping) {
 		log_info("there is no configuration file to read again");
 		return;
 	}
@@ -374,7 +374,7 @@ reload(struct master *m)
 	task_load(m);
 	task_serve(m);
 	conf_free(old);
-	log_info("the configuration was read again");
+	log_info(m->opt->conf_path != NULL ? "the configuration was read again" : "handlers are started anew");
 }
 
 static void

@@ -215,3 +215,43 @@ h.serve()
         del os.environ["CLI_DEV_TEST"]
     wait_for(lambda: "env" in one.cli("tasks").stdout, 20, "the program's task is declared")
     assert one.cli("invoke", "env", '"CLI_DEV_TEST"', "--wait", "--timeout", "20s").stdout == '"seen"\n'
+
+
+PROGRAM = '''
+from pgconductor import serve, task
+@task
+def look(payload):
+    return "%s"
+serve()
+'''
+
+
+def test_watch(dev, short_tmp):
+    """Handlers are replaced when their files change, and only then; what cannot be started replaces nothing."""
+    def write(text, name="app.py"):
+        with open(f"{short_tmp}/{name}.new", "w", encoding="ascii") as file:
+            file.write(text)
+        os.rename(f"{short_tmp}/{name}.new", f"{short_tmp}/{name}")
+
+    def looks(timeout="30s"):
+        return one.cli("invoke", "look", "--wait", "--timeout", timeout).stdout.strip()
+    write(PROGRAM % "first")
+    env = {"PYTHONPATH": f"{paths.SRC}/proto/python", "PYTHONDONTWRITEBYTECODE": "1"}
+    one = dev("--watch", "--", "/usr/bin/env", *(f"{k}={v}" for k, v in env.items()), "/usr/bin/python3", "app.py")
+    wait_for(lambda: looks() == '"first"', 30, "it serves")
+    write("something", "data.json")
+    assert [looks() for _ in range(10)] == ['"first"'] * 10 and "started anew" not in one.text
+    write(PROGRAM % "second")
+    wait_for(lambda: looks() == '"second"', 30, "the new one serves")
+    os.makedirs(f"{short_tmp}/lib/deep")
+    write("answer = 'third'", "lib/deep/more.py")
+    write("from lib.deep.more import answer\n" + PROGRAM.replace('"%s"', "answer"))
+    wait_for(lambda: looks() == '"third"', 30, "and the next")
+    write("answer = 'fourth'", "lib/deep/more.py")
+    wait_for(lambda: looks() == '"fourth"', 30, "what it imports was changed")
+    write("syntax error", "app.py")
+    wait_for(lambda: "SyntaxError" in one.text, 30, "it says so")
+    write(PROGRAM % "mended")
+    wait_for(lambda: looks() == '"mended"', 30, "mended")
+    assert one.end(signal.SIGINT) == 0
+    one.gone()
