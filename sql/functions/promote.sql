@@ -1,45 +1,64 @@
 create or replace function pgconductor.promote(shards int[], after timestamptz, max int)
 returns table (promoted int, upto timestamptz, next_due_ms bigint)
 language plpgsql volatile
+set lock_timeout = '10ms'
 as $$
 #variable_conflict use_column
 declare
     present constant timestamptz := pgconductor.now();
-    found_due int;
+    -- Of one shard, so that not each is read for all: no fewer than it takes to be worth an update.
+    share constant int := greatest(promote.max / greatest(cardinality(promote.shards), 1), least(promote.max, 1000));
+    more boolean;
     waiting_ids bigint[];
 begin
     -- After the last promoted time: before it the index is full of entries of dead rows. What a client holds locked, or
-    -- commits behind it, is left for the next full look.
-    with due as (
-        select d.id, d.run_at
-        from unnest(promote.shards) as s(shard)
-        cross join lateral (
-            select e.id, e.run_at
-            from pgconductor.executions e
-            where e.shard = s.shard and e.ready_xid is null
-                and e.run_at > coalesce(promote.after, '-infinity') and e.run_at <= present
-            order by e.run_at
-            limit promote.max
-        ) d
-        order by d.run_at
-        limit promote.max
-    ), free as materialized (
-        -- Not "is null": a plan made for an empty table would look for each id in the index of what is delayed.
-        -- Not "=", see settle_plain.
-        select e.id, e.pending is not null and (e.expires_at is null or e.expires_at > present) as waits
-        from due d join pgconductor.executions e on e.id between d.id and d.id
-        where coalesce(e.ready_xid, '0') = '0'
-            -- Still: a client may have given it another time.
-            and e.run_at <= present
-        for update of e skip locked
-    ), done as (
-        update pgconductor.executions e set ready_xid = pg_current_xact_id(), waiting = null, pending = null
-        from free f where e.id between f.id and f.id and not f.waits
-        returning 1
-    )
-    select (select count(*) from done), count(*), greatest(max(d.run_at), promote.after),
-        (select array_agg(f.id) from free f where f.waits)
-    into promoted, found_due, upto, waiting_ids from due d;
+    -- commits behind it, is left for the next full look: nearly always nothing, and locking each row first would cost as much
+    -- as a third of the update. By ctid: one that has been changed meanwhile, its new version is not touched, whoever did that
+    -- has made it ready if it is due.
+    for careful in 0..1 loop
+        begin
+            with due as materialized (
+                select d.id, d.place, d.run_at, d.waits, s.shard
+                from unnest(promote.shards) as s(shard)
+                cross join lateral (
+                    select e.id, e.ctid as place, e.run_at, e.pending is not null and (e.expires_at is null or e.expires_at > present) as waits
+                    from pgconductor.executions e
+                    where e.shard = s.shard and e.ready_xid is null
+                        and e.run_at > coalesce(promote.after, '-infinity') and e.run_at <= present
+                    order by e.run_at
+                    limit share
+                ) d
+                order by d.run_at
+                limit promote.max
+            ), locked as materialized (
+                -- Not "is null": a plan made for an empty table would look for each in the index of what is delayed.
+                select d.id, d.place, d.waits
+                from due d join pgconductor.executions e on e.ctid = d.place
+                where (careful = 1 or d.waits) and coalesce(e.ready_xid, '0') = '0'
+                for update of e skip locked
+            ), done as (
+                update pgconductor.executions e set ready_xid = pg_current_xact_id(), waiting = null, pending = null
+                from (
+                    select d.place from due d where careful = 0 and not d.waits
+                    union all
+                    select l.place from locked l where not l.waits
+                ) f
+                where e.ctid = f.place and coalesce(e.ready_xid, '0') = '0'
+                returning 1
+            ), read as (
+                select count(*) as n, max(d.run_at) as last from due d group by d.shard
+            )
+            select (select count(*) from done), coalesce(bool_or(r.n >= share) or sum(r.n) >= promote.max, false),
+                greatest(least(min(r.last) filter (where r.n >= share), max(r.last)), promote.after),
+                (select array_agg(l.id) from locked l where l.waits)
+            into promoted, more, upto, waiting_ids from read r;
+            exit;
+        exception when lock_not_available or deadlock_detected then
+            if careful = 1 then
+                raise;
+            end if;
+        end;
+    end loop;
 
     -- Those for which the time of one wait has come, and maybe not that of the others.
     if waiting_ids is not null then
@@ -53,7 +72,7 @@ begin
         promoted := promoted + cardinality(waiting_ids);
     end if;
 
-    if found_due >= promote.max then
+    if more then
         -- There may be more of the same time. Should all be locked, it is not asked again at once.
         upto := greatest(upto - interval '1 microsecond', promote.after);
         next_due_ms := case when promoted = 0 then 100 else 0 end;

@@ -42,6 +42,7 @@ GROUPS = [
     (("fanout",), rows_events.fan_out),
     (("wakeups",), rows_events.wake_ups),
     (("limit", "beside"), rows_flow.limits),
+    (("delayed", "deaths"), rows_flow.others),
 ]
 ROWS = [row for rows, _ in GROUPS for row in rows]
 

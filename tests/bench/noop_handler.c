@@ -1,11 +1,12 @@
 /*
- * The handler of the benchmark: the task "noop" ends at once with null.
+ * The handler of the benchmark: the task "noop" ends at once with null, "die" ends its process.
  *
  * It counts in a file that it shares with the harness, see Counter in harness.py: jobs run, the time of the first, and
  * for payloads of the form {"t":NANOSECONDS… the time since then.
  *
  * usage: noop_handler [-c CONCURRENCY] COUNTER
  */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,14 @@ noop(struct pgc_run *run, void *arg)
 		counter_sample(counter, strtoull(payload + 5, NULL, 10));
 	counter_add(counter);
 	return (pgc_done(run, NULL));
+}
+
+static int
+die(struct pgc_run *run, void *arg)
+{
+	(void)run;
+	(void)arg;
+	return (raise(SIGKILL));
 }
 
 int
@@ -44,6 +53,7 @@ main(int argc, char *argv[])
 	c = pgc_new();
 	pgc_set_concurrency(c, concurrency);
 	pgc_task(c, "noop", noop, counter);
+	pgc_task(c, "die", die, NULL);
 	status = pgc_serve(c, argc, argv);
 	pgc_free(c);
 	return (status);
