@@ -68,6 +68,10 @@ struct conf_handler {
 	struct conf_pairs	 env;
 };
 
+/* What these options of a queue may be at most. */
+#define CONF_MAX_CONCURRENCY 100000
+#define CONF_MAX_FETCH_BATCH 10000
+
 struct conf_queue {
 	char			 *name;
 	struct conf_place	  place;	/* file NULL: no section, named by a task only */

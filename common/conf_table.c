@@ -48,11 +48,11 @@ static const struct conf_option top_options[] = {
 };
 
 static const struct conf_option queue_options[] = {
-	OPTION(QUEUE(concurrency), NUMBER, "10", APPLIED, RELOAD, 1, 100000),
+	OPTION(QUEUE(concurrency), NUMBER, "10", APPLIED, RELOAD, 1, CONF_MAX_CONCURRENCY),
 	OPTION(QUEUE(handler), STRINGS, NULL, LEFT, RELOAD, 0, 0),
 	OPTION(QUEUE(processes), NUMBER, "1", APPLIED, RELOAD, 1, 1000),
 	OPTION(QUEUE(credit), NUMBER, "0", APPLIED, RELOAD, 0, 100000),
-	OPTION(QUEUE(fetch_batch), NUMBER, "1000", APPLIED, RELOAD, 1, 10000),
+	OPTION(QUEUE(fetch_batch), NUMBER, "1000", APPLIED, RELOAD, 1, CONF_MAX_FETCH_BATCH),
 	OPTION(QUEUE(shards), NUMBER, "4", APPLIED, RELOAD, 1, 1024),
 	OPTION(QUEUE(max_runs), NUMBER, "0", APPLIED, RELOAD, 0, 1000 * MILLION),
 	OPTION(QUEUE(memory), SIZE, "0", APPLIED, RELOAD, 0, ANY),

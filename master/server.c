@@ -108,6 +108,49 @@ serve_configured(struct master *m)
 }
 
 static void
+take_setting(const char *queue, const char *name, uint64_t said, int64_t max, int64_t *value)
+{
+	if (said >= 1 && said <= (uint64_t)max)
+		*value = (int64_t)said;
+	else
+		log_error("queue \"%s\": %s: %" PRIu64 " is not between 1 and %" PRId64, queue, name, said, max);
+}
+
+/* What the program says of its queues. A section of the configuration counts for more. */
+static void
+discovered_settings(struct master *m, const struct msg_announce *msg)
+{
+	for (size_t i = 0; i < msg->queues_n; i++) {
+		const struct msg_queue_settings *said = &msg->queues[i];
+		char *name = xstrndup(said->name.p, said->name.len);
+		struct conf_queue *cq = conf_queue_name_valid(name) ? conf_queue_get(m->conf, name) : NULL;
+
+		if (cq != NULL && cq->place.file == NULL) {
+			if (said->has_concurrency)
+				take_setting(name, "concurrency", said->concurrency, CONF_MAX_CONCURRENCY, &cq->concurrency);
+			if (said->has_fetch_batch)
+				take_setting(name, "fetch_batch", said->fetch_batch, CONF_MAX_FETCH_BATCH, &cq->fetch_batch);
+		}
+		free(name);
+	}
+}
+
+/* Of a queue without a section, in the former configuration as in the new one, it holds what the program has said. */
+static void
+keep_settings(const struct conf *old, struct conf *fresh)
+{
+	for (size_t i = 0; i < old->queues_n; i++) {
+		const struct conf_queue *was = old->queues[i];
+		struct conf_queue *is = was->place.file == NULL ? conf_queue_get(fresh, was->name) : NULL;
+
+		if (is != NULL && is->place.file == NULL) {
+			is->concurrency = was->concurrency;
+			is->fetch_batch = was->fetch_batch;
+		}
+	}
+}
+
+static void
 discovered_queues(struct master *m, const struct msg_announce *msg)
 {
 	for (size_t i = 0; i < msg->tasks_n; i++) {
@@ -137,6 +180,7 @@ server_discovered(struct master *m, struct queue *q, const struct msg_announce *
 	}
 	if (msg->tasks_n == 0)
 		log_warnx("%s announces no task", q->asked->name);
+	discovered_settings(m, msg);
 	discovered_queues(m, msg);
 	m->discovered = true;
 	worker_drain(m, q, m->conf->shutdown_timeout);
@@ -356,6 +400,7 @@ reload(struct master *m)
 	fresh->inherit_env = old->inherit_env;
 	if (m->opt->argc != 0)
 		conf_set_command(fresh, m->opt->argv);
+	keep_settings(old, fresh);
 	conf_compare(old, fresh, &errors);
 	for (size_t i = 0; i < errors.warnings_n; i++)
 		log_warnx("%s", errors.warnings[i]);

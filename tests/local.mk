@@ -136,7 +136,8 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/batch_handler.py \
 	tests/support/batch_python.py \
 	tests/support/batch_node.mjs \
-	tests/support/node.py tests/support/paths.py tests/support/said_handler.py tests/support/processes.py tests/support/proxy.py \
+	tests/support/node.py tests/support/node_documents/client.ts tests/support/node_documents/schemas.ts \
+	tests/support/node_documents/worker.ts tests/support/paths.py tests/support/said_handler.py tests/support/processes.py tests/support/proxy.py \
 	tests/support/played.py tests/support/python_events.py tests/support/python_lasting.py tests/support/pydantic_tasks.py tests/support/python_tasks.py tests/support/python_typed.py tests/support/server.py \
 	tests/support/sqlnode.py tests/support/step_handler.py tests/support/terminal.py \
 	tests/support/transaction_handler.py tests/support/triggers.py tests/support/triggers_python.py tests/support/triggers_node.mjs tests/support/wait.py tests/support/world.py \

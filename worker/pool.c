@@ -199,6 +199,7 @@ pool_announce(struct pool *p, const struct msg_hello *hello, struct schemas *sch
 	struct msg_announce m = {
 		.pool = p->number, .program = pstr(p->program->name), .sdk = hello->sdk, .tasks = hello->tasks,
 		.tasks_n = hello->tasks_n, .events = hello->events, .events_n = hello->events_n,
+		.queues = hello->queues, .queues_n = hello->queues_n,
 	};
 	struct buf encoded;
 

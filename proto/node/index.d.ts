@@ -853,11 +853,15 @@ type Fits<Comes, Event> = [Comes] extends [Event] ? unknown : { "pgconductor: th
 
 export interface WorkerConfig {
 	/**
-	 * Executions of the queue that one process runs at once; 100 unless given. `concurrency` of the queue in the server's
-	 * configuration, 10 unless given, is what counts for all processes of a node together.
+	 * Executions of the queue that run at once: on a node that runs this program (by hand, or as `run -- CMD`), unless its
+	 * configuration has a section for the queue, which counts; and in one process in any case. 10 on a node, and 100 in a process, unless
+	 * given.
 	 */
 	concurrency?: number | undefined;
-	/** Executions handed to one process at once, those that wait in it included; as many as concurrency unless given. */
+	/**
+	 * Executions read at once, likewise (`fetch_batch` in the configuration; 1000 unless given), and handed to one process at once, those that
+	 * wait in it included (as many as concurrency unless given).
+	 */
 	fetchBatchSize?: number | undefined;
 	/** Accepted, without effect: nothing is polled here. */
 	pollIntervalMs?: number | undefined;

@@ -201,6 +201,35 @@ def test_started_by_hand_it_serves_the_database_of_its_connection(db, dsn, node_
         assert terminal.wait_exit() == 0
 
 
+WIDE = """
+let now = 0, most = 0;
+const conductor = Conductor.create();
+const both = ["wide", "narrow"].map((name) => conductor.createTask({ name }, { invocable: true }, async (_, ctx) => {
+    most = Math.max(most, ++now);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    now--;
+    return [ctx.queue, most];
+}));
+const worker = (n, concurrency) => conductor.createWorker({ queue: both[n].name, tasks: [both[n]], config: { concurrency, fetchBatchSize: 60, pollIntervalMs: 1, flushIntervalMs: 1 } });
+const orchestrator = Orchestrator.create({ conductor, workers: [worker(0, 30), worker(1, 20)] });
+await orchestrator.start();
+await orchestrator.stopped;
+"""
+
+
+def test_what_a_worker_says_of_its_queue(db, server, node_program):
+    """More than the ten that run at once unless somebody says otherwise; also after a reload; but a section of the configuration counts."""
+    one = server('queue "narrow" { concurrency = 2 }\n', cmd=node_program(WIDE))
+
+    def most(task):
+        jobs = value(db, "select pgconductor.invoke_batch(%s, (select json_agg(json_build_object('payload', n)) from generate_series(1, 60) n))", task)
+        return max(wait_finished(db, job)[1][1] for job in jobs)
+    assert most("wide") == 30 and most("narrow") == 2
+    one.hup()
+    one.wait_log("the configuration was read again")
+    assert most("wide") == 30 and most("narrow") == 2
+
+
 @pytest.mark.skipif(BUN is None, reason="bun is not installed (npm install bun; PGC_BUN names it)")
 def test_bun(db, dsn, programs):
     """It runs the sources as they are, and is what the server starts, with the arguments that it was given."""

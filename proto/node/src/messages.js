@@ -109,6 +109,11 @@ export const FIELDS = Object.freeze({
 		["name", "str", true],
 		["schema", "json", false],
 	],
+	queue_settings: [
+		["name", "str", true],
+		["concurrency", "uint", false],
+		["fetch_batch", "uint", false],
+	],
 	event: [
 		["name", "str", true],
 		["payload", "json", true],
@@ -178,6 +183,7 @@ export const FIELDS = Object.freeze({
 		["beat_ms", "uint", false],
 		["tasks", "task[]", true],
 		["events", "event_type[]", false],
+		["queues", "queue_settings[]", false],
 		["run", "str", false],
 		["token", "str", false],
 		["keys", "str[]", false],
@@ -283,6 +289,7 @@ export const FIELDS = Object.freeze({
 		["sdk", "str", false],
 		["tasks", "task[]", true],
 		["events", "event_type[]", false],
+		["queues", "queue_settings[]", false],
 	],
 	SLOTS: [
 		["pool", "uint", true],

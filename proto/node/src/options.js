@@ -15,6 +15,8 @@ const TASK_SCHEMAS = /** @type {const} */ ([["payload", "payloadSchema"], ["retu
 const WORKER_OPTIONS = ["concurrency", "fetchBatchSize", "pollIntervalMs", "flushIntervalMs"];
 
 const DEFAULT_CONCURRENCY = 100;
+/** Of the server's configuration. */
+const MAX_FETCH_BATCH = 10_000;
 
 /** How each option of invoke is cast in SQL. All travel as text. */
 const INVOKE_OPTIONS = {
@@ -142,6 +144,16 @@ export function workerConfig(config = {}) {
 	}
 	const concurrency = config.concurrency ?? DEFAULT_CONCURRENCY;
 	return { concurrency, credit: Math.max(concurrency, config.fetchBatchSize ?? 0) };
+}
+
+/**
+ * What a worker's options say of its queue, for HELLO; undefined: nothing.
+ * @param {string} name
+ * @param {any} [config]
+ */
+export function queueSettings(name, { concurrency, fetchBatchSize } = {}) {
+	return concurrency === undefined && fetchBatchSize === undefined ? undefined
+		: { name, concurrency, fetch_batch: fetchBatchSize === undefined ? undefined : Math.min(fetchBatchSize, MAX_FETCH_BATCH) };
 }
 
 /** @param {unknown} value */

@@ -5,7 +5,7 @@ import { isMainThread } from "node:worker_threads";
 import { Conductor } from "./conductor.js";
 import { milliseconds } from "./duration.js";
 import { launch } from "./launch.js";
-import { workerConfig } from "./options.js";
+import { queueSettings, workerConfig } from "./options.js";
 import { Session } from "./session.js";
 import { openSocket } from "./socket.js";
 import { entryOf } from "./tasks.js";
@@ -36,6 +36,8 @@ export class Orchestrator {
 	/** @type {Map<string, TaskEntry>} */
 	#tasks = new Map();
 	#defaults;
+	/** What the program says of its queues. @type {Map<string, ReturnType<typeof queueSettings>>} */
+	#settings = new Map();
 	/** @type {number | undefined} */
 	#heartbeat;
 	/** @type {Session | undefined} */
@@ -73,8 +75,14 @@ export class Orchestrator {
 		}
 		for (const { queue, tasks: own, config } of workers) {
 			this.#queues.set(queue, workerConfig(config));
+			this.#settings.set(queue, queueSettings(queue, config));
 			for (const task of own) {
 				this.#add({ ...entryOf(task), queue });
+			}
+		}
+		for (const { queue } of this.#tasks.values()) {
+			if (!this.#queues.has(queue)) {
+				this.#settings.set(queue, queueSettings(queue, defaultWorker));
 			}
 		}
 		this.stopped = new Promise((resolve) => {
@@ -154,6 +162,7 @@ export class Orchestrator {
 			queue,
 			tasks: [...this.#tasks.values()],
 			...this.#configOf(queue ?? "default"),
+			settings: [...this.#settings.values()].filter((said) => said !== undefined),
 			heartbeat: this.#heartbeat,
 			Context: this.#conductor.Context,
 			events: this.#conductor.events,

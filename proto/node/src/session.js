@@ -52,6 +52,7 @@ const BEATS = 4;
  * @property {readonly TaskEntry[]} tasks
  * @property {number} concurrency
  * @property {number} credit
+ * @property {readonly object[]} [settings]    of queues, as in HELLO
  * @property {typeof import("./context.js").Context} Context
  * @property {import("./schemas.js").EventSchemas} events  that the program knows
  * @property {(ref: any) => import("./options.js").Declared | undefined} [known]  what it knows of tasks
@@ -132,7 +133,7 @@ export class Session {
 	#finish = () => {};
 
 	/** @param {SessionOptions} options */
-	constructor({ socket, queue, tasks, concurrency, credit, Context, events, known, logger, heartbeat }) {
+	constructor({ socket, queue, tasks, concurrency, credit, settings, Context, events, known, logger, heartbeat }) {
 		this.#socket = socket;
 		this.#tasks = new Map(tasks.map((task) => [task.name, task]));
 		this.#concurrency = concurrency;
@@ -155,7 +156,7 @@ export class Session {
 		this.send("HELLO", 0, {
 			protocols: [PROTOCOL], sdk: "node", version: VERSION, credit, concurrency, window: WINDOW,
 			capabilities: heartbeat === undefined ? CAPABILITIES : [...CAPABILITIES, "beat"], beat_ms: heartbeat,
-			tasks: tasks.filter((task) => queue === undefined || task.queue === queue), events: events.announced(),
+			tasks: tasks.filter((task) => queue === undefined || task.queue === queue), events: events.announced(), queues: settings?.length ? settings : undefined,
 		});
 		this.#flush();
 	}

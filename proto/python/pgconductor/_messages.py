@@ -90,6 +90,11 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool | str], ...]]] = {
         ("name", "str", True),
         ("schema", "json", False),
     ),
+    "queue_settings": (
+        ("name", "str", True),
+        ("concurrency", "uint", False),
+        ("fetch_batch", "uint", False),
+    ),
     "event": (
         ("name", "str", True),
         ("payload", "json", True),
@@ -159,6 +164,7 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool | str], ...]]] = {
         ("beat_ms", "uint", False),
         ("tasks", "task[]", True),
         ("events", "event_type[]", False),
+        ("queues", "queue_settings[]", False),
         ("run", "str", False),
         ("token", "str", False),
         ("keys", "str[]", False),
@@ -264,6 +270,7 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool | str], ...]]] = {
         ("sdk", "str", False),
         ("tasks", "task[]", True),
         ("events", "event_type[]", False),
+        ("queues", "queue_settings[]", False),
     ),
     "SLOTS": (
         ("pool", "uint", True),
