@@ -238,15 +238,15 @@ note_since(struct queue *q, int list)
 }
 
 static void
-add(struct pack *p, struct run *r)
+add(struct master *m, struct pack *p, struct run *r)
 {
 	struct run *first = TAILQ_FIRST(&p->runs);
 
 	/* It is one that begins, as far as limits go. */
 	if (first == NULL)
-		limit_begin(r);
+		limit_begin(m, r);
 	else
-		r->gate = first->gate;
+		limit_join(r, first);
 	r->pack = p;
 	/* It has no use for steps. */
 	r->complete = true;
@@ -315,7 +315,7 @@ batch_dispatch(struct master *m, struct queue *q, struct run *first)
 		if (p->left != 0 && bytes > bytes_max(m))
 			break;
 		if (take(m, r))
-			add(p, r);
+			add(m, p, r);
 	}
 	note_since(q, head.list);
 	if (p->left == 0) {

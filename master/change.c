@@ -171,6 +171,7 @@ hold(struct master *m, struct change *c, struct shard *s)
 	} else if (r->state == RUN_BUFFERED) {
 		queue_unbuffer(m, r);
 		run_set_state(r, RUN_PARKING);
+		keyed_hold(m, r);
 	} else {
 		/* It is being put aside, or by another change: what comes of that is known soon. */
 		return r->state == RUN_PARKING ? LATER : BUSY;

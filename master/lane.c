@@ -28,6 +28,7 @@ shard_lane(struct master *m, struct shard *s, int32_t number)
 	l->number = number;
 	l->more = true;
 	l->row_bytes = ROW_BYTES_GUESS;
+	TAILQ_INIT(&l->ring);
 	if (after != NULL)
 		TAILQ_INSERT_AFTER(&s->queue->lanes, after, l, link);
 	else
@@ -58,6 +59,8 @@ lane_empty(struct master *m, struct lane *l)
 			run_free(m, r);
 		}
 	}
+	if (l->shard->gate != NULL)
+		keyed_empty(m, l->shard->gate);
 }
 
 void

@@ -41,10 +41,13 @@ static void
 on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct master *m = arg;
+	struct queue *q;
 
 	(void)fd;
 	(void)what;
 	m->limits->at_ms = 0;
+	TAILQ_FOREACH(q, &m->queues, link)
+		keyed_due(m, q);
 	queue_dispatch_all(m);
 }
 
@@ -100,14 +103,16 @@ limit_free_gates(struct queue *q)
 
 	while ((g = q->gates) != NULL) {
 		q->gates = g->next;
+		keyed_free(g->keys);
 		free(g);
 	}
 }
 
 /* What the former owner has let begin lately is not known: as if it was all that may. */
 void
-limit_taken(struct gate *g)
+limit_taken(struct master *m, struct gate *g)
 {
+	keyed_taken(m, g);
 	g->tokens = 0;
 	g->filled_ms = clock_ms();
 }
@@ -139,6 +144,12 @@ set_timer(struct event *timer, int64_t *set_ms, int64_t at_ms)
 	event_add(timer, &tv);
 }
 
+void
+limit_ask_at(struct master *m, int64_t at_ms)
+{
+	set_timer(m->limits->timer, &m->limits->at_ms, at_ms);
+}
+
 bool
 limit_allows(struct master *m, const struct shard *s)
 {
@@ -149,7 +160,7 @@ limit_allows(struct master *m, const struct shard *s)
 	if (g == NULL)
 		return true;
 	t = g->task;
-	if (!s->open || t->closed || (t->concurrency != 0 && g->running >= t->concurrency))
+	if (!s->open || t->closed || (t->keyed && t->paused) || (t->concurrency != 0 && g->running >= t->concurrency))
 		return false;
 	if (t->rate_limit == 0)
 		return true;
@@ -157,31 +168,40 @@ limit_allows(struct master *m, const struct shard *s)
 	fill(g, now);
 	if (g->tokens >= 1)
 		return true;
-	set_timer(m->limits->timer, &m->limits->at_ms,
-	    now + (int64_t)((1 - g->tokens) * (double)t->rate_ms / t->rate_limit) + 1);
+	limit_ask_at(m, now + (int64_t)((1 - g->tokens) * (double)t->rate_ms / t->rate_limit) + 1);
 	return false;
 }
 
 void
-limit_begin(struct run *r)
+limit_begin(struct master *m, struct run *r)
 {
 	struct gate *g = r->shard->gate;
 
+	r->gate_xid = g != NULL ? g->task->limited_xid : 0;
 	if (g == NULL)
 		return;
 	r->gate = g;
 	g->running++;
 	if (g->task->rate_limit != 0)
 		g->tokens -= 1;
+	keyed_begin(m, r);
 }
 
 void
-limit_end(struct run *r)
+limit_join(struct run *r, const struct run *first)
+{
+	r->gate = first->gate;
+	r->gate_xid = first->gate_xid;
+}
+
+void
+limit_end(struct master *m, struct run *r)
 {
 	if (r->gate == NULL)
 		return;
 	r->gate->running--;
 	r->gate = NULL;
+	keyed_end(m, r);
 }
 
 size_t
@@ -215,9 +235,11 @@ limit_running(const struct master *m)
 /* ---- who is where ---- */
 
 bool
-limit_strays(const struct task *t, const struct shard *s)
+limit_strays(const struct task *t, const struct shard *s, bool keyed)
 {
-	return t->limited_xid != 0 ? s->gate == NULL || s->gate->task != t : s->gate != NULL;
+	if (t->limited_xid == 0)
+		return s->gate != NULL;
+	return s->gate == NULL || s->gate->task != t || keyed != t->keyed;
 }
 
 bool
@@ -335,9 +357,8 @@ static void
 find_stray(struct master *m, struct run *r, void *arg)
 {
 	(void)m;
-	if ((r->state == RUN_FETCHING || r->state == RUN_NOTING || r->state == RUN_GATHERED || r->state == RUN_SENT) &&
-	    r->gate == NULL &&
-	    r->task->limited_xid != 0)
+	if ((r->state == RUN_FETCHING || r->state == RUN_NOTING || r->state == RUN_GATHERED || r->state == RUN_SENT ||
+	    r->state == RUN_SETTLING) && r->task->limited_xid != 0 && r->gate_xid != r->task->limited_xid)
 		*(bool *)arg = true;
 }
 

@@ -12,6 +12,7 @@ libmaster_la_SOURCES = \
 	master/event_types.c \
 	master/fetch.c \
 	master/health.c \
+	master/keyed.c \
 	master/lane.c \
 	master/limit.c \
 	master/lines.c \

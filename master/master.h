@@ -9,7 +9,8 @@
  *	snapshot.c	what a poll saw
  *	run.c		the runs in memory, found by exec and by (id, ready_xid)
  *	queue.c		buffers and dispatch
- *	limit.c		what may be handed out of a limited task;  batch.c  several of one at once
+ *	limit.c		what may be handed out of a limited task;  keyed.c  of each of its keys
+ *	batch.c		handing out several of a task at once
  *	fetch.c		what a run needs before it is sent: a large payload, saved steps
  *	settle.c	writing outcomes;  note.c  the table `running`;  lines.c  what executions print
  *	suspend.c	what runs wait for;  watch.c  changes of tables
@@ -49,6 +50,8 @@ struct master;
 struct queue;
 struct shard;
 struct lane;
+struct key;
+struct keys;
 
 /* ---- runs ---- */
 
@@ -84,6 +87,8 @@ struct run {
 	bool		 unsure;	/* whether one of them was committed is not known: the connection went */
 	bool		 asking;	/* more of its steps are being read */
 	bool		 halted;	/* it was stopped behind a step: it goes on when its task's window opens */
+	bool		 holds;		/* its key counts it */
+	bool		 begun;		/* of those with a key in their order: it has begun before */
 	uint32_t	 attempt;	/* of this run: 1 for the first */
 	uint32_t	 lines;		/* taken of it */
 	uint64_t	 lot;		/* of lines, that the last one is in */
@@ -96,6 +101,8 @@ struct run {
 	struct queue	*queue;
 	struct shard	*shard;		/* NULL once it was lost */
 	struct gate	*gate;		/* where it is counted, while it is out; NULL: nowhere */
+	uint64_t	 gate_xid;	/* since when its task was limited when it went out */
+	struct key	*key;		/* NULL: none, or it does not matter any more */
 	struct pack	*pack;		/* that it is out with; NULL: alone */
 	struct lane	*lane;		/* of that shard */
 	size_t		 payload_len;	/* of a large one */
@@ -183,6 +190,8 @@ struct late {
 	bool		 probed;	/* looked at once since it was listed */
 };
 
+TAILQ_HEAD(keyring, key);
+
 struct lane {
 	TAILQ_ENTRY(lane) link;		/* in its queue, lowest number (highest priority) first */
 	struct shard	*shard;
@@ -194,6 +203,7 @@ struct lane {
 	size_t		 row_bytes;	/* what a row took, lately */
 	struct runlist	*buf;		/* a list for each pool of the queue, then for each group, ascending by (xid, id) */
 	int		 buf_n;
+	struct keyring	 ring;		/* keys whose next run is of this lane, and may begin; in turn */
 	size_t		 count, bytes;	/* buffered */
 };
 
@@ -388,6 +398,11 @@ struct task {
 	int		 rate_limit, rate_burst;	/* 0: likewise */
 	int64_t		 rate_ms;
 	bool		 closed;	/* its window is */
+	bool		 keyed;		/* its executions have keys */
+	bool		 key_fifo;	/* those of one begin in their order, one when the other has ended */
+	int		 key_limit;	/* 0: any number */
+	int		 key_rate_limit, key_rate_burst;	/* 0: likewise */
+	int64_t		 key_rate_ms;
 	int		 batch_size;	/* of one that takes several at once; 0: not known yet */
 	int64_t		 batch_ms;	/* so long the first waits for others */
 	int16_t		*pool;		/* by queue index; -1: not served there */
@@ -426,6 +441,8 @@ struct gate {
 	int		 running;	/* with the worker, or on the way there */
 	double		 tokens;	/* so many may begin now */
 	int64_t		 filled_ms;	/* when that was reckoned */
+	struct shard	*shard;		/* that this node has of it; NULL: none */
+	struct keys	*keys;		/* NULL: it never had one */
 };
 
 /* limit.c */
@@ -435,17 +452,21 @@ void	limit_free(struct master *);
 struct gate *limit_gate(struct queue *, struct task *);
 void	limit_free_gates(struct queue *);
 /* Another node had its shard before. */
-void	limit_taken(struct gate *);
+void	limit_taken(struct master *, struct gate *);
 /* One more of this shard may be handed out; it will be asked again when time alone allows it. */
 bool	limit_allows(struct master *, const struct shard *);
-void	limit_begin(struct run *);
-void	limit_end(struct run *);
+void	limit_begin(struct master *, struct run *);
+/* It goes with one that has begun. */
+void	limit_join(struct run *, const struct run *first);
+void	limit_end(struct master *, struct run *);
 /* How many are to be buffered of a limited task's lane, most at most. */
 size_t	limit_ahead(const struct shard *, size_t most);
 /* Something that is limited runs here. */
 bool	limit_running(const struct master *);
-/* Executions of this task belong to another shard. */
-bool	limit_strays(const struct task *, const struct shard *);
+/* Executions of this task, with keys or without, belong to another shard, or should be the other way. */
+bool	limit_strays(const struct task *, const struct shard *, bool keyed);
+/* Time alone will allow more: it will be asked again then. */
+void	limit_ask_at(struct master *, int64_t at_ms);
 /* It is known which tasks are limited. */
 bool	limit_loaded(const struct master *);
 /* Since when a task is limited, 0: it is not. True if that is new. */
@@ -459,6 +480,44 @@ void	limit_known(struct master *, bool changed, const char *seen);
 void	limit_attached(struct master *);
 void	limit_tick(struct master *);
 
+/* ---- keys of tasks ---- */
+
+/* keyed.c */
+/* Its shard is here, new. */
+void	keyed_taken(struct master *, struct gate *);
+void	keyed_free(struct keys *);
+/* The next one that may begin of this lane; NULL: none. */
+struct run *keyed_first(const struct lane *);
+/* Of a run with a key: it is buffered; it is not any more. */
+void	keyed_insert(struct master *, struct run *);
+void	keyed_remove(struct master *, struct run *);
+/* It is handed out; is out no more; its outcome is committed (over: that was its end); has not run after all. */
+void	keyed_begin(struct master *, struct run *);
+void	keyed_end(struct master *, struct run *);
+void	keyed_settled(struct master *, struct run *, bool over);
+void	keyed_put_back(struct master *, struct run *);
+/* It leaves memory. */
+void	keyed_gone(struct master *, struct run *);
+/* It is being changed, and may come again. */
+void	keyed_hold(struct master *, struct run *);
+/* Another one waits for its outcome. */
+bool	keyed_followed(const struct run *);
+/* Nothing is buffered any more; what was will be read again. */
+void	keyed_empty(struct master *, struct gate *);
+/* Other numbers count for the task. */
+void	keyed_changed(struct master *, const struct task *);
+/* Ends what may not be started any more; true: there was some. */
+bool	keyed_expire(struct master *, struct queue *);
+/* Something may begin by now. */
+void	keyed_due(struct master *, struct queue *);
+/* Asks what comes next; false: there is no need. */
+bool	keyed_ask(struct master *, struct shard *);
+/* There may be something new; thorough: all must be seen before this node may sleep. */
+void	keyed_look(struct master *, bool thorough);
+/* There is room, and something is known to wait. */
+bool	keyed_hungry(const struct master *, const struct queue *);
+/* More is there than can be handed out. */
+bool	keyed_backlog(const struct queue *);
 /* ---- batches ---- */
 
 /* batch.c */
@@ -518,6 +577,9 @@ enum parking { PARK_UNSERVED, PARK_PAUSED, PARKINGS };
 
 struct reader {
 	bool		 busy, again;
+	uint64_t	 look;		/* the number of the last one */
+	int		 unanswered;	/* questions of it */
+	bool		 failed;	/* one of these has */
 	bool		 checked;	/* this connection and the writer's are of one server life */
 	struct poll_entry *entries;
 	size_t		 n, cap;
@@ -544,6 +606,12 @@ void	reader_cancelled(struct master *, uint64_t id, uint64_t xid);
 /* Puts a run aside that is in no list; after the last of several, reader_park_flush. */
 void	reader_park(struct master *, struct run *, enum parking);
 void	reader_park_flush(struct master *);
+/* One question of a look was answered, or not. */
+void	reader_answered(struct master *, bool well);
+/* A lane of that number, made if there is none. */
+struct lane *reader_lane(struct master *, struct shard *, int32_t number);
+/* The run of a row that was read, to be buffered; NULL: it does not belong there. */
+struct run *reader_row(struct master *, const struct db_answer *, int row, struct lane *, bool keyed, bool astray);
 /* The reader, and the writer it belongs to, are as they should be. */
 bool	reader_may_poll(const struct master *);
 /* A question about runs: the list is made with its first two parameters. */

@@ -197,6 +197,14 @@ queue_insert(struct master *m, struct run *r)
 	struct lane *l = r->lane;
 	struct run *before;
 
+	if (r->key != NULL) {
+		l->count++;
+		l->bytes += r->frame_len;
+		q->limited++;
+		r->list = r->pool;
+		keyed_insert(m, r);
+		return;
+	}
 	lane_lists(l, q);
 	r->list = batch_list(q, r->task);
 	if (r->list >= 0)
@@ -228,12 +236,16 @@ queue_unbuffer(struct master *m, struct run *r)
 	struct queue *q = r->queue;
 	struct lane *l = r->lane;
 
-	(void)m;
+	l->count--;
+	l->bytes -= r->frame_len;
+	if (r->key != NULL) {
+		q->limited--;
+		keyed_remove(m, r);
+		return;
+	}
 	TAILQ_REMOVE(&l->buf[r->list], r, link);
 	if (r->list >= q->pools_n)
 		batch_remove(q, r);
-	l->count--;
-	l->bytes -= r->frame_len;
 	if (l->shard->gate != NULL) {
 		q->limited--;
 		return;
@@ -299,6 +311,8 @@ queue_hungry(const struct queue *q)
 	struct room ahead = { 0, 0 };
 	const struct lane *l;
 
+	if (keyed_hungry(q->master, q))
+		return true;
 	TAILQ_FOREACH(l, &q->lanes, link) {
 		size_t most = BUFFER_BYTES / BUFFER_LANES / (l->row_bytes + 1) + 1;
 		size_t room = (size_t)queue_lane_room(q, l, &ahead);
@@ -315,7 +329,7 @@ queue_hungry(const struct queue *q)
 static struct run *
 best(struct queue *q)
 {
-	struct run *found = NULL;
+	struct run *found = NULL, *keyed;
 	struct lane *l;
 
 	TAILQ_FOREACH(l, &q->lanes, link) {
@@ -324,6 +338,9 @@ best(struct queue *q)
 			break;
 		if (l->count == 0 || !limit_allows(q->master, l->shard))
 			continue;
+		keyed = keyed_first(l);
+		if (keyed != NULL && q->pools[keyed->pool].slots > 0 && (found == NULL || queue_older(keyed, found)))
+			found = keyed;
 		for (int i = 0; i < l->buf_n; i++) {
 			struct run *r = TAILQ_FIRST(&l->buf[i]);
 
@@ -417,7 +434,7 @@ queue_dispatch(struct master *m, struct queue *q)
 			continue;
 		}
 		q->outstanding++;
-		limit_begin(r);
+		limit_begin(m, r);
 		q->pools[r->pool].slots--;
 		/* What may have ended a node before is written down first, to be counted should it end this one. */
 		if (!r->noted && (r->xid < r->shard->note_below || r->attempt > 1)) {
@@ -478,10 +495,12 @@ queue_expire_all(struct master *m)
 
 	if (!node_may_dispatch(m) || settle_full(m))
 		return;
-	TAILQ_FOREACH(q, &m->queues, link)
+	TAILQ_FOREACH(q, &m->queues, link) {
 		TAILQ_FOREACH(l, &q->lanes, link)
 			for (int i = 0; l->count != 0 && i < l->buf_n; i++)
 				some |= expire_list(m, &l->buf[i]);
+		some |= keyed_expire(m, q);
+	}
 	if (some)
 		settle_flush(m);
 }
@@ -499,5 +518,5 @@ queue_ended(struct master *m, struct run *r)
 		/* The worker never saw it: only we know that its slot is free again. */
 		q->pools[r->pool].slots++;
 	q->outstanding--;
-	limit_end(r);
+	limit_end(m, r);
 }

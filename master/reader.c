@@ -150,9 +150,19 @@ reader_poll(struct master *m)
 	if (rd->n == 0)
 		return;
 	rd->busy = true;
-	rd->again = false;
+	rd->again = rd->failed = false;
 	rd->found = 0;
+	rd->look++;
+	/* Held until all is asked: without a connection the answers come at once. */
+	rd->unanswered = 2;
 	db_call(m->reader_db, &stmt_poll, &rd->params, polled, m);
+	TAILQ_FOREACH(s, &m->shards, link)
+		if (shard_open(m, s)) {
+			rd->unanswered++;
+			if (!keyed_ask(m, s))
+				rd->unanswered--;
+		}
+	reader_answered(m, true);
 }
 
 /* ---- what came ---- */
@@ -278,9 +288,10 @@ reader_park_flush(struct master *m)
 	}
 }
 
-static void
-read_row(struct master *m, const struct db_answer *a, int row, struct lane *l, uint64_t id, uint64_t xid)
+struct run *
+reader_row(struct master *m, const struct db_answer *a, int row, struct lane *l, bool keyed, bool astray)
 {
+	uint64_t id = (uint64_t)db_int8(a, row, COL_ID), xid = db_xid8(a, row, COL_XID);
 	struct run *r;
 	size_t task_len, payload_len = 0, metadata_len = 0;
 	const char *task = db_text(a, row, COL_TASK, &task_len);
@@ -292,7 +303,7 @@ read_row(struct master *m, const struct db_answer *a, int row, struct lane *l, u
 	const char *metadata = db_null(a, row, COL_METADATA) ? NULL : db_text(a, row, COL_METADATA, &metadata_len);
 
 	if (run_find(m, id, xid) != NULL)
-		return;
+		return NULL;
 	m->reader.found++;
 	r = run_new(m, id, xid);
 	r->shard = l->shard;
@@ -302,14 +313,20 @@ read_row(struct master *m, const struct db_answer *a, int row, struct lane *l, u
 	r->task = task_get(m, task, task_len);
 	r->attempt = (uint32_t)db_int4(a, row, COL_ATTEMPT) + 1;
 	r->pool = task_pool(r->task, r->queue);
-	if (limit_strays(r->task, r->shard)) {
+	if (astray || limit_strays(r->task, r->shard, keyed)) {
 		r->state = RUN_PARKING;
 		run_list_add(m, &m->reader.straying, &m->reader.strays, r);
-		return;
+		return NULL;
+	}
+	/* What has a key waits where it is, in its order. */
+	if (keyed && (r->task->paused || r->pool < 0)) {
+		m->reader.found--;
+		run_free(m, r);
+		return NULL;
 	}
 	if (r->task->paused || r->pool < 0) {
 		reader_park(m, r, r->task->paused ? PARK_PAUSED : PARK_UNSERVED);
-		return;
+		return NULL;
 	}
 	r->child = !db_null(a, row, COL_PARENT);
 	/* What a node saved that was cut off is known to nobody but the steps themselves. */
@@ -329,7 +346,7 @@ read_row(struct master *m, const struct db_answer *a, int row, struct lane *l, u
 
 		run_frame(m, r, payload, payload_len, &cause, metadata, metadata_len);
 	}
-	queue_insert(m, r);
+	return r;
 }
 
 static struct lane *
@@ -401,23 +418,29 @@ advance(struct master *m, const struct poll_entry *e)
 	late_add(l, s);
 }
 
-static void
-new_lane(struct master *m, const struct db_answer *a, int row)
+struct lane *
+reader_lane(struct master *m, struct shard *s, int32_t number)
 {
-	struct shard *s = shard_find(m, db_int4(a, row, COL_SHARD));
-	int32_t number = db_int4(a, row, COL_LANE);
 	struct lane *l;
 
-	if (s == NULL || !shard_readable(m, s))
-		return;
 	TAILQ_FOREACH(l, &s->queue->lanes, link)
 		if (l->shard == s && l->number == number)
-			return;
+			return l;
 	/* A row may be older than the other lanes' cursors, though not than the floor. Nothing of it was read yet. */
 	l = shard_lane(m, s, number);
 	l->xid = s->floor;
 	l->id = 0;
 	m->reader.again = true;
+	return l;
+}
+
+static void
+new_lane(struct master *m, const struct db_answer *a, int row)
+{
+	struct shard *s = shard_find(m, db_int4(a, row, COL_SHARD));
+
+	if (s != NULL && shard_readable(m, s))
+		reader_lane(m, s, db_int4(a, row, COL_LANE));
 }
 
 static void
@@ -425,6 +448,7 @@ read_answer(struct master *m, const struct db_answer *a)
 {
 	struct reader *rd = &m->reader;
 	struct lane *l = NULL;
+	struct run *r;
 	int row, last = 0;
 
 	for (row = 0; row < a->rows; row++) {
@@ -456,7 +480,8 @@ read_answer(struct master *m, const struct db_answer *a)
 		last = entry;
 		if (l == NULL)
 			continue;
-		read_row(m, a, row, l, (uint64_t)db_int8(a, row, COL_ID), db_xid8(a, row, COL_XID));
+		if ((r = reader_row(m, a, row, l, false, false)) != NULL)
+			queue_insert(m, r);
 	}
 }
 
@@ -499,34 +524,42 @@ static void
 polled(const struct db_answer *a, void *arg)
 {
 	struct master *m = arg;
-	struct reader *rd = &m->reader;
-	size_t found;
 
-	rd->busy = false;
-	if (a->outcome == DB_LOST) {
-		free_lingering(m);
-		return;
-	}
 	if (a->outcome == DB_ERROR) {
 		log_warnx("poll: %s", a->message);
-		free_lingering(m);
 		db_drop(m->reader_db, "a poll failed");
-		return;
 	}
-	if (m->moving != 0) {
-		/* It may show runs under the ready_xid that they are being given, which is not known here yet. */
-		free_lingering(m);
-		return;
-	}
-	read_answer(m, a);
+	/* While runs are moved it may show them under the ready_xid that they are being given, which is not known here yet. */
+	if (a->outcome == DB_OK && m->moving == 0)
+		read_answer(m, a);
+	reader_answered(m, a->outcome == DB_OK);
+}
+
+/* All of a look is here. */
+static void
+looked(struct master *m)
+{
+	struct reader *rd = &m->reader;
+	size_t found = rd->found;
+
+	rd->busy = false;
 	free_lingering(m);
+	if (rd->failed || m->moving != 0)
+		return;
 	strays_flush(m);
 	reader_park_flush(m);
-	found = rd->found;
 	queue_dispatch_all(m);
 	if (rd->again || late_has_ended(m))
 		reader_poll(m);
 	wake_polled(m, found);
+}
+
+void
+reader_answered(struct master *m, bool well)
+{
+	m->reader.failed |= !well;
+	if (--m->reader.unanswered == 0)
+		looked(m);
 }
 
 /*
@@ -540,6 +573,7 @@ reader_linger(struct master *m, struct run *r)
 		run_free(m, r);
 		return;
 	}
+	keyed_gone(m, r);
 	if (r->shard != NULL)
 		shard_run_gone(m, r->shard);
 	run_set_state(r, RUN_LINGERING);

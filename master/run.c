@@ -113,6 +113,7 @@ run_free(struct master *m, struct run *r)
 	while (*p != r)
 		p = &(*p)->hash_next;
 	*p = r->hash_next;
+	keyed_gone(m, r);
 	t->slots[slot] = NULL;
 	t->free_slots[t->free_n++] = slot;
 	t->n--;
@@ -223,6 +224,9 @@ run_put_back(struct master *m, struct run *r)
 	/* It may have saved a step in a transaction of its own; then its row says so. */
 	r->journal |= r->started;
 	r->started = r->complete = false;
+	/* It comes before the others of its key, if it is still there. */
+	if (!r->dropped)
+		keyed_put_back(m, r);
 	if (r->dropped) {
 		run_free(m, r);
 		return;
@@ -236,7 +240,8 @@ run_put_back(struct master *m, struct run *r)
 	}
 	/* The worker's programs may have changed meanwhile, and what is limited. */
 	r->pool = task_pool(r->task, r->queue);
-	if (r->pool < 0 || limit_strays(r->task, r->shard)) {
+	if (r->pool < 0 || limit_strays(r->task, r->shard, r->key != NULL) ||
+	    (r->key != NULL && r->gate_xid != r->task->limited_xid)) {
 		lane_rewind(r->lane, r->xid, r->id);
 		run_free(m, r);
 		return;

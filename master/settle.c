@@ -68,6 +68,7 @@ struct settle {
 	size_t		 backlog, backlog_bytes;
 	int		 in_flight;
 	int64_t		 gathered_ms;	/* when outcomes that had gathered were last sent */
+	bool		 hurry;		/* others wait for one that gathers */
 	struct event	*few;		/* sends few outcomes */
 	struct event	*retry;
 	struct params	 params;
@@ -515,13 +516,14 @@ stop_gathering(struct master *m, int64_t now)
 
 	if ((st->gathering->n == 0 && st->suspending->n == 0) || st->in_flight >= IN_FLIGHT_MAX)
 		return 0;
-	if (st->gathering->n + st->suspending->n < FEW && now - st->gathered_ms < FEW_MS && !m->stopping)
+	if (st->gathering->n + st->suspending->n < FEW && now - st->gathered_ms < FEW_MS && !m->stopping && !st->hurry)
 		return FEW_MS - (now - st->gathered_ms);
 	if (st->gathering->n != 0)
 		gathered(m, &st->gathering);
 	if (st->suspending->n != 0)
 		gathered(m, &st->suspending);
 	st->gathered_ms = now;
+	st->hurry = false;
 	return 0;
 }
 
@@ -580,6 +582,7 @@ outcome_done(struct master *m, struct outcome *o)
 	count_outcome(m, o);
 	m->settle->backlog--;
 	m->settle->backlog_bytes -= o->text_len;
+	keyed_settled(m, o->run, o->kind == OUTCOME_COMPLETED);
 	if (o->kind != OUTCOME_COMPLETED)
 		wake_up(m);
 	if (o->run->child || o->kind == OUTCOME_SUSPENDED)
@@ -729,6 +732,7 @@ settle_release(struct master *m, struct run *r, enum outcome_kind kind, const ch
 		return;
 	}
 	batch_add(*b, &o, text, len);
+	st->hurry |= keyed_followed(r);
 	st->backlog++;
 	st->backlog_bytes += len;
 	if ((*b)->n >= BATCH_MAX || (*b)->arena.len >= BATCH_BYTES) {

@@ -115,6 +115,8 @@ shard_free(struct master *m, struct shard *s)
 			lane_free(m, l);
 	}
 	run_each(m, drop_run, s);
+	if (s->gate != NULL && s->gate->shard == s)
+		s->gate->shard = NULL;
 	TAILQ_REMOVE(&m->shards, s, link);
 	free(s->wakes.late);
 	free(s);
@@ -180,10 +182,11 @@ static void
 own_task(struct master *m, struct shard *s, const char *name, bool fresh)
 {
 	s->gate = limit_gate(s->queue, task_get(m, name, strlen(name)));
+	s->gate->shard = s;
 	if (!fresh)
 		return;
 	s->open = false;
-	limit_taken(s->gate);
+	limit_taken(m, s->gate);
 }
 
 static void

@@ -14,13 +14,15 @@
 
 static const struct db_stmt stmt_load = { "load_tasks",
 	"select name, timeout_ms, keep_complete, keep_fail, max_attempts, limited_xid, concurrency, rate_limit, rate_ms, rate_burst,"
-	" closed, turns_ms, seen, paused, batch_size, batch_ms from pgconductor.load_tasks()" };
+	" closed, turns_ms, seen, paused, keyed, key_limit, key_fifo, key_rate_limit, key_rate_ms, key_rate_burst,"
+	" batch_size, batch_ms from pgconductor.load_tasks()" };
 static const struct db_stmt stmt_queues = { "load_queues", "select name, paused from pgconductor.load_queues()" };
 /* How long the first of a batch waits if nobody says; as in set_sources. */
 #define BATCH_MS	1000
 
 enum { COL_NAME, COL_TIMEOUT, COL_KEEP, COL_KEEP_FAIL, COL_ATTEMPTS, COL_LIMITED, COL_CONCURRENCY, COL_RATE, COL_RATE_MS,
-	COL_BURST, COL_CLOSED, COL_TURNS, COL_SEEN, COL_PAUSED, COL_BATCH, COL_BATCH_MS };
+	COL_BURST, COL_CLOSED, COL_TURNS, COL_SEEN, COL_PAUSED, COL_KEYED, COL_KEY_LIMIT, COL_KEY_FIFO, COL_KEY_RATE, COL_KEY_RATE_MS,
+	COL_KEY_BURST, COL_BATCH, COL_BATCH_MS };
 
 static const struct db_stmt stmt_serve = { "serve", "select pgconductor.serve($1::int, $2::text[], $3::text[])" };
 
@@ -87,6 +89,24 @@ task_free_all(struct master *m)
 	}
 }
 
+static int
+number_or_0(const struct db_answer *a, int i, int col)
+{
+	return db_null(a, i, col) ? 0 : db_int4(a, i, col);
+}
+
+static void
+load_key(struct master *m, struct task *t, const struct db_answer *a, int i)
+{
+	t->keyed = db_bool(a, i, COL_KEYED);
+	t->key_fifo = db_bool(a, i, COL_KEY_FIFO);
+	t->key_limit = number_or_0(a, i, COL_KEY_LIMIT);
+	t->key_rate_limit = number_or_0(a, i, COL_KEY_RATE);
+	t->key_rate_ms = db_null(a, i, COL_KEY_RATE_MS) ? 1000 : db_int8(a, i, COL_KEY_RATE_MS);
+	t->key_rate_burst = number_or_0(a, i, COL_KEY_BURST);
+	keyed_changed(m, t);
+}
+
 /* True if it is limited now and was not, or the other way about. */
 static bool
 load_one(struct master *m, const struct db_answer *a, int i, bool *resumed)
@@ -104,10 +124,11 @@ load_one(struct master *m, const struct db_answer *a, int i, bool *resumed)
 		*resumed |= t->paused;
 		t->paused = !t->paused;
 	}
-	t->concurrency = db_null(a, i, COL_CONCURRENCY) ? 0 : db_int4(a, i, COL_CONCURRENCY);
-	t->rate_limit = db_null(a, i, COL_RATE) ? 0 : db_int4(a, i, COL_RATE);
+	t->concurrency = number_or_0(a, i, COL_CONCURRENCY);
+	t->rate_limit = number_or_0(a, i, COL_RATE);
 	t->rate_ms = db_null(a, i, COL_RATE_MS) ? 1000 : db_int8(a, i, COL_RATE_MS);
-	t->rate_burst = db_null(a, i, COL_BURST) ? 0 : db_int4(a, i, COL_BURST);
+	t->rate_burst = number_or_0(a, i, COL_BURST);
+	load_key(m, t, a, i);
 	if (!db_null(a, i, COL_BATCH)) {
 		t->batch_size = db_int4(a, i, COL_BATCH);
 		t->batch_ms = db_int8(a, i, COL_BATCH_MS);

@@ -314,6 +314,7 @@ schedule(struct master *m)
 	case LAST_LOOK:
 		if (!w->looking) {
 			w->looking = true;
+			keyed_look(m, true);
 			promote(m);
 			reader_poll(m);
 			resume_poll(m);
@@ -364,6 +365,7 @@ wake_up(struct master *m)
 
 	set_state(w, AWAKE);
 	w->tick_ms = TICK_MIN_MS;
+	keyed_look(m, false);
 	/* First what somebody waits for. */
 	reader_poll(m);
 	lock_let_go(m);
@@ -401,10 +403,13 @@ backlog(const struct master *m)
 	const struct queue *q;
 	const struct lane *l;
 
-	TAILQ_FOREACH(q, &m->queues, link)
+	TAILQ_FOREACH(q, &m->queues, link) {
+		if (keyed_backlog(q))
+			return true;
 		TAILQ_FOREACH(l, &q->lanes, link)
 			if (l->more && !q->paused)
 				return true;
+	}
 	return false;
 }
 

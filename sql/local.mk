@@ -139,6 +139,7 @@ sql_files = \
 	sql/functions/plain_text.sql \
 	sql/functions/poll.sql \
 	sql/functions/poll_interval.sql \
+	sql/functions/poll_keys.sql \
 	sql/functions/poll_wakes.sql \
 	sql/functions/probe.sql \
 	sql/functions/promote.sql \

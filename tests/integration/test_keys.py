@@ -1,0 +1,357 @@
+"""Keys of tasks: how many of each run at once, in which order, how many begin, and whose turn it is. What runs is shown by
+locks that the handlers hold, see support/key_handler.py."""
+
+import collections
+import json
+import os
+import random
+import signal
+import sys
+import time
+
+import psycopg
+import pytest
+
+from support import processes
+from support.engine import invoke, node_of, result, value, wait_empty, wait_finished
+from support.paths import SRC
+from support.wait import wait_for
+
+FIFO = {"fifo_key": "key"}
+PAIR = {"concurrency_key": {"key": "key", "limit": 2}}
+
+
+class Keyed:
+    """Nodes that serve tasks with keys, on one ledger."""
+
+    def __init__(self, server, db, ledger, directory):
+        self.server, self.db, self.ledger, self.directory = server, db, ledger, directory
+        self.up = []
+
+    def slots(self, n):
+        with open(f"{self.directory}/slots.new", "w", encoding="ascii") as file:
+            file.write(str(n))
+        os.rename(f"{self.directory}/slots.new", f"{self.directory}/slots")
+
+    def config(self, queue="concurrency = 30", top='takeover_timeout = "2s"'):
+        env = f'"KEY_LEDGER={self.ledger.path}", "KEY_DIR={self.directory}"'
+        return f"""
+{top} shutdown_timeout = "2s"
+queue "default" {{ handler = "key" kill_grace = "100ms" {queue} }}
+handler "key" {{ command = {{ "{sys.executable}", "{SRC}/tests/support/key_handler.py" }} env = {{ {env} }} }}
+task "ordered" {{ handler = "key" max_attempts = 1000 backoff = "20ms" }}
+task "tenant" {{ handler = "key" max_attempts = 1000 backoff = "20ms" }}
+task "free" {{ handler = "key" }}
+"""
+
+    def declare(self, task, **options):
+        self.db.execute("select pgconductor.declare_task(%s, options => %s, source => 'set')", (task, json.dumps(options)))
+
+    def start(self, n=1, wait=True, **configuration):
+        for _ in range(n):
+            self.up.append(self.server(config=self.config(**configuration), wait=wait))
+        return self.up[-1]
+
+    def open(self, *tasks, queue="default"):
+        """Wait until they are handed out by their keys."""
+        for task in tasks:
+            one = invoke(self.db, task, '{"key": "first", "n": -1}', queue=queue)
+            wait_finished(self.db, one, timeout=20)
+
+    def batch(self, task, payloads):
+        return value(self.db, "select pgconductor.invoke_batch(%s, %s)", task, json.dumps([{"payload": p} for p in payloads]))
+
+    def go(self, name="go"):
+        open(f"{self.directory}/{name}", "w", encoding="ascii").close()
+
+    def runs(self, kind="start"):
+        """(key, number) in the order in which they began."""
+        entries = sorted(self.ledger.entries(kind), key=lambda e: e.ns)
+        return [(key, int(n)) for key, n in (e.rest.rsplit(" ", 1) for e in entries) if n not in ("-1", "None")]
+
+    def exact(self):
+        over = self.ledger.entries("over")
+        assert not over, f"more ran at once than may: {over[:5]} of {len(over)}"
+
+    def in_order(self, of):
+        """Each key from its first to its last, none before the one before it has ended, however often that began."""
+        begun = collections.defaultdict(list)
+        for key, n in self.runs():
+            begun[key].append(n)
+        for key, numbers in begun.items():
+            assert numbers == sorted(numbers), (key, numbers)
+        assert {key: sorted(set(numbers)) for key, numbers in begun.items()} == of
+
+
+@pytest.fixture
+def keyed(server, db, ledger, short_tmp):
+    one = Keyed(server, db, ledger, short_tmp)
+    one.slots(2)
+    return one
+
+
+def per_key(keys, n, **payload):
+    """Payloads of n executions of each key, mixed as they would come."""
+    return [{"key": key, "n": i, **payload} for i in range(n) for key in keys]
+
+
+def test_each_key_in_its_order(keyed, db):
+    """Others go on while one waits for its next attempt, or sleeps; what is of a key stays in its order over that."""
+    keyed.start(1)
+    keyed.declare("ordered", **FIFO)
+    keyed.open("ordered")
+    payloads = per_key("abcd", 25)
+    for p in payloads:
+        if p["n"] % 7 == 3:
+            p["fail"] = 2
+        if p["n"] % 9 == 5:
+            p["nap"] = True
+        p["ms"] = p["n"] % 4
+    ids = keyed.batch("ordered", payloads)
+    wait_empty(db, 30)
+    keyed.exact()
+    keyed.in_order({key: list(range(25)) for key in "abcd"})
+    counts = keyed.ledger.counts("end")
+    assert {i: counts[i] for i in ids} == dict.fromkeys(ids, 1)
+
+
+def test_a_key_waits_for_what_has_begun(keyed, db, cli):
+    """Also while that waits for its next attempt, and the node sleeps; others do not wait."""
+    keyed.start(1)
+    keyed.declare("ordered", **FIFO)
+    keyed.open("ordered")
+    first = invoke(db, "ordered", '{"key": "a", "n": 0, "fail": 1, "after_ms": 60000}')
+    wait_for(lambda: value(db, "select ready_xid is null from pgconductor.executions where id = %s", first), 10, "it waits")
+    later = [invoke(db, "ordered", '{"key": "a", "n": 1}'), invoke(db, "ordered", '{"key": "a", "n": 2}', priority=9)]
+    other = invoke(db, "ordered", '{"key": "b", "n": 0}')
+    wait_finished(db, other)
+    assert {result(db, one)[0] for one in later} == {"ready"}
+    assert "ready (limit)" in cli("show", str(later[0]), check=True).stdout
+    # What it waits for is cancelled: the others need not wait any more, and the more urgent one goes first.
+    assert value(db, "select pgconductor.cancel(%s)", first)
+    for one in later:
+        wait_finished(db, one)
+    assert [n for key, n in keyed.runs() if key == "a"] == [0, 2, 1]
+
+
+def test_as_many_of_a_key_run_as_may(keyed, db):
+    keyed.start(1)
+    keyed.declare("tenant", **PAIR)
+    keyed.open("tenant")
+    keyed.batch("tenant", per_key("ab", 4, file="go"))
+    wait_for(lambda: len(keyed.runs()) == 4, 10, "two of each run")
+    # More urgent ones go before the others of their key; other keys are not held up.
+    invoke(db, "tenant", '{"key": "a", "n": 9}', priority=5)
+    wait_finished(db, invoke(db, "tenant", '{"key": "c", "n": 0}'))
+    assert collections.Counter(key for key, _ in keyed.runs()) == {"a": 2, "b": 2, "c": 1}
+    keyed.go()
+    wait_empty(db)
+    assert [n for key, n in keyed.runs() if key == "a"][2] == 9
+    keyed.exact()
+
+
+def test_what_is_edited_moved_or_cancelled(keyed, db):
+    """It leaves its place in the key, and the others follow in theirs."""
+    keyed.start(1)
+    keyed.declare("ordered", **FIFO)
+    keyed.open("ordered")
+    ids = keyed.batch("ordered", [{"key": "a", "n": 0, "file": "go"}] + [{"key": "a", "n": n} for n in range(1, 13)])
+    wait_for(lambda: keyed.runs() == [("a", 0)], 10, "the first one runs")
+    assert value(db, "select pgconductor.cancel(%s)", ids[1])
+    assert value(db, "select pgconductor.edit(%s, %s::json)", ids[2], '{"key": "b", "n": 2}')
+    wait_finished(db, ids[2])
+    assert value(db, "select pgconductor.edit(%s, priority => 4)", ids[10])
+    assert value(db, "select pgconductor.edit(%s, run_at => now() + interval '1 hour')", ids[4])
+    assert value(db, "select pgconductor.move(%s, 'elsewhere')", ids[5])
+    wait_for(lambda: value(db, "select count(*) from pgconductor.wakes") == 0, 10, "they are changed")
+    keyed.go()
+    wait_for(lambda: value(db, "select count(*) from pgconductor.executions") == 2, 15, "all that may have run")
+    assert keyed.runs() == [("a", 0), ("b", 2)] + [("a", n) for n in (10, 3, 6, 7, 8, 9, 11, 12)]
+    assert value(db, "select pgconductor.edit(%s, run_at => now())", ids[4])
+    wait_finished(db, ids[4])
+    assert keyed.runs()[-1] == ("a", 4)
+
+
+def test_keys_take_turns(keyed, db):
+    """However much there is of one."""
+    keyed.start(1, queue="concurrency = 1")
+    keyed.declare("tenant", concurrency_key="key")
+    keyed.open("tenant")
+    keyed.batch("tenant", [{"key": "a", "n": n, "ms": 10} for n in range(50)] + per_key("bcd", 10, ms=10))
+    wait_empty(db, 20)
+    begun = [key for key, _ in keyed.runs()]
+    for i in range(0, 40, 4):
+        assert sorted(begun[i:i + 4]) == list("abcd"), begun
+
+
+def test_a_new_key_does_not_wait_for_an_old_one(keyed, db, scale):
+    """Of the old one no more than may run at once, and ten, begin before its first."""
+    keyed.start(1, queue="concurrency = 5")
+    keyed.declare("tenant", concurrency_key="key")
+    keyed.open("tenant")
+    db.execute("select pgconductor.invoke_batch('tenant', json_agg(json_build_object('payload', json_build_object('key', 'big', 'n', n))))"
+               " from generate_series(1, %s) n", (scale(20000, 1000000),))
+    for k in range(10):
+        wait_for(lambda k=k: len(keyed.runs()) > 200 * (k + 1), 30, "many have run")
+        time.sleep(random.random() / 10)
+        one = invoke(db, "tenant", json.dumps({"key": f"small{k}", "n": k}))
+        after = time.time_ns()
+        wait_finished(db, one)
+        mine = next(e.ns for e in keyed.ledger.entries("start", one))
+        between = [e for e in keyed.ledger.entries("start") if after < e.ns < mine]
+        assert len(between) <= 5 + 10, (k, len(between))
+
+
+def test_more_keys_than_fit(keyed, db):
+    keyed.start(1, queue="concurrency = 20 fetch_batch = 8")
+    keyed.declare("ordered", **FIFO)
+    keyed.open("ordered")
+    keyed.batch("ordered", per_key([f"k{i}" for i in range(150)], 3))
+    wait_empty(db, 40)
+    keyed.exact()
+    keyed.in_order({f"k{i}": [0, 1, 2] for i in range(150)})
+
+
+def test_rate_of_each_key(keyed, db):
+    """In any time no more of one begin than its burst and what came in by then; and not many less."""
+    keyed.slots(100)
+    keyed.start(1)
+    keyed.declare("tenant", rate_limit={"key": "key", "limit": 20, "period": "1s", "burst": 3})
+    keyed.open("tenant")
+    keyed.batch("tenant", per_key("abc", 30))
+    wait_empty(db, 20)
+    for key in "abc":
+        times = sorted(e.ns for e in keyed.ledger.entries("start") if e.rest.split()[0] == key)
+        for i, begin in enumerate(times):
+            for j in range(i + 1, len(times)):
+                # What is measured is when a handler begins: one may be quicker than the one before.
+                assert j - i + 1 <= 3 + 20 * (times[j] - begin) / 1e9 + 2, (key, i, j)
+        assert (times[-1] - times[0]) / 1e9 < 6, "they do not wait for each other"
+
+
+def test_limits_of_the_task_hold_as_well(keyed, db):
+    keyed.slots(2)
+    keyed.start(1)
+    keyed.declare("tenant", concurrency=3, **PAIR)
+    keyed.open("tenant")
+    keyed.batch("tenant", per_key("ab", 6, file="go"))
+    wait_for(lambda: len(keyed.runs()) >= 3, 10, "they run")
+    wait_finished(db, invoke(db, "free", '{}'))
+    assert len(keyed.runs()) == 3
+    keyed.go()
+    wait_empty(db)
+    keyed.exact()
+
+
+def test_paused_and_resumed_in_order(keyed, db):
+    keyed.start(1)
+    keyed.declare("ordered", **FIFO)
+    keyed.open("ordered")
+    db.execute("select pgconductor.enable_task('ordered', false)")
+    keyed.up[0].wait_log("task ordered: paused")
+    ids = keyed.batch("ordered", per_key("ab", 20))
+    wait_finished(db, invoke(db, "free", '{}'))
+    assert keyed.runs() == [("None", 0)] or not keyed.runs()
+    assert {result(db, one)[0] for one in ids} == {"ready"}
+    db.execute("select pgconductor.enable_task('ordered', true)")
+    wait_empty(db)
+    keyed.in_order({key: list(range(20)) for key in "ab"})
+
+
+@pytest.mark.parametrize("first, then", [({}, FIFO), (FIFO, {}), (FIFO, {"fifo_key": "other"}), (PAIR, FIFO), ({"concurrency": 9}, FIFO)])
+def test_keys_change_under_load(keyed, db, first, then):
+    """Nothing is lost, and nothing runs twice; of what is invoked later, the new order holds."""
+    keyed.slots(1000)
+    keyed.start(2)
+    keyed.declare("tenant", **first)
+    payloads = [{"key": f"k{i % 5}", "other": f"o{i % 3}", "n": i, "ms": 10} for i in range(200)]
+    ids = keyed.batch("tenant", payloads)
+    wait_for(lambda: len(keyed.runs()) >= 20, 20, "they run")
+    keyed.declare("tenant", **then)
+    more = keyed.batch("tenant", payloads)
+    wait_empty(db, 40)
+    counts = keyed.ledger.counts("start") + keyed.ledger.counts("over")
+    assert counts == dict.fromkeys(ids + more, 1)
+    assert {r[0] for r in db.execute("select state from pgconductor.finished_executions")} == {"completed"}
+    if then:
+        keyed.slots(1)
+        keyed.batch("tenant", payloads[:30])
+        wait_empty(db, 20)
+
+
+def test_in_another_queue(keyed, db):
+    """Its keys are counted there, by themselves."""
+    keyed.start(1, queue='concurrency = 30 } queue "other" { handler = "key" concurrency = 30')
+    keyed.declare("ordered", **FIFO)
+    wait_for(lambda: value(db, "select '{other/ordered}' <@ serves from pgconductor.nodes"), 10, "both queues are served")
+    value(db, "select pgconductor.invoke_batch('ordered', %s)", json.dumps(
+        [{"payload": {"key": key, "n": n}, "queue": "other"} for n in range(10) for key in "ab"]))
+    wait_empty(db, 20)
+    keyed.exact()
+    assert collections.Counter(keyed.runs()) == {(key, n): 1 for key in "ab" for n in range(10)}
+
+
+def test_exact_while_things_are_killed(keyed, db, seed, scale, capsys):
+    """Three nodes; handlers, workers, masters and the backends of writers are killed, and the owners changed: of a key never two
+    at once, never out of order, nothing lost."""
+    dice = random.Random(seed)
+    keyed.start(3)
+    keyed.declare("ordered", **FIFO)
+    keyed.declare("tenant", **PAIR)
+    dsn = db.info.dsn
+    keys = [f"k{i}" for i in range(6)]
+    numbers, tenants, killed = dict.fromkeys(keys, 0), set(), []
+    deadline = time.monotonic() + scale(14, 300)
+    while time.monotonic() < deadline:
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            if value(conn, "select count(*) from pgconductor.executions") < 60:
+                payloads = []
+                for key in keys:
+                    for _ in range(dice.randint(3, 10)):
+                        p = {"key": key, "n": numbers[key], "ms": dice.randint(0, 60)}
+                        if dice.random() < 0.1:
+                            p["fail"] = 1
+                        if dice.random() < 0.1:
+                            p["nap"] = True
+                        payloads.append(p)
+                        numbers[key] += 1
+                value(conn, "select pgconductor.invoke_batch('ordered', %s)", json.dumps([{"payload": p} for p in payloads]))
+                tenants |= set(value(conn, "select pgconductor.invoke_batch('tenant', %s)", json.dumps(
+                    [{"payload": {"key": key, "ms": dice.randint(0, 60)}} for key in keys * 3])))
+            owner = value(conn, "select owner from pgconductor.shards where task = %s", dice.choice(["ordered", "tenant"]))
+        at = dice.randrange(3)
+        # Mostly who has one.
+        if dice.random() < 0.7:
+            at = next((i for i, s in enumerate(keyed.up) if node_of(db, s) == owner), at)
+        node, kind = keyed.up[at], dice.choice(["handler", "worker", "master", "writer", "reader", "leave"])
+        pids = []
+        if kind == "handler":
+            pids = list(node.handlers())
+        elif kind == "worker":
+            pids = list(node.workers().values())
+        elif kind == "writer":
+            db.execute("select pg_terminate_backend(l.pid) from pgconductor.live_nodes() l where l.node = %s", (node_of(db, node),))
+        elif kind == "reader":
+            db.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgconductor reader'"
+                       " and datname = current_database()")
+        elif kind == "master":
+            node.kill9()
+        else:
+            node.signal(signal.SIGTERM)
+        for pid in pids:
+            if processes.alive(pid):
+                os.kill(pid, signal.SIGKILL)
+        killed.append(kind)
+        if kind in ("master", "leave"):
+            node.wait_exit(20)
+            keyed.up[at] = keyed.server(config=keyed.config(), wait=False)
+        time.sleep(dice.random() * 1.5)
+    wait_empty(db, 90)
+    with capsys.disabled():
+        print(f"\nPGC_SEED={seed}\n{sum(numbers.values())} in order, {len(tenants)} others, killed {killed}")
+    keyed.exact()
+    ordered = {key: list(range(n)) for key, n in numbers.items()}
+    keyed.in_order(ordered)
+    begun = {e.id for e in keyed.ledger.entries("start")}
+    assert tenants <= begun
+    assert value(db, "select count(*) from pgconductor.finished_executions where state = 'completed'") == sum(numbers.values()) + len(tenants)
