@@ -14,7 +14,8 @@ declare
 begin
     -- Not "=", see settle_plain.
     select x.shard, x.queue, x.task, x.priority, x.ready_xid, x.run_at,
-        x.waiting is not distinct from 'suspended' and x.ready_xid is null as asleep, x.key is not null as keyed
+        x.waiting is not distinct from 'suspended' and x.ready_xid is null as asleep, x.key is not null as keyed,
+        x.key is not null and x.ready_xid is null and (x.begun or x.waiting is not null) as held
     into e
     from pgconductor.executions x where x.id between apply_change.execution and apply_change.execution;
     target := e.shard;
@@ -53,6 +54,10 @@ begin
     where x.id between apply_change.execution and apply_change.execution;
 
     perform pgconductor.use_lane('pgconductor.edit', target, level);
+    -- Others of the key that it had may go on.
+    if e.held and (target <> e.shard or change.payload is not null) then
+        perform pgconductor.wake(array[e.shard]);
+    end if;
     -- Also who is to resume it later, and may know of no time that is so near.
     if coalesce(due, present) < present + pgconductor.poll_interval() then
         perform pgconductor.wake(array[target]);

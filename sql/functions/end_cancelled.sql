@@ -12,6 +12,8 @@ set jit = off
 as $$
 declare
     present constant timestamptz := pgconductor.now();
+    notified bigint;
+    freed int[];
     quiet constant boolean := current_setting('pgconductor.notify', true) is not distinct from 'off';
 begin
     perform pgconductor.ensure_partition(present);
@@ -26,7 +28,8 @@ begin
         where e.id between r.id and r.id
         returning e.id, e.ready_xid, e.created_at, e.run_at, e.attempt, e.priority, e.awaited, e.queue, e.task,
             e.payload, e.metadata, e.event, e.event_at, e.event_kind, e.shard, e.parent, e.parent_key, e.parent_wait, r.error,
-            e.waiting is not distinct from 'suspended' and e.ready_xid is null and e.pending is null as asleep
+            e.waiting is not distinct from 'suspended' and e.ready_xid is null and e.pending is null as asleep,
+            e.key is not null and e.ready_xid is null and (e.begun or e.waiting is not null) as held
     ), stopped as (
         delete from pgconductor.running x using gone g where x.id between g.id and g.id
     ), forgotten as (
@@ -56,10 +59,15 @@ begin
     select coalesce(array_agg(g.id), '{}'),
         -- Only a ready one can be in the hands of a node.
         count(case when g.ready_xid is not null and h.owner is not null and not quiet
-            then pg_notify('pgconductor_' || h.owner, concat_ws(' ', 'cancel', g.id, g.ready_xid, left(g.error ->> 'message', 1000)))::text end)
-    into ended
+            then pg_notify('pgconductor_' || h.owner, concat_ws(' ', 'cancel', g.id, g.ready_xid, left(g.error ->> 'message', 1000)))::text end),
+        array_agg(distinct g.shard) filter (where g.held)
+    into ended, notified, freed
     from gone g
     left join pgconductor.shards h on h.id = g.shard;
+    -- Others of its key may go on.
+    if freed is not null then
+        perform pgconductor.wake(freed);
+    end if;
 
     -- What the parent did before it was locked is seen by a statement of its own.
     with child as (

@@ -282,6 +282,26 @@ def test_what_has_begun_says_so(db, node):
     assert [row_of(db, e)["begun"] for e in (failed, put_off, asleep, parked)] == [True, True, True, None]
 
 
+@pytest.mark.parametrize("change", [
+    "cancel({})", "edit({}, '{{\"a\": \"y\"}}'::text)", "move({}, 'other')"])
+def test_who_sleeps_is_woken_when_a_key_is_free(db, connect, node, change):
+    failed, late = invoke(db, "k", '{"a": "x"}'), invoke(db, "k", '{"a": "x"}', delay="1 hour")
+    node.settle([run_of(db, failed)], "failed", error='{"message": "no"}', after_ms=3600000)
+    db.execute("select pgconductor.ensure_queue('other', 1)")
+    listener, sleeper = connect(), connect()
+    heard = []
+    listener.add_notify_handler(lambda n: heard.append(n.payload))
+    listener.execute(f"listen pgconductor_{node.id}")
+    sleeper.execute("select pg_advisory_lock(1346847491, %s)", (node.id,))
+    # What has not begun holds up nobody.
+    db.execute("select pgconductor." + change.format(late))
+    listener.execute("select 1")
+    assert heard == []
+    db.execute("select pgconductor." + change.format(failed))
+    listener.execute("select 1")
+    assert heard == [""]
+
+
 # ---- changes of the options
 
 def test_what_waits_gets_its_key_when_it_is_read(db, node):
