@@ -49,11 +49,11 @@ integration_tests = \
 	tests/integration/test_engine_server.py \
 	tests/integration/test_event_kills.py \
 	tests/integration/test_events.py \
+	tests/integration/test_examples.py \
 	tests/integration/test_fixtures.py \
 	tests/integration/test_flow_kills.py \
 	tests/integration/test_flow_model.py \
 	tests/integration/test_gen.py \
-	tests/integration/test_keys.py \
 	tests/integration/test_limits.py \
 	tests/integration/test_batch.py \
 	tests/integration/test_batch_languages.py \
@@ -130,10 +130,10 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/model/engine.pml \
 	tests/support/__init__.py tests/support/app.py tests/support/automake.py tests/support/cluster.py \
 	tests/support/conform_handler.py tests/support/conform_node.mjs tests/support/conform_python.py \
-	tests/support/cutter.py tests/support/durable.py tests/support/durable_node.mjs \
+	tests/support/cutter.py tests/support/documents.py tests/support/durable.py tests/support/durable_node.mjs \
 	tests/support/durable_python.py tests/support/engine.py tests/support/fakemaster.py \
 	tests/support/fault_handler.py tests/support/faults.py tests/support/fleet.py tests/support/flow_handler.py tests/support/flow_model.py tests/support/flow_play.py tests/support/handler.py tests/support/ledger.py \
-	tests/support/key_handler.py tests/support/limit_handler.py \
+	tests/support/limit_handler.py \
 	tests/support/batch_handler.py \
 	tests/support/batch_python.py \
 	tests/support/batch_node.mjs \

@@ -273,12 +273,10 @@ def test_signs_of_life():
 
 def test_the_example(server, db):
     def start():
-        return server(cmd=[sys.executable, f"{paths.SRC}/examples/durable.py"], env=ENVIRONMENT)
+        return server(cmd=[sys.executable, f"{paths.SRC}/examples/python/steps/labels.py"], env=ENVIRONMENT)
 
     one = start()
-    labels, quote = invoke(db, "labels", '["apple", "banana"]'), invoke(db, "quote", '{"price": 5}')
-    assert wait_finished(db, quote)[1] == 20
-    assert wait_finished(db, invoke(db, "quote", '{"price": -5}'))[1] is None
+    labels = invoke(db, "labels", '["apple", "banana"]')
     wait_for(lambda: value(db, "select state from pgconductor.executions_all where id = %s", labels) == "suspended")
     one.kill9()
     start()

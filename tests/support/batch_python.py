@@ -20,7 +20,7 @@ WHOLE: Batch = {"size": 2, "timeout": 60}
 
 def enter(events: list[BatchEvent[Any]]) -> None:
     for event in events:
-        append(os.environ["LEDGER"], "start", event.id, event.attempt, " ".join(one.id for one in events))
+        append(os.environ["LEDGER"], "start", event.id, event.attempt, " ".join(one.id for one in events))  # type: ignore[no-untyped-call]
 
 
 def one(event: BatchEvent[Any], of: int) -> Any:

@@ -24,7 +24,8 @@ def enter(ctx: Context | AsyncContext, kind: str, rest: str = "") -> None:
 
 
 def named(name: str, function: Callable[..., Any], queue: str | None = None, **options: Any) -> AnyTask[Any, Any]:
-    return task(name, queue=queue, **(OPTIONS | options))(function)
+    made: AnyTask[Any, Any] = task(name, queue=queue, **(OPTIONS | options))(function)
+    return made
 
 
 # ---- steps

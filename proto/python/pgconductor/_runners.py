@@ -45,10 +45,9 @@ def _end(session: Session, ctx: BaseContext, result: Any, error: BaseException |
     if isinstance(ctx, BatchContext):
         for event, number, fields in ctx._outcomes(result, error):
             session.finish(event, number, fields, gather)
-    elif error is not None:
-        _answer(session, ctx, *_failed(ctx, error, session.max_payload), gather=gather)
     else:
-        _answer(session, ctx, *done(result, session.max_payload), gather=gather)
+        number, fields = _failed(ctx, error, session.max_payload) if error is not None else done(result, session.max_payload)
+        _answer(session, ctx, number, fields, gather)
 
 
 class Threads:

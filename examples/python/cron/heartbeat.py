@@ -1,9 +1,5 @@
 """A task that is started by a schedule, every three seconds, and by hand.
 
-    python3 examples/cron.py             (or: pgconductor run -- python3 examples/cron.py)
-    pgconductor invoke heartbeat '{"by": "hand"}' --wait
-    pgconductor schedules
-
 What is missed while the server is stopped is made up for as `catchup` says: not at all, unless it is given.
 """
 

@@ -1,14 +1,4 @@
-"""Tasks that know of each other's events, and not of each other.
-
-    python3 examples/events.py           (or: pgconductor run -- python3 examples/events.py)
-    pgconductor invoke listen            as often as you like: they wait for up to a minute
-    pgconductor invoke announce '"Hello World"'
-    pgconductor emit announcement '{"text": "from anywhere"}'
-
-And with a table, `create table users (id bigint generated always as identity, email text)`:
-
-    pgconductor invoke welcome --wait    then: insert into users (email) values ('ann@example.org')
-"""
+"""Tasks that know of each other's events, and not of each other."""
 
 from typing import Any, TypedDict
 

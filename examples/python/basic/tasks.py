@@ -1,10 +1,4 @@
-"""Tasks in Python.
-
-    python3 examples/tasks.py            (or: pgconductor run -- python3 examples/tasks.py)
-    pgconductor invoke greet '{"name": "World"}' --wait
-    pgconductor invoke crawl '["https://www.postgresql.org", "https://example.org"]'
-    pgconductor invoke count '{"to": 10}'
-"""
+"""Tasks: sync and async, ones that fail, that say how far they are, that stop when they are cancelled."""
 
 import asyncio
 import time

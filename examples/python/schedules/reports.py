@@ -1,12 +1,7 @@
 """A schedule that is made and removed while all runs.
 
-    python3 examples/schedules.py        (or: pgconductor run -- python3 examples/schedules.py)
-    pgconductor invoke reports '{"do": "schedule"}' --wait
-    pgconductor schedules
-    pgconductor invoke reports '{"do": "unschedule"}' --wait
-
-It stays when the program is deployed anew, and when it is stopped. From anywhere else: `pgconductor schedule`, `schedule()`
-in SQL, or Client.schedule.
+It stays when the program is deployed anew, and when it is stopped. From anywhere else: `pgconductor schedule`, `schedule()` in SQL,
+or Client.schedule.
 """
 
 from typing import NotRequired, TypedDict
