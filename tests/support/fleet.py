@@ -43,9 +43,13 @@ class Fleet:
         point = min(self.points, key=lambda p: (self.planned[p], self.dice.random()))
         self.planned[point] += 1
         env = {"PGCONDUCTOR_CRASH": f"{point}:{self.dice.choice((1, 3, 20))}"}
-        node = self.server(config=self.config, dsn=self.dsn, env=env, wait=False)
+        node = self.server(config=self.config, dsn=self.address(), env=env, wait=False)
         node.point = point
         return node
+
+    def address(self):
+        """Where the next node finds PostgreSQL."""
+        return self.dsn
 
     def raise_the_dead(self):
         for i, node in enumerate(self.nodes):

@@ -6,6 +6,7 @@
         wait_for(lambda: proxy.held("reader"))    # one has come
         proxy.let_go("reader")
         proxy.hide_end("writer")                  # the server's end of the connection is kept from the client
+        proxy.cut("writer")                       # that end comes now
 
 A link is known by the role that it tells setup_session: writer, reader, listener, sleeper, control. With pid_offset
 every session seems to have another backend than it has, as behind a pooler. With tcp it listens on a port of 127.0.0.1.
@@ -81,6 +82,14 @@ class Proxy:
     def hide_end(self, role, on=True):
         with self.lock:
             (self.hiding.add if on else self.hiding.discard)(role)
+
+    def cut(self, role):
+        """Such connections as there are now end at the server; the client does not hear of it."""
+        with self.lock:
+            for link in self.links:
+                if link.role == role and not link.ended:
+                    link.ended = True
+                    link.server.shutdown(socket.SHUT_RDWR)
 
     def held(self, role):
         """How many bytes are held back."""
@@ -167,7 +176,7 @@ class Proxy:
                         self._end(owners[s], s)
 
     def _end(self, link, side):
-        if side is link.server and link.role in self.hiding:
+        if side is link.server and (link.ended or link.role in self.hiding):
             link.ended = True
             return
         self.links.remove(link)
