@@ -279,6 +279,7 @@ add_task(const char *title, const struct conf_place *place)
 	t->timeout = -1;
 	t->total_timeout = -1;
 	t->priority = CONF_NO_PRIORITY;
+	t->batch_size = t->batch_timeout = -1;
 	t->concurrency = t->rate_limit = t->rate_period = t->rate_burst = -1;
 	t->concurrency_per_key = t->key_rate_limit = t->key_rate_period = t->key_rate_burst = -1;
 	conf->tasks = xreallocarray(conf->tasks, conf->tasks_n + 1, sizeof(*conf->tasks));

@@ -124,6 +124,8 @@ struct conf_task {
 	int64_t			 timeout;	/* ms; -1: not set */
 	int64_t			 total_timeout;	/* likewise */
 	int64_t			 priority;	/* CONF_NO_PRIORITY: not set */
+	int64_t			 batch_size;	/* -1: not set */
+	int64_t			 batch_timeout;	/* ms; likewise */
 	int64_t			 concurrency, rate_limit, rate_burst;	/* -1: not set */
 	int64_t			 rate_period;	/* ms; likewise */
 	char			*concurrency_key;	/* where the key stands in a payload, or NULL */

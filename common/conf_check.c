@@ -204,6 +204,18 @@ check_keys(const struct conf_task *t, struct conf_errors *errors)
 }
 
 static void
+check_batch(const struct conf_task *t, struct conf_errors *errors)
+{
+	if (t->batch_size == -1 && t->batch_timeout != -1)
+		conf_error(errors, t->place.file, t->place.line, "task \"%s\" has batch_timeout without batch_size", t->name);
+	if (t->batch_size != -1 && t->exec.v != NULL)
+		conf_error(errors, t->place.file, t->place.line,
+		    "task \"%s\" has both exec and batch_size: a command runs one execution at a time, batches need a handler", t->name);
+	if (t->batch_size != -1 && (t->concurrency_key != NULL || t->fifo_key != NULL))
+		conf_error(errors, t->place.file, t->place.line, "task \"%s\" has both batch_size and a key: they do not go together", t->name);
+}
+
+static void
 check_task(struct conf *conf, struct conf_task *t, struct conf_errors *errors)
 {
 	struct conf_handler *h;
@@ -215,6 +227,7 @@ check_task(struct conf *conf, struct conf_task *t, struct conf_errors *errors)
 		conf_error(errors, t->place.file, t->place.line, "task \"%s\" has %s without rate_limit", t->name,
 		    t->rate_period != -1 ? "rate_period" : "rate_burst");
 	check_keys(t, errors);
+	check_batch(t, errors);
 	if (t->window.v != NULL && t->window.n != 2)
 		conf_error(errors, t->place.file, t->place.line, "task \"%s\": window: two times are needed, { \"09:00\", \"17:00\" }", t->name);
 	if (t->window.v == NULL && (t->timezone != NULL || t->days.v != NULL))
@@ -483,8 +496,22 @@ add_rates(struct buf *out, const struct conf_task *t)
 }
 
 static void
+add_batch(struct buf *out, const struct conf_task *task)
+{
+	if (task->batch_size == -1)
+		return;
+	buf_addf(out, ",\"batch\":{\"size\":%" PRId64, task->batch_size);
+	if (task->batch_timeout != -1) {
+		buf_addstr(out, ",\"timeout\":");
+		add_duration(out, task->batch_timeout);
+	}
+	buf_addstr(out, "}");
+}
+
+static void
 add_limits(struct buf *out, const struct conf_task *task)
 {
+	add_batch(out, task);
 	if (task->concurrency != -1)
 		buf_addf(out, ",\"concurrency\":%" PRId64, task->concurrency);
 	add_texts(out, "window", &task->window);

@@ -82,6 +82,8 @@ static const struct conf_option task_options[] = {
 	OPTION(TASK(timeout), DURATION, NULL, LEFT, RELOAD, 1, YEAR),
 	OPTION(TASK(total_timeout), DURATION, NULL, LEFT, RELOAD, 1, 10 * YEAR),
 	OPTION(TASK(priority), NUMBER, "0", LEFT, RELOAD, -32768, 32767),
+	OPTION(TASK(batch_size), NUMBER, NULL, LEFT, RELOAD, 1, 1000),
+	OPTION(TASK(batch_timeout), DURATION, "1s", LEFT, RELOAD, 0, 24 * HOUR),
 	OPTION(TASK(concurrency), NUMBER, NULL, LEFT, RELOAD, 1, 999999999),
 	OPTION(TASK(rate_limit), NUMBER, NULL, LEFT, RELOAD, 1, 9999999),
 	OPTION(TASK(rate_period), DURATION, "1s", LEFT, RELOAD, 1, YEAR),

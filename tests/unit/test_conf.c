@@ -187,6 +187,8 @@ START_TEST(task_options)
 	    "{\"concurrency\":3,\"rate_limit\":{\"limit\":10,\"period\":\"1m\",\"burst\":2}}");
 	options_are("window = { \"22:00\", \"06:00\" } timezone = UTC days = { mon, fri }",
 	    "{\"window\":[\"22:00\",\"06:00\"],\"timezone\":\"UTC\",\"days\":[\"mon\",\"fri\"]}");
+	options_are("batch_size = 5", "{\"batch\":{\"size\":5}}");
+	options_are("batch_size = 5 batch_timeout = 0", "{\"batch\":{\"size\":5,\"timeout\":\"0\"}}");
 	options_are("rate_limit = 10", "{\"rate_limit\":{\"limit\":10}}");
 	options_are("fifo_key = a.b", "{\"fifo_key\":\"a.b\"}");
 	options_are("concurrency_key = \"a b\"", "{\"concurrency_key\":\"a b\"}");
@@ -237,6 +239,10 @@ START_TEST(bad_values)
 	bad("task t { concurrency = 0 }", "out of range", NULL);
 	bad("task t { window = { \"09:00\" } }", "two times are needed", NULL);
 	bad("task t { days = { mon } }", "days without window", NULL);
+	bad("task t { batch_size = 1001 }", "out of range", NULL);
+	bad("task t { batch_timeout = 2s }", "batch_timeout without batch_size", NULL);
+	bad("task t { batch_size = 2 exec = \"true\" }", "a command runs one execution at a time", NULL);
+	bad("task t { batch_size = 2 fifo_key = a }", "both batch_size and a key", NULL);
 	bad("task t { rate_burst = 2 }", "rate_burst without rate_limit", NULL);
 	bad("task t { key_rate_burst = 2 }", "key_rate_burst without key_rate_limit", NULL);
 	bad("task t { key_rate_limit = 2 }", "key_rate_limit without concurrency_key or fifo_key", NULL);
