@@ -45,6 +45,12 @@ def compiled(programs):
     return programs
 
 
+def wait_declared(db, *tasks):
+    """Each queue says what it has when it comes up."""
+    wait_for(lambda: value(db, "select count(*) from pgconductor.tasks where name = any (%s) and sources::text like '%%code:%%'", list(tasks)) == len(tasks),
+             20, "all queues have come up")
+
+
 def client(programs, dsn, *args, command=("node", "client.js")):
     done = run_node(*command, *args, cwd=programs, env={"OPTIONS": json.dumps(options_of(dsn) | {"max": 2}), "TZ": "UTC"})
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -67,7 +73,9 @@ def test_programs_of_several_files(db, dsn, server, compiled):
     db.execute("create table people (id int generated always as identity primary key, email text, born date)")
     server(cmd=["node", f"{compiled}/worker.js"], env={"DATABASE_URL": "postgresql://nobody@/nowhere"})
     waiting = all_is_done(db, client(compiled, dsn))
-    for queue in ("default", "fast", "slow", "normal"):
+    queues = ("default", "fast", "slow", "normal")
+    wait_declared(db, *(f"at-{queue}" for queue in queues))
+    for queue in queues:
         assert wait_finished(db, invoke(db, f"at-{queue}", "null"))[1] == queue
     wait_for(lambda: value(db, "select waiting from pgconductor.executions where id = %s", waiting) == "suspended", 20, "it waits for the event")
     value(db, "select pgconductor.emit('order.paid', '{\"id\": \"7\", \"cents\": 250}'::text)")
@@ -221,13 +229,15 @@ def test_what_a_worker_says_of_its_queue(db, server, node_program):
     """More than the ten that run at once unless somebody says otherwise; also after a reload; but a section of the configuration counts."""
     one = server('queue "narrow" { concurrency = 2 }\n', cmd=node_program(WIDE))
 
-    def most(task):
-        jobs = value(db, "select pgconductor.invoke_batch(%s, (select json_agg(json_build_object('payload', n)) from generate_series(1, 60) n))", task)
-        return max(wait_finished(db, job)[1][1] for job in jobs)
-    assert most("wide") == 30 and most("narrow") == 2
+    wait_declared(db, "wide", "narrow")
+
+    def most(task, jobs):
+        ids = value(db, "select pgconductor.invoke_batch(%s, (select json_agg(json_build_object('payload', n)) from generate_series(1, %s) n))", task, jobs)
+        return max(wait_finished(db, job)[1][1] for job in ids)
+    assert most("wide", 60) == 30 and most("narrow", 6) == 2
     one.hup()
     one.wait_log("the configuration was read again")
-    assert most("wide") == 30 and most("narrow") == 2
+    assert most("wide", 60) == 30 and most("narrow", 6) == 2
 
 
 @pytest.mark.skipif(BUN is None, reason="bun is not installed (npm install bun; PGC_BUN names it)")
