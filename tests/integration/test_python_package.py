@@ -4,6 +4,7 @@ import datetime
 import glob
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -359,5 +360,9 @@ def test_installed_with_pip(tmp_path):
     assert file == f"{tmp_path}/installed/pgconductor/__init__.py"
     shipped = {os.path.basename(file) for file in glob.glob(f"{LIBRARY}/pgconductor/*.*")}
     assert shipped <= set(os.listdir(os.path.dirname(file)))
+    # The plugin is there without being named.
+    fixtures = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--fixtures", "-q"], cwd=tmp_path, env=env,
+                              text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+    assert re.search(r"^pgconductor -- ", fixtures, re.M), fixtures
     with open(f"{paths.SRC}/configure.ac", encoding="utf-8") as file:
         assert f"[{version}]" in file.read()
