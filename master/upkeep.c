@@ -7,6 +7,7 @@
  */
 #include "config.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,9 @@ struct upkeep {
 	bool		 force;
 	char		**statements;
 	int		 n, next;
+	int		 made, dropped;	/* partitions */
+	int64_t		 removed;	/* rows */
+	int64_t		 began_ms;
 };
 
 static const struct db_stmt stmt_upkeep = { "upkeep", "select statement from pgconductor.upkeep($1::boolean) statement" };
@@ -71,6 +75,26 @@ removes(const char *statement)
 	return false;
 }
 
+/* What has come of a statement, for the log; true: there is more of the same to do. */
+static bool
+count(struct upkeep *u, const struct db_answer *a)
+{
+	const char *statement = u->statements[u->next];
+	int n;
+
+	if (a->outcome != DB_OK)
+		return false;
+	u->made += strstr(statement, " attach partition ") != NULL;
+	u->dropped += strncmp(statement, "drop table ", strlen("drop table ")) == 0;
+	if (a->rows != 1 || !removes(statement) || db_null(a, 0, 0))
+		return false;
+	n = db_int4(a, 0, 0);
+	/* sweep says only that it is not done. */
+	if (strstr(statement, ".sweep(") == NULL)
+		u->removed += n;
+	return n != 0;
+}
+
 static void
 statement_done(const struct db_answer *a, void *arg)
 {
@@ -82,7 +106,7 @@ statement_done(const struct db_answer *a, void *arg)
 	if (a->outcome == DB_ERROR)
 		log_warnx("upkeep: %s: %s", u->statements[u->next], a->message);
 	/* A batch of removals says how many there were; the next batch follows until there is nothing left. */
-	if (a->outcome != DB_OK || a->rows != 1 || !removes(u->statements[u->next]) || db_null(a, 0, 0) || db_int4(a, 0, 0) == 0)
+	if (!count(u, a))
 		u->next++;
 	next_statement(u);
 }
@@ -90,9 +114,12 @@ statement_done(const struct db_answer *a, void *arg)
 static void
 next_statement(struct upkeep *u)
 {
-	if (u->next == u->n)
+	if (u->next == u->n) {
+		if (u->made + u->dropped != 0 || u->removed != 0)
+			log_info("upkeep: %d partitions made, %d dropped, %" PRId64 " rows removed in %" PRId64 " ms", u->made,
+			    u->dropped, u->removed, clock_ms() - u->began_ms);
 		finish(u);
-	else
+	} else
 		db_exec(u->db, u->statements[u->next], statement_done, u);
 }
 
@@ -145,6 +172,7 @@ start(struct master *m, bool force)
 		return;
 	u = m->upkeep = xcalloc(1, sizeof(*u));
 	u->master = m;
+	u->began_ms = clock_ms();
 	u->force = force;
 	u->end = event_new(m->base, -1, 0, on_end, m);
 	u->db = node_connection(m, "upkeep", NULL, &owner);

@@ -102,6 +102,7 @@ integration_tests = \
 	tests/integration/test_sql_tasks.py \
 	tests/integration/test_trigger_examples.py \
 	tests/integration/test_upgrade.py \
+	tests/integration/test_upkeep.py \
 	tests/integration/test_worker_handlers.py \
 	tests/integration/test_worker_oneshot.py \
 	tests/integration/test_worker_pools.py \

@@ -36,6 +36,25 @@ def test_attempts_and_backoff(server, app, db):
     assert len(set(app.xids(i))) == 4
 
 
+def test_one_whose_process_always_dies(server, app, db, wait_for):
+    """It has failed for good after its attempts. Meanwhile the others go on: of their runs no more than one in ten is in vain."""
+    server(config=app.config("seen", "die", credit=4, queue="processes = 2", more="""
+        task "die" { handler = "app" max_attempts = 4 backoff = "100ms" priority = 1 }
+        task "seen" { handler = "app" backoff = "1ms" }"""))
+    others = batch(db, "seen", 3000)
+    dying = invoke(db, "die", priority=None)
+    error = wait_finished(db, dying, "failed", timeout=30)[2]
+    assert error["code"] == "crash" and "killed by" in error["message"], error
+    assert [r.attempt for r in app.runs(dying)] == [1, 2, 3, 4]
+    wait_empty(db, 60)
+    assert value(db, "select count(*) from pgconductor.finished_executions where task = 'seen' and state = 'completed'") == 3000
+    runs = [r for r in app.runs() if r.id != dying]
+    assert {r.id for r in runs} == set(others) and len(runs) <= 3300
+    deaths = [r.ns for r in app.runs(dying)]
+    for begin, end in zip(deaths, deaths[1:]):
+        assert any(begin < r.ns < end for r in runs)
+
+
 def test_default_backoff_and_what_is_kept_meanwhile(server, app, db, wait_for):
     server(config=app.config("raise"))
     i = invoke(db, "raise")

@@ -13,11 +13,13 @@ hold    waits for the file DIRECTORY/release, DIRECTORY/release-ID or DIRECTORY/
         returns the ready_xid. When it is told to stop it enters "stopped" and fails. {"deaf": true}: it does not listen.
 fail    fails with the fields of its payload
 raise   raises ValueError
+die     ends its process, by a signal
 answer  returns the text in its payload, as it stands
 """
 
 import os
 import shlex
+import signal
 import sys
 import threading
 import time
@@ -101,10 +103,13 @@ def main():
     def raise_(run):
         raise ValueError("what a pity")
 
+    def die(run):
+        os.kill(os.getpid(), signal.SIGKILL)
+
     def answer(run):
         return RawJSON(run.payload)
 
-    functions = {"seen": seen, "echo": echo, "hold": hold, "fail": fail, "raise": raise_, "answer": answer}
+    functions = {"seen": seen, "echo": echo, "hold": hold, "fail": fail, "raise": raise_, "answer": answer, "die": die}
 
     def noted(function):
         def call(run):
