@@ -43,8 +43,10 @@ MUTANTS = {
     "a batch takes the first payload of a burst": (
         "claim_items", "when 'debounce' then -g.pos else g.pos", "when 'debounce' then g.pos else g.pos"),
     "a batch ignores the priority of what it delays": (
-        "invoke_items", "cardinality(h.homes)], -coalesce(g.priority, 0),",
-        "cardinality(h.homes)], case when g.due <= present then -coalesce(g.priority, 0) else 0 end,"),
+        "invoke_items", "-coalesce(g.priority, t.priority),",
+        "case when g.due <= present then -coalesce(g.priority, t.priority) else 0 end,"),
+    "a burst forgets the priority of its task": (
+        "claim_items", "coalesce(r.priority, t.priority) as priority", "r.priority as priority"),
     "promote ignores the priority": (
         "promote", "set ready_xid = pg_current_xact_id(), waiting = null, pending = null",
         "set ready_xid = pg_current_xact_id(), waiting = null, pending = null, lane = 0"),
@@ -119,8 +121,8 @@ def test_as_the_model(database, seed, scale):
             pytest.fail(f"PGC_SEED={seed}, sequence {n}: {wrong}\nAlso wrong, {said}:\n{text(fewer)}")
 
 
-@pytest.mark.parametrize("name", MUTANTS if LONG else USUAL)
-def test_mutant_is_found(database, seed, name):
+def mutated(name):
+    """The function as it is, and with the mistake."""
     function, *texts = MUTANTS[name]
     with open(f"{SRC}/sql/functions/{function}.sql", encoding="utf-8") as file:
         source = file.read()
@@ -128,6 +130,18 @@ def test_mutant_is_found(database, seed, name):
     for former, planted in zip(texts[::2], texts[1::2]):
         assert mutant.count(former) == 1, f"{function}.sql: {former}"
         mutant = mutant.replace(former, planted)
+    return source, mutant
+
+
+def test_mutants_have_a_place():
+    """Also those that are planted in the long form only."""
+    for name in MUTANTS:
+        mutated(name)
+
+
+@pytest.mark.parametrize("name", MUTANTS if LONG else USUAL)
+def test_mutant_is_found(database, seed, name):
+    source, mutant = mutated(name)
     # After it the original, come what may.
     database.db.execute(mutant)
     try:

@@ -14,6 +14,7 @@ OWNED = ("q1", "q2")
 # task: its queue, its attempts, for how long its history is kept (None: longer than any sequence takes).
 TASKS = {"a": ("q1", 3, None), "b": ("q2", 2, 3), "c": ("q1", 1, 0), "d": ("q3", 3, None)}
 KEYED = ("d",)
+PRIORITY = {"b": 1}
 DONE = ("completed", "failed", "cancelled")
 
 
@@ -88,6 +89,10 @@ class Model:
             else "dedupe" if "dedupe_key" in o or "dedupe_for" in o else None
         return kind and (kind, task, o.get("queue", TASKS[task][0]), o.get("dedupe_key", task))
 
+    @staticmethod
+    def priority(task, o):
+        return o.get("priority", PRIORITY.get(task, 0))
+
     def counts(self, kind, key):
         if kind == "throttle":
             return key.until > self.now
@@ -107,13 +112,13 @@ class Model:
                 return None
             if kind == "debounce":
                 one = self.all[key.made]
-                one.payload, one.priority, one.metadata = o["payload"], o.get("priority", 0), o.get("metadata")
+                one.payload, one.priority, one.metadata = o["payload"], self.priority(task, o), o.get("metadata")
                 key.until = min(self.now + o["debounce"], key.first + o.get("max_wait", 1e9))
                 self.at(one, key.until, seq)
             return key.made
         if new is None:
             raise Mismatch(f"{task} {o} made nothing")
-        one = Execution(new, task, o.get("queue", TASKS[task][0]), o["payload"], o.get("priority", 0), o.get("metadata"))
+        one = Execution(new, task, o.get("queue", TASKS[task][0]), o["payload"], self.priority(task, o), o.get("metadata"))
         due = self.now + o.get("delay", o.get("run_at", 0))
         if kind:
             span = o.get("throttle", o.get("debounce", o.get("dedupe_for")))
@@ -284,7 +289,7 @@ def options(dice, task, n, about):
         if dice.random() < chance:
             o[name] = dice.choice(values)
     maybe("queue", 0 if task in KEYED else 0.1 if about else 0.3, ("q1", "q2", "q2", "q3"))
-    maybe("priority", 0.4, (-2, -1, 1, 2))
+    maybe("priority", 0.4, (-2, -1, 0, 2))
     maybe("metadata", 0.2, ({"m": n}, ["m"]))
     kind = about if about and dice.random() < 0.8 else dice.choice(KINDS)
     if kind == "wild" and dice.random() < 0.7:
@@ -320,8 +325,8 @@ def sequence(dice, length):
 
     def edit():
         change = {}
-        for name, values in (("payload", (payload(dice, next(names)),)), ("priority", (-2, -1, 1, 2)), ("run_at", (-0.5, 0.5, 1.5, 2.5)),
-                             ("metadata", ({"e": 1}, "e"))):
+        for name, values in (("payload", (payload(dice, next(names)),)), ("priority", (-2, -1, 1, 2)),
+                             ("run_at", (-0.5, 0.5, 1.5, 2.5)), ("metadata", ({"e": 1}, "e"))):
             if dice.random() < 0.4:
                 change[name] = dice.choice(values)
         return pick(), change or {"payload": next(names)}

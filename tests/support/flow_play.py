@@ -7,7 +7,7 @@ import json
 
 import psycopg
 
-from .flow_model import KEYED, OWNED, QUEUES, TASKS, Mismatch, Model
+from .flow_model import KEYED, OWNED, PRIORITY, QUEUES, TASKS, Mismatch, Model
 from .sqlnode import ALL, Node, declare
 
 # Seconds in a unit of the model's time.
@@ -26,7 +26,8 @@ class Database:
             self.db.execute("select pgconductor.ensure_queue(%s, 1)", (queue,))
         for task, (queue, attempts, keep) in TASKS.items():
             kept = {} if keep is None else dict.fromkeys(("remove_on_complete", "remove_on_fail"), f"{keep * UNIT}s")
-            declare(self.db, task, queue, max_attempts=attempts, **kept, **{"concurrency_key": "k"} if task in KEYED else {})
+            key = {"concurrency_key": "k"} if task in KEYED else {}
+            declare(self.db, task, queue, max_attempts=attempts, priority=PRIORITY.get(task), **kept, **key)
         self.node = Node(quick).serve(*(f"{queue}/{task}" for queue in OWNED for task in TASKS))
         self.node.settle_in()
         rows = self.db.execute("select queue, id from pgconductor.shards where owner is not null").fetchall()
