@@ -27,7 +27,7 @@
 #include "common/json.h"
 #include "common/xmalloc.h"
 
-#define CASES_MAX	128
+#define CASES_MAX	160
 #define JOBS_MAX	64
 #define OUTPUT_LINES	10		/* of what the handler printed, with a case that is not satisfied */
 
@@ -461,6 +461,7 @@ choose_cases(void)
 	add_cases(conform_steps_cases);
 	add_cases(conform_waits_cases);
 	add_cases(conform_triggers_cases);
+	add_cases(conform_batch_cases);
 	if (outcomes_n == 0)
 		cli_usage("--case: no case is called \"%s\"; see pgconductor conform --list", names);
 }

@@ -13,6 +13,7 @@
  *	conform_steps.c		cases: steps that are saved
  *	conform_waits.c		cases: waiting, children, calls, checkpoints
  *	conform_triggers.c	cases: events, schedules
+ *	conform_batch.c		cases: several executions at once
  *
  * Cases run in children of the command. One that is not satisfied says so (conform_fail) and ends its child there and
  * then, so a case is written as the story of what should happen.
@@ -49,7 +50,7 @@ struct conform_case {
 
 /* Each ends with name NULL. */
 extern const struct conform_case conform_start_cases[], conform_run_cases[], conform_flow_cases[], conform_steps_cases[],
-    conform_waits_cases[], conform_triggers_cases[];
+    conform_waits_cases[], conform_triggers_cases[], conform_batch_cases[];
 
 /* ---- conform.c ---- */
 
@@ -170,6 +171,8 @@ uint64_t session_run_as(struct session *, const char *task, const char *payload,
 /* A number for an execution whose RUN of so many bytes the caller sends itself. */
 uint64_t session_give(struct session *, size_t bytes);
 void	session_give_as(struct session *, uint64_t exec, size_t bytes);
+/* One that takes no credit of its own: of a batch, behind the first. */
+uint64_t session_give_along(struct session *, size_t bytes);
 void	session_cancel(struct session *, uint64_t exec);
 /* Its node may no longer run it: CANCEL in place of an answer. */
 void	session_lose(struct session *, uint64_t exec);

@@ -360,16 +360,29 @@ await_credit(struct session *s)
 		conform_differs(s, "CREDIT, as it has none left", "%s", f != NULL ? session_text(f) : session_fate(s));
 }
 
-void
-session_give_as(struct session *s, uint64_t exec, size_t bytes)
+static void
+note_given(struct session *s, uint64_t exec, size_t bytes)
 {
-	await_credit(s);
 	if (s->given_n == s->given_cap) {
 		s->given_cap = s->given_cap != 0 ? s->given_cap * 2 : 16;
 		s->given = xreallocarray(s->given, s->given_cap, sizeof(*s->given));
 	}
 	s->given[s->given_n++] = (struct given){ .exec = exec, .bytes = bytes };
 	s->given_bytes += bytes;
+}
+
+void
+session_give_as(struct session *s, uint64_t exec, size_t bytes)
+{
+	await_credit(s);
+	note_given(s, exec, bytes);
+}
+
+uint64_t
+session_give_along(struct session *s, size_t bytes)
+{
+	note_given(s, s->next_exec, bytes);
+	return s->next_exec++;
 }
 
 uint64_t

@@ -18,6 +18,7 @@ libcli_la_SOURCES = \
 	cli/conform_session.c \
 	cli/conform_start.c \
 	cli/conform_steps.c \
+	cli/conform_batch.c \
 	cli/conform_triggers.c \
 	cli/conform_waits.c \
 	cli/connect.c \

@@ -371,6 +371,35 @@ serve(struct pgc *c)
 	return more == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+/* Of each its value; "fail" fails it, "short" is one that is forgotten, and then all of them are; "ms" is waited for. */
+static int
+batch(struct pgc_run **runs, size_t n, void *arg)
+{
+	int64_t until = 0;
+	bool forgotten = false;
+
+	(void)arg;
+	for (size_t i = 0; i < n; i++) {
+		json_t *payload = payload_of(runs[i]), *ms = json_object_get(payload, "ms");
+
+		forgotten |= json_object_get(payload, "short") != NULL;
+		until = ms != NULL ? now_ms() + json_integer_value(ms) : until;
+		json_decref(payload);
+	}
+	while (now_ms() < until && pgc_cancelled(runs[n - 1]) == NULL)
+		usleep(2000);
+	for (size_t i = 0; i < n && !forgotten; i++) {
+		json_t *payload = payload_of(runs[i]), *error = json_object_get(payload, "fail");
+
+		if (error != NULL)
+			pgc_fail(runs[i], json_string_value(error));
+		else
+			done_json(runs[i], json_incref(json_object_get(payload, "value")));
+		json_decref(payload);
+	}
+	return forgotten ? -1 : 0;
+}
+
 int
 main(void)
 {
@@ -396,6 +425,7 @@ main(void)
 	pgc_task(c, "conform.unschedule", lasting_unschedule, NULL);
 	pgc_task(c, "conform.progress", progress, NULL);
 	pgc_task(c, "conform.checkpoint", checkpoint, NULL);
+	pgc_batch(c, "conform.batch", 8, 100, batch, NULL);
 	pgc_task_with(c, "conform.elsewhere", "other", NULL, nothing, NULL);
 	pgc_set_concurrency(c, CONCURRENCY);
 	pgc_set_credit(c, CREDIT);

@@ -132,6 +132,7 @@ class Handler:
     def __init__(self):
         self.lasting = {}        # exec -> Execution
         self.suspended = 0
+        self.batched = False     # it has had a batch
         self.known = {}          # of a handler that mixes up executions: key -> result
         self.beaten = time.monotonic()
         self.input = bytearray()
@@ -148,6 +149,8 @@ class Handler:
 
     def hello(self):
         tasks = [{"name": name} for name in DEFAULT] if QUEUE in (None, "default") else []
+        if QUEUE in (None, "default"):
+            tasks.append({"name": "conform.batch", "batch": {"size": 8, "timeout_ms": 100}})
         tasks += [{"name": name, "queue": "other"} for name in OTHER] if QUEUE in (None, "other") else []
         capabilities = ["call", "cancel", "credit", "drain", "log", "progress", "step", "suspend"]
         fields = {"protocols": [1], "sdk": "test", "version": "1", "capabilities": capabilities, "credit": CREDIT,
@@ -224,6 +227,8 @@ class Handler:
             if wrong("reject"):
                 hang()
             sys.exit(fields["reason"])
+        elif kind == RUN and fields.get("items"):
+            self.batch(fields["items"])
         elif kind == RUN:
             self.waiting.append((execution, fields, body))
         elif kind == CANCEL:
@@ -266,8 +271,31 @@ class Handler:
             self.waiting = [run for run in self.waiting if run[0] != execution]
             self.sleeping.pop(execution, None)
             self.fail(execution, {"code": "cancelled", "message": reason})
-        for other in list(self.sleeping) if wrong("cancel-one") else []:
+        for other in list(self.sleeping) if wrong("cancel-one") or wrong("batch-cancel") and self.batched else []:
             self.cancel(other, reason)
+
+    def batch(self, items):
+        """All at once, and none of them waits for its turn."""
+        payloads = [parse(item["event"]["payload"]) for item in items]
+        numbers = [item["exec"] for item in items]
+        self.batched = True
+        if wrong("batch") and len(items) == 4:
+            numbers.reverse()
+        if wrong("batch-credit"):
+            numbers = numbers[:7]
+        failed = None
+        if any("short" in payload for payload in payloads) and not wrong("batch-mismatch"):
+            failed = "a result too few"
+        if (wrong("batch-error") and any("fail" in payload for payload in payloads) or wrong("batch-of-one") and len(items) == 1 or
+                wrong("batch-full") and "trace" in items[0]):
+            failed = "what a batch!"
+        for number, payload in zip(numbers, payloads):
+            if failed or "fail" in payload:
+                self.fail(number, {"message": failed or payload["fail"]})
+            elif "ms" in payload:
+                self.sleeping[number] = (time.monotonic() + payload["ms"] / 1000, text_of(payload["value"]))
+            else:
+                self.done(number, text_of(payload.get("value")))
 
     def start(self):
         """Begins what waits, as it came."""

@@ -49,6 +49,11 @@ const orchestrator = Orchestrator.create({ conductor, tasks: [
 			await sleep(5);
 		}
 	}),
+	conductor.createTask({ name: "conform.batch", batch: { size: 8, timeoutMs: 100 } }, { invocable: true }, async (events) => {
+		await sleep(Math.max(...events.map(({ payload: { ms = 0 } }) => ms)));
+		return events.filter(({ payload }) => !payload.short).map(({ payload: { fail, value } }) => (
+			fail === undefined ? value : new Error(fail)));
+	}),
 	task("conform.elsewhere", (event, ctx) => new RawJSON(ctx.payloadText), "other"),
 ], heartbeat: 1500 });
 

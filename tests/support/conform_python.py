@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NoReturn
 
-from pgconductor import AsyncContext, Context, NonRetryableError, RetryAfter, serve, task
+from pgconductor import AsyncContext, BatchEvent, Context, NonRetryableError, RetryAfter, serve, task
 
 KIND = sys.argv[1] if len(sys.argv) > 1 else "sync"
 
@@ -189,6 +189,28 @@ for name, plain in FUNCTIONS.items():
     if KIND == "async":
         plain = asynchronous(plain)
     task(f"conform.{name}")(plain)
+
+
+def values(events: list[BatchEvent[Any]]) -> list[Any]:
+    return [RuntimeError(event.payload["fail"]) if "fail" in event.payload else event.payload.get("value")
+            for event in events if "short" not in event.payload]
+
+
+def longest(events: list[BatchEvent[Any]]) -> float:
+    return float(max(event.payload.get("ms", 0) for event in events)) / 1000
+
+
+def several(events: list[BatchEvent[Any]]) -> list[Any]:
+    time.sleep(longest(events))
+    return values(events)
+
+
+async def several_async(events: list[BatchEvent[Any]]) -> list[Any]:
+    await asyncio.sleep(longest(events))
+    return values(events)
+
+
+task("conform.batch", batch={"size": 8, "timeout": 0.1})(several_async if KIND == "async" else several)
 
 
 @task("conform.elsewhere", queue="other")
