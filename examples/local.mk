@@ -7,6 +7,8 @@ EXTRA_DIST += examples/python/basic/README.md examples/python/basic/tasks.py exa
 	examples/python/schedules/README.md examples/python/schedules/reports.py examples/python/steps/README.md \
 	examples/python/steps/labels.py examples/python/testing/README.md examples/python/testing/conftest.py \
 	examples/python/testing/shop.py examples/python/testing/test_shop.py
+EXTRA_DIST += examples/shell/queues/README.md examples/shell/queues/fill.sh examples/shell/queues/queues.conf \
+	examples/shell/queues/work.sh
 EXTRA_DIST += examples/durable.sh examples/handler.pl examples/handler.rb examples/triggers.sh
 if HAVE_JANSSON
 noinst_PROGRAMS += examples/greet examples/triggers
