@@ -3,7 +3,7 @@
  *
  *	main.c		the table of commands
  *	ctx*.c		what a one-shot command may call
- *	gen.c		source text made of what the database has
+ *	gen.c		source text made of what the database has;  new.c  a task to begin with
  *	options.c	options, --help and messages
  *	connect.c	which database, and asking it
  *	table.c grid.c	tables for people, JSON lines for programs
@@ -178,6 +178,6 @@ void	register_configured(PGconn *, const struct conf *);
 extern const struct cli_command cmd_dev, cmd_run, cmd_check, cmd_migrate, cmd_register, cmd_retire, cmd_invoke, cmd_emit, cmd_cancel,
     cmd_retry, cmd_edit, cmd_move, cmd_discard,
     cmd_schedule, cmd_unschedule, cmd_schedules, cmd_pause, cmd_resume, cmd_show, cmd_logs, cmd_list, cmd_ps, cmd_top, cmd_queues, cmd_tasks, cmd_nodes, cmd_ready, cmd_conform,
-    cmd_gen, cmd_ctx, cmd_completion;
+    cmd_gen, cmd_new, cmd_ctx, cmd_completion;
 
 #endif

@@ -40,6 +40,7 @@ libcli_la_SOURCES = \
 	cli/logs.c \
 	cli/look.c cli/look.h \
 	cli/migrate.c cli/migrate.h \
+	cli/new.c cli/templates.h \
 	cli/options.c \
 	cli/overview.c \
 	cli/progress.c cli/progress.h \
@@ -54,8 +55,25 @@ libcli_la_SOURCES = \
 	cli/table.c \
 	cli/top.c \
 	cli/watch.c cli/watch.h
+nodist_libcli_la_SOURCES = cli/templates.c
 libcli_la_CFLAGS = $(AM_CFLAGS) $(LIBPQ_CFLAGS)
 libcli_la_LIBADD = $(LIBPQ_LIBS)
+
+# What `pgconductor new` writes.
+templates = \
+	cli/templates/task.c \
+	cli/templates/task.conf \
+	cli/templates/task.mts \
+	cli/templates/task.py \
+	cli/templates/task.sh \
+	cli/templates/test.sh
+BUILT_SOURCES += cli/templates.c
+CLEANFILES += cli/templates.c
+EXTRA_DIST += cli/embed.sh $(templates)
+
+cli/templates.c: $(templates) cli/embed.sh
+	@$(MKDIR_P) cli
+	$(AM_V_GEN)$(SHELL) $(srcdir)/cli/embed.sh $(srcdir) $(templates) > $@.tmp && mv $@.tmp $@
 
 bin_PROGRAMS += pgconductor
 pgconductor_SOURCES = cli/main.c

@@ -17,7 +17,7 @@ const struct cli_command *const cli_commands[] = {
 	&cmd_edit, &cmd_move, &cmd_discard,
 	&cmd_schedule, &cmd_unschedule, &cmd_schedules, &cmd_pause, &cmd_resume, &cmd_show, &cmd_logs,
 	&cmd_list, &cmd_ps, &cmd_top, &cmd_queues, &cmd_tasks, &cmd_nodes, &cmd_ready, &cmd_conform,
-	&cmd_gen, &cmd_ctx, &cmd_completion,
+	&cmd_gen, &cmd_new, &cmd_ctx, &cmd_completion,
 };
 
 const size_t cli_commands_n = sizeof(cli_commands) / sizeof(cli_commands[0]);

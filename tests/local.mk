@@ -56,6 +56,7 @@ integration_tests = \
 	tests/integration/test_gen.py \
 	tests/integration/test_keys.py \
 	tests/integration/test_limits.py \
+	tests/integration/test_new.py \
 	tests/integration/test_batch.py \
 	tests/integration/test_batch_languages.py \
 	tests/integration/test_logs.py \
