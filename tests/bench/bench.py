@@ -3,6 +3,7 @@
 
 usage: bench.py [ROW…]   rows: drain nohistory graphile python node oneshot invoke batch latency loop backlog memory
                             rest steps children resumes replay trigger emit emitmany fanout wakeups limit beside
+                            delayed deaths batches
 
 A cluster of its own, fsync on and default settings; jobs with 200 bytes of payload; medians of three, pairs
 interleaved; counts checked. For a quick look: PGC_BENCH_ROUNDS=1, PGC_BENCH_JOBS, PGC_BENCH_SECONDS,
@@ -42,7 +43,7 @@ GROUPS = [
     (("fanout",), rows_events.fan_out),
     (("wakeups",), rows_events.wake_ups),
     (("limit", "beside"), rows_flow.limits),
-    (("delayed", "deaths"), rows_flow.others),
+    (("delayed", "deaths", "batches"), rows_flow.others),
 ]
 ROWS = [row for rows, _ in GROUPS for row in rows]
 

@@ -146,10 +146,10 @@ class Bench:
         log = os.path.join(self.tmp, f"server{self.servers}.log")
         return Server(self.cluster.dsn(dbname), log, config=config, cwd=self.tmp, **options)
 
-    def noop_config(self, counter):
-        """Default settings but for the queue's concurrency and credit."""
+    def noop_config(self, counter, together=0):
+        """Default settings but for the queue's concurrency and credit. together: so many in one call."""
         handler = paths.built("tests/bench/noop_handler")
-        return self.handler_config([handler, "-c", CONCURRENCY, counter.path])
+        return self.handler_config([handler, "-c", CONCURRENCY, *(["-b", together] if together else []), counter.path])
 
     @staticmethod
     def handler_config(command, env=()):

@@ -9,6 +9,14 @@ from rows_drain import drain, ready_database
 NEVER_REACHED = '{"concurrency": 1000000}'
 
 
+TOGETHER = 100
+
+
+def drain_batches(b):
+    """Jobs/s of a task that takes many at once."""
+    return drain(b, True, handler=lambda b, counter: b.noop_config(counter, TOGETHER))[0]
+
+
 def drain_beside(b):
     """Jobs/s run of a task without a limit, beside a backlog of one that has reached its own."""
     name, conn = ready_database(b, True, JOBS)
@@ -69,16 +77,17 @@ def drain_with_deaths(b):
 
 
 def others(b, rows):
-    """Rows delayed and deaths, each next to a plain drain."""
+    """Rows delayed, deaths and batches, each next to a plain drain."""
     figures = {}
     for _ in range(ROUNDS):
         plain = drain(b, True)[0]
-        for row, one in (("delayed", drain_delayed), ("deaths", drain_with_deaths)):
+        for row, one in (("delayed", drain_delayed), ("deaths", drain_with_deaths), ("batches", drain_batches)):
             if row in rows:
                 rate = one(b)
                 figures.setdefault(row, []).append((rate / plain, rate))
     for row, what, target in (("delayed", "jobs that were delayed, all due at once, to a plain drain", 0.8),
-                              ("deaths", f"jobs beside one whose process dies {DEATHS} times", 0.9)):
+                              ("deaths", f"jobs beside one whose process dies {DEATHS} times", 0.9),
+                              ("batches", f"a task that takes {TOGETHER} at once, to a plain drain", 1.0)):
         if row in rows:
             ratios, rates = zip(*figures[row])
             b.report(row, what, median(ratios), target, detail=f"{quantity(median(rates))}/s")
