@@ -12,7 +12,8 @@ libmaster_la_SOURCES = \
 	master/event_types.c \
 	master/fetch.c \
 	master/health.c \
-	master/keyed.c \
+	master/keyed.c master/keyed.h \
+	master/keylook.c \
 	master/lane.c \
 	master/limit.c \
 	master/lines.c \

@@ -9,7 +9,7 @@
  *	snapshot.c	what a poll saw
  *	run.c		the runs in memory, found by exec and by (id, ready_xid)
  *	queue.c		buffers and dispatch
- *	limit.c		what may be handed out of a limited task;  keyed.c  of each of its keys
+ *	limit.c		what may be handed out of a limited task;  keyed.c, keylook.c  of each of its keys
  *	batch.c		handing out several of a task at once
  *	fetch.c		what a run needs before it is sent: a large payload, saved steps
  *	settle.c	writing outcomes;  note.c  the table `running`;  lines.c  what executions print
@@ -482,7 +482,7 @@ void	limit_tick(struct master *);
 
 /* ---- keys of tasks ---- */
 
-/* keyed.c */
+/* keyed.c, keylook.c */
 /* Its shard is here, new. */
 void	keyed_taken(struct master *, struct gate *);
 void	keyed_free(struct keys *);

@@ -469,7 +469,8 @@ release_idle(struct master *m)
 		if (s->state != SHARD_GIVING || s->active != 0)
 			continue;
 		set_state(s, SHARD_RELEASING);
-		if (shard_floor(m, s) >= s->note_below)
+		/* What has keys is not read in the order of these numbers: how much of it is older is not known. */
+		if (s->note_below == 0 || ((s->gate == NULL || !s->gate->task->keyed) && shard_floor(m, s) >= s->note_below))
 			floors_add(m, &f, s);
 		param_array_int4(&ids, shards, s->id);
 		n++;

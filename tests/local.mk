@@ -208,7 +208,7 @@ bench_programs = tests/bench/ceiling tests/bench/forkloop tests/bench/latency te
 EXTRA_PROGRAMS = $(bench_programs)
 CLEANFILES += $(bench_programs)
 EXTRA_DIST += tests/bench/bench.py tests/bench/harness.py tests/bench/rows_changes.py tests/bench/rows_client.py tests/bench/rows_drain.py \
-	tests/bench/rows_durable.py tests/bench/rows_events.py tests/bench/rows_flow.py tests/bench/rows_server.py tests/bench/durable.mjs \
+	tests/bench/rows_durable.py tests/bench/rows_events.py tests/bench/rows_flow.py tests/bench/rows_keys.py tests/bench/rows_server.py tests/bench/durable.mjs \
 	tests/bench/durable.py tests/bench/graphile.mjs tests/bench/noop.mjs tests/bench/noop.py
 
 tests_bench_ceiling_SOURCES = tests/bench/ceiling.c

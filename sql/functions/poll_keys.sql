@@ -52,6 +52,24 @@ as $$
             ) g
         ) f
         limit poll_keys.keys
+    ), name as (
+        select 1 as entry, f.key, '-2147483648'::int as lane, 0::bigint as id, poll_keys.rows as most from found f
+        union all
+        select 2, w.key, w.lane, w.id, w.most
+        from unnest(poll_keys.wanted, poll_keys.lanes, poll_keys.ids, poll_keys.limits) as w(key, lane, id, most)
+    ), named as materialized (
+        -- held: 1 if something keeps the others of that key waiting, 0 if something goes before them. Mostly nothing has begun
+        -- that is not over, and one look shows that.
+        select n.*, case when poll_keys.fifo and (
+            select true from pgconductor.executions h
+            where h.shard = poll_keys.shard and h.key between (select min(m.key) from name m) and (select max(m.key) from name m)
+                and h.key is not null and (h.begun or h.waiting is not null)
+            limit 1)
+        then (
+            select max((h.ready_xid is null)::int) from pgconductor.executions h
+            where h.shard = poll_keys.shard and h.key = n.key and h.key is not null and (h.begun or h.waiting is not null)
+        ) end as held
+        from name n
     )
     select 0, null::bigint, null::xid8, count(*)::int, null::text, null::json, null::int, null::json, null::text, null::int,
         null::int, null::bigint, null::boolean, null::bigint, null::text, null::text, max(f.key), null::boolean, null::boolean
@@ -63,12 +81,7 @@ as $$
         case when e.event_at is not null
             then to_char(e.event_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') end,
         e.event_kind::text, q.key, e.begun, e.astray
-    from (
-        select 1 as entry, f.key, '-2147483648'::int as lane, 0::bigint as id, poll_keys.rows as most from found f
-        union all
-        select 2, w.key, w.lane, w.id, w.most
-        from unnest(poll_keys.wanted, poll_keys.lanes, poll_keys.ids, poll_keys.limits) as w(key, lane, id, most)
-    ) q
+    from named q
     cross join lateral (
         select b.* from (
             select x.id, x.ready_xid, x.attempt, x.task,
@@ -79,7 +92,7 @@ as $$
             from pgconductor.executions x
             cross join (select (select t.key_path from pgconductor.tasks t
                 where t.name = (select s.task from pgconductor.shards s where s.id = poll_keys.shard)) as path) p
-            where poll_keys.fifo and x.shard = poll_keys.shard and x.key = q.key and x.key is not null
+            where q.held = 0 and x.shard = poll_keys.shard and x.key = q.key and x.key is not null
                 and (x.begun or x.waiting is not null) and x.ready_xid is not null
             limit q.most
         ) b
@@ -99,11 +112,7 @@ as $$
             limit q.most
         ) r
     ) e
-    where not poll_keys.fifo or (
-        select true from pgconductor.executions h
-        where h.shard = poll_keys.shard and h.key = q.key and h.key is not null
-            and (h.begun or h.waiting is not null) and h.ready_xid is null
-        limit 1) is null
+    where q.held is distinct from 1
 $$;
 
 comment on function pgconductor.poll_keys(int, text[], text[], text, int, int, boolean, text[], int[], bigint[], int[]) is

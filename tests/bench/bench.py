@@ -3,7 +3,7 @@
 
 usage: bench.py [ROW…]   rows: drain nohistory graphile python node oneshot invoke batch latency loop backlog memory
                             rest steps children resumes replay trigger emit emitmany fanout wakeups limit beside
-                            delayed deaths batches
+                            delayed deaths batches fifo hotkey
 
 A cluster of its own, fsync on and default settings; jobs with 200 bytes of payload; medians of three, pairs
 interleaved; counts checked. For a quick look: PGC_BENCH_ROUNDS=1, PGC_BENCH_JOBS, PGC_BENCH_SECONDS,
@@ -24,6 +24,7 @@ import rows_drain  # noqa: E402
 import rows_durable  # noqa: E402
 import rows_events  # noqa: E402
 import rows_flow  # noqa: E402
+import rows_keys  # noqa: E402
 import rows_server  # noqa: E402
 
 # In this order; a function is called once with those of its rows that were asked for.
@@ -44,6 +45,7 @@ GROUPS = [
     (("wakeups",), rows_events.wake_ups),
     (("limit", "beside"), rows_flow.limits),
     (("delayed", "deaths", "batches"), rows_flow.others),
+    (("fifo", "hotkey"), rows_keys.keys),
 ]
 ROWS = [row for rows, _ in GROUPS for row in rows]
 

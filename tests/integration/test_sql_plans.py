@@ -65,6 +65,13 @@ def fill(db, rows):
                " shard, 1, 1 from pgconductor.executions where ready_xid is not null limit %s on conflict do nothing", (rows // 10,))
 
 
+def keyed(db, rows):
+    """Ready ones with keys, many of some; some that have begun."""
+    db.execute("insert into pgconductor.executions (ready_xid, created_at, run_at, shard, queue, task, payload, key, begun)"
+               " select case when n %% 50 > 0 then pg_current_xact_id() end, now(), now() + interval '1 hour', 1 + n %% 2, 'default', 'work',"
+               " '{}', case when n %% 3 = 0 then 'k1' else 'k' || n end, case when n %% 25 = 0 then true end from generate_series(1, %s) n", (rows,))
+
+
 def last(db, base, rows):
     """A hundred parents with many steps and children, ready and waiting, and wakes for them."""
     db.execute("insert into pgconductor.executions (id, ready_xid, created_at, run_at, shard, queue, task, payload, parent, parent_key,"
@@ -93,6 +100,9 @@ def exercise(node, explained, prepared):
     _, _, rows = call("poll", lambda: node.poll([(s, lane, "0", 0, ALL, 5) for s, lane in LANES]), "reader")
     runs = [(r[1], r[2], r[3]) for part in rows for r in part] or [(1, "1", 0), (2, "2", 0), (3, "3", 0)]
     columns = [r[0] for r in runs], [r[1] for r in runs]
+    call("poll_keys", lambda: node.reader.execute(
+        "select * from pgconductor.poll_keys(1, '{\"\"}', '{m}', 'n', 20, 3, true, '{k1,k2}', '{0,-2147483648}', '{5,0}', '{2,2}')").fetchall(),
+         "reader")
     call("fetch", lambda: node.reader.execute("select * from pgconductor.fetch(%s::bigint[], %s::xid8[])", columns).fetchall(), "reader")
     call("note_running", lambda: node.note(runs[:5], shard=1))
     call("forget_running", lambda: node.call("select pgconductor.forget_running(%s::bigint[], %s::xid8[])", *columns))
@@ -124,7 +134,7 @@ def exercise(node, explained, prepared):
 
 
 EXPECTED = {
-    "poll": ["executions_ready"], "fetch": ["executions_pkey"], "settle_plain": ["executions_pkey"],
+    "poll": ["executions_ready"], "poll_keys": ["executions_key", "executions_held"], "fetch": ["executions_pkey"], "settle_plain": ["executions_pkey"],
     "settle_full": ["executions_pkey", "running_pkey"], "settle_locked": ["executions_pkey", "running_pkey"],
     "promote": ["executions_delayed"], "park": ["executions_pkey"], "unpark": ["executions_delayed"],
     "rehome": ["executions_pkey"], "rehome_to": ["executions_pkey"], "note_running": ["executions_pkey"],
@@ -149,6 +159,7 @@ def test_plans_of_the_engine(db, connect, explained, analyzed):
     for rows in (0, 1000, 99000):
         if rows:
             fill(db, rows)
+            keyed(db, rows // 2)
             last(db, rows * 1000, rows // 5)
         if analyzed:
             db.execute("analyze pgconductor.executions, pgconductor.running, pgconductor.lanes, pgconductor.tasks,"
