@@ -52,7 +52,7 @@ def outcomes(db, ids):
 
 
 def starts(ledger):
-    return {entry.id: [int(i) for i in entry.rest.split()] for entry in ledger.entries("start")}
+    return {entry.id: sorted(int(i) for i in entry.rest.split()) for entry in ledger.entries("start")}
 
 
 def test_batches(language, db, ledger):

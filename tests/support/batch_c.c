@@ -85,10 +85,13 @@ main(int argc, char **argv)
 {
 	static const char once[] = "{\"max_attempts\": 1}", again[] = "{\"backoff\": \"1ms\"}";
 	struct pgc *c = pgc_new();
+	int status;
 
 	pgc_batch_with(c, "sum", NULL, again, 3, 300, sum, NULL);
 	pgc_batch_with(c, "short", NULL, once, 3, 60000, too_few, NULL);
 	pgc_batch_with(c, "lasting", NULL, once, 2, 60000, lasting, NULL);
 	pgc_batch_with(c, "wait", NULL, once, 2, 60000, wait_for_it, NULL);
-	return pgc_serve(c, argc, argv);
+	status = pgc_serve(c, argc, argv);
+	pgc_free(c);
+	return status;
 }
