@@ -101,7 +101,6 @@ integration_tests = \
 	tests/integration/test_sql_suspend.py \
 	tests/integration/test_sql_shards.py \
 	tests/integration/test_sql_tasks.py \
-	tests/integration/test_trigger_examples.py \
 	tests/integration/test_upgrade.py \
 	tests/integration/test_upkeep.py \
 	tests/integration/test_worker_handlers.py \

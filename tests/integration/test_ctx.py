@@ -457,7 +457,7 @@ def test_garbage_does_no_harm(master):
 
 # ---- a whole server
 
-DURABLE = f"{paths.SRC}/examples/durable.sh"
+DURABLE = f"{paths.SRC}/examples/shell/steps/order.sh"
 
 
 def test_the_example(server, db, dsn, cli):

@@ -19,6 +19,7 @@ import shutil
 import subprocess
 
 from . import paths, processes
+from .cluster import bindir, unprivileged
 from .server import clean_environment
 from .wait import wait_for
 
@@ -77,10 +78,50 @@ def matches(wanted, printed):
     return re.fullmatch("".join(lines), printed) is not None
 
 
-class Reader:
-    """One who does what the document says. compiled: for the track typescript. beside: a directory whose files are there."""
+INITDB = """#!/bin/bash
+# initdb for the readers of many documents: what the first one has made is copied by the others.
+set -e
+for word; do
+	case $word in --pgdata=*) data=${word#*=} ;; esac
+done
+exec 9>DIRECTORY/lock
+flock 9
+if [ ! -d DIRECTORY/data ]; then
+	BINDIR/initdb "$@" 9>&-
+	cp -a "$data" DIRECTORY/data.new
+	mv DIRECTORY/data.new DIRECTORY/data
+else
+	flock -u 9
+	cp -a DIRECTORY/data/. "$data"
+fi
+"""
 
-    def __init__(self, directory, track, compiled=None, beside=None):
+
+def programs_with_one_initdb(directory):
+    """PostgreSQL's programs, of which initdb does its work once. A directory for PATH, whose pg_config leads to them."""
+    os.mkdir(f"{directory}/kept")
+    if user := unprivileged():
+        os.chown(f"{directory}/kept", user.pw_uid, user.pw_gid)
+    os.mkdir(f"{directory}/postgres")
+    for name in os.listdir(bindir()):
+        os.symlink(f"{bindir()}/{name}", f"{directory}/postgres/{name}")
+    os.unlink(f"{directory}/postgres/initdb")
+    os.mkdir(f"{directory}/path")
+    for name, text in (("postgres/initdb", INITDB.replace("DIRECTORY", f"{directory}/kept").replace("BINDIR", bindir())),
+                       ("path/pg_config", f"#!/bin/sh\necho {directory}/postgres\n")):
+        with open(f"{directory}/{name}", "w", encoding="ascii") as file:
+            file.write(text)
+        os.chmod(f"{directory}/{name}", 0o755)
+    return f"{directory}/path"
+
+
+class Reader:
+    """One who does what the document says.
+
+    compiled: for the track typescript. beside: a directory whose files are there. path: directories that come first in PATH.
+    """
+
+    def __init__(self, directory, track, compiled=None, beside=None, path=""):
         self.directory, self.track, self.compiled = directory, track, compiled
         os.mkdir(f"{directory}/bin")
         os.symlink(paths.PGCONDUCTOR, f"{directory}/bin/pgconductor")
@@ -95,7 +136,7 @@ class Reader:
         if compiled:
             os.symlink(f"{compiled.directory}/node_modules", f"{self.project}/node_modules")
             self.write("package.json", '{"type": "module"}\n')
-        self.env = clean_environment({"PATH": f"{directory}/bin:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1",
+        self.env = clean_environment({"PATH": f"{directory}/bin:{path}:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1",
                                       "PYTHONPATH": f"{paths.SRC}/proto/python", "HOME": directory,
                                       "npm_config_update_notifier": "false"})
         self.server = None

@@ -1,9 +1,6 @@
 #!/bin/bash
-# A workflow that lasts, as a script. In pgconductor.conf:
-#	task "order"   { exec = "examples/durable.sh" }
-#	task "invoice" { exec = "examples/durable.sh invoice" }
-# It is run from its beginning each time: after a failure, a crash, a reboot, and after each wait. What is done under a key is
-# not done again: then its output is printed from the database.
+# A workflow that lasts, as a script. It is run from its beginning each time: after a failure, a crash, a reboot, and after each
+# wait. What is done under a key is not done again: then its output is printed from the database.
 set -euo pipefail
 order=$(cat)
 if [ "${1-}" = invoice ]; then

@@ -1,20 +1,6 @@
 /*
- * What starts tasks besides invoke, and what they may wait for, in C.
- *
- *	cc triggers.c $(pkg-config --cflags --libs pgconductor) -ljansson -o triggers
- *	./triggers                                (or: pgconductor run -- ./triggers)
- *
- * heartbeat runs every three seconds, and by hand; reports makes and removes a schedule while all runs:
- *
- *	pgconductor invoke heartbeat '{"by": "hand"}' --wait
- *	pgconductor invoke reports '{"do": "schedule"}' --wait
- *	pgconductor schedules
- *	pgconductor invoke reports '{"do": "unschedule"}' --wait
- *
- * listen waits for an event for up to a minute, as often as it is invoked; announce wakes them all:
- *
- *	pgconductor invoke listen
- *	pgconductor invoke announce '{"text": "Hello World"}'
+ * What starts tasks besides invoke, and what they may wait for, in C: heartbeat runs every three seconds, and by hand; reports makes
+ * and removes a schedule while all runs; listen waits for an event, as often as it is invoked, and announce wakes them all.
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -76,7 +62,7 @@ reports(struct pgc_run *run, void *arg)
 	free(what);
 	s.task = "report";
 	s.name = "reports";
-	s.cron = "*/3 * * * * *";
+	s.cron = "* * * * * *";
 	s.payload = "{\"source\": \"admin\"}";
 	s.overlap = "skip";
 	if ((remove ? pgc_unschedule(run, s.task, s.name, &removed) : pgc_schedule(run, &s, &next)) != 0)

@@ -1,9 +1,5 @@
 /*
- * A handler in C: the task "greet" takes {"name": "World"} and returns {"greeting": "Hello, World!"}.
- *
- *	cc greet.c $(pkg-config --cflags --libs pgconductor) -ljansson -o greet
- *	./greet                                   (or: pgconductor run -- ./greet)
- *	pgconductor invoke greet '{"name": "World"}' --wait
+ * The first task, in C: "greet" takes {"name": "World"} and returns {"text": "Hello, World!"}.
  */
 #include <jansson.h>
 #include <stdlib.h>
@@ -28,7 +24,7 @@ greet(struct pgc_run *run, void *arg)
 		no_name.for_good = true;
 		return pgc_fail_with(run, &no_name);
 	}
-	result = json_pack("{s: s++}", "greeting", "Hello, ", name, "!");
+	result = json_pack("{s: s++}", "text", "Hello, ", name, "!");
 	text = json_dumps(result, 0);
 	pgc_log(run, "info", "greeted somebody", NULL);
 	pgc_done(run, text);
