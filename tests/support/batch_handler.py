@@ -2,7 +2,7 @@
 
 BATCH is what HELLO says of the task `pile` (a JSON object), BATCH_OPTIONS its options. A payload says what is done about that one:
 {"fail": true} fails; {"file": F}: all of the batch waits for DIRECTORY/F; {"die": F}: the process ends in the first attempt, when
-DIRECTORY/F is there, before that one is answered; {"ms": N}: that takes so long; {"mute": true} is never answered; {"say": M} is answered by that message.
+DIRECTORY/F is there, with such executions unanswered; {"ms": N}: that takes so long; {"mute": true} is never answered; {"say": M} is answered by that message.
 `plain` is a task like others.
 """
 
@@ -35,7 +35,7 @@ class Batches(Handler):
         ids = " ".join(str(run.id) for run in runs)
         for run in runs:
             append(LEDGER, "start", run.id, run.attempt, ids)
-        for run in runs:
+        for run in sorted(runs, key=lambda run: "die" in run.text):
             payload = run.payload if isinstance(run.payload, dict) else {}
             time.sleep(payload.get("ms", 0) / 1000)
             name = payload.get("file")
