@@ -4,11 +4,15 @@
 set -eu
 srcdir=${srcdir:-.}
 bad=0
-for file in $(find "$srcdir" -name '*.[ch]' ! -path '*/.git/*' ! -path "$srcdir/tests/*"); do
-	name=${file#"$srcdir"/}
-	case $name in
-	master/*|cli/*) continue ;;
+folders=
+for makefile in "$srcdir"/*/local.mk; do
+	case $makefile in
+	*/master/local.mk|*/cli/local.mk|*/tests/local.mk) ;;
+	*) folders="$folders ${makefile%/local.mk}" ;;
 	esac
+done
+for file in $(find $folders -name '*.[ch]'); do
+	name=${file#"$srcdir"/}
 	if grep -n -E '#[[:space:]]*include[[:space:]]*[<"](.*/)?libpq' "$file" /dev/null; then
 		echo "$name: includes libpq"
 		bad=1
