@@ -109,6 +109,18 @@ prepare(const char *conninfo, const struct conf *conf)
 	PQfinish(conn);
 }
 
+/* Before any database is asked for it. */
+static void
+need_something(const struct conf *conf)
+{
+	if (cli_words_n > 0 || conf_has_programs(conf))
+		return;
+	if (conf->path == NULL)
+		cli_usage("nothing to serve: give a configuration with -c, or a command behind --");
+	cli_fail(EX_CONFIG, "%s: nothing to serve: no task has an exec and no queue a handler, and there is no command behind --",
+	    conf->path);
+}
+
 static int
 serve(struct conf *conf, const char *conninfo)
 {
@@ -140,8 +152,7 @@ run(int argc, char **argv)
 		cli_usage("%s: unexpected argument; a command to serve stands behind --", argv[1]);
 	notify_init();
 	conf = cli_load_conf(conf_path, cli_words_n == 0);
-	if (conf->path == NULL && cli_words_n == 0)
-		cli_usage("nothing to serve: give a configuration with -c, or a command behind --");
+	need_something(conf);
 	conninfo = cli_conninfo(conf);
 	prepare(conninfo, NULL);
 	return serve(conf, conninfo);
@@ -175,6 +186,7 @@ run_dev(int argc, char **argv)
 	notify_init();
 	conf = cli_load_conf(conf_path, false);
 	conf->inherit_env = true;
+	need_something(conf);
 	devdb_start(&db);
 	url = xstrdup(db.url);
 	/* Whoever sees the URL, or waits for it in this directory, can invoke these tasks: the server is not as quick. */

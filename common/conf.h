@@ -202,6 +202,9 @@ struct conf_handler *conf_handler_find(const struct conf *, const char *name);
 struct conf_task *conf_task_find(const struct conf *, const char *name);
 /* The queue of that name; made with the defaults when the file has none. */
 struct conf_queue *conf_queue_get(struct conf *, const char *name);
+/* Handlers, or commands of tasks; the program of -- CMD does not count. Of a queue, or of any. */
+bool	conf_queue_has_programs(const struct conf *, const struct conf_queue *);
+bool	conf_has_programs(const struct conf *);
 
 /*
  * The whole environment of one of a queue's programs; handler NULL: of its one-shot commands. What env says, the

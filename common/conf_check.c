@@ -337,6 +337,27 @@ conf_set_command(struct conf *conf, char *const *argv)
 	conf->inherit_env = true;
 }
 
+bool
+conf_queue_has_programs(const struct conf *conf, const struct conf_queue *cq)
+{
+	for (size_t i = 0; i < cq->handlers_n; i++)
+		if (cq->handlers[i] != conf->command)
+			return true;
+	for (size_t i = 0; i < conf->tasks_n; i++)
+		if (conf->tasks[i]->exec.v != NULL && strcmp(conf->tasks[i]->queue, cq->name) == 0)
+			return true;
+	return false;
+}
+
+bool
+conf_has_programs(const struct conf *conf)
+{
+	for (size_t i = 0; i < conf->queues_n; i++)
+		if (conf_queue_has_programs(conf, conf->queues[i]))
+			return true;
+	return false;
+}
+
 static void
 env_put(struct conf_pairs *env, const char *name, size_t name_len, const char *value)
 {

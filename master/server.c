@@ -59,20 +59,6 @@ discover(struct master *m, struct conf_handler *h)
 	worker_start(m, q);
 }
 
-static bool
-has_programs(const struct conf *conf, const struct conf_queue *cq, bool command)
-{
-	if (command)
-		return true;
-	for (size_t i = 0; i < cq->handlers_n; i++)
-		if (cq->handlers[i] != conf->command)
-			return true;
-	for (size_t i = 0; i < conf->tasks_n; i++)
-		if (conf->tasks[i]->exec.v != NULL && strcmp(conf->tasks[i]->queue, cq->name) == 0)
-			return true;
-	return false;
-}
-
 /* Starts a queue, or tells its worker what is new. */
 static void
 serve_queue(struct master *m, const char *name, bool command)
@@ -102,7 +88,7 @@ serve_configured(struct master *m)
 		struct queue *q = queue_find(m, cq->name);
 		bool command = q != NULL && q->command;
 
-		if (has_programs(m->conf, cq, command))
+		if (command || conf_queue_has_programs(m->conf, cq))
 			serve_queue(m, cq->name, command);
 	}
 }
@@ -369,7 +355,7 @@ retire_missing(struct master *m)
 	struct queue *q;
 
 	TAILQ_FOREACH(q, &m->queues, link) {
-		if (q->discovery || q->command || has_programs(m->conf, conf_queue_get(m->conf, q->name), false))
+		if (q->discovery || q->command || conf_queue_has_programs(m->conf, conf_queue_get(m->conf, q->name)))
 			continue;
 		log_info("queue %s is not served any more", q->name);
 		q->retiring = true;

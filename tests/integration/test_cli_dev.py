@@ -108,6 +108,24 @@ def test_dev(dev):
     two.gone()
 
 
+@pytest.mark.parametrize("command", ["dev", "run"])
+@pytest.mark.parametrize("text", ["", 'queue "default" { concurrency = 2 }\n', 'task "a" { max_attempts = 2 }\n'])
+def test_a_configuration_without_anything_to_serve(short_tmp, command, text):
+    """Said at once: no database is made for it, or asked."""
+    with open(f"{short_tmp}/empty.conf", "w", encoding="utf-8") as file:
+        file.write(text)
+    done = run_cli(command, "-c", "empty.conf", cwd=short_tmp)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr.startswith(f"pgconductor: {command}: empty.conf: nothing to serve: ")
+    assert os.listdir(short_tmp) == ["empty.conf"]
+
+
+def test_nothing_to_serve(short_tmp):
+    done = run_cli("dev", cwd=short_tmp)
+    assert (done.returncode, done.stdout) == (64, "") and "dev: nothing to serve" in done.stderr
+    assert os.listdir(short_tmp) == []
+
+
 def test_a_command_waits_for_a_server_that_is_starting(dev, short_tmp):
     one = dev(wait=False)
     wait_for(lambda: os.path.exists(f"{short_tmp}/.pgconductor/lock"), 20, "dev has begun")
