@@ -95,11 +95,7 @@ EXTRA_DIST += proto/python/README.md proto/python/pyproject.toml \
 # The library for Node. Its tests are run by tests/integration/test_node_package.py.
 EXTRA_DIST += proto/node/README.md proto/node/index.d.ts proto/node/package.json proto/node/package-lock.json \
 	proto/node/tsconfig.json \
-	proto/node/examples/durable.mjs \
-	proto/node/examples/events.ts \
-	proto/node/examples/schedules.ts \
 	proto/node/examples/tasks.mjs \
-	proto/node/examples/tasks.ts \
 	proto/node/src/client.js \
 	proto/node/src/codec.js \
 	proto/node/src/conductor.js \

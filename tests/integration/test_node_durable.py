@@ -8,9 +8,9 @@ import signal
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from support import faults
+from support import faults, paths
 from support.engine import batch, invoke, value, wait_finished
-from support.node import needs_node, node_program, node_tree  # noqa: F401
+from support.node import needs_node, node_program, node_tree, run_node  # noqa: F401
 from support.wait import wait_for
 
 pytestmark = needs_node
@@ -204,15 +204,26 @@ def test_a_cancelled_one_pays_nothing(db, shop):
 
 # ---- the example
 
-def test_the_example(db, server, node_tree):
-    one = server(cmd=["node", f"{node_tree}/examples/durable.mjs"])
-    fruit, five = invoke(db, "preserve", '["pear", "", "apple"]'), invoke(db, "sum_up", '{"value": 5}')
-    wait_for(lambda: "cook" in {row[0] for row in db.execute("select key from pgconductor.steps where execution = %s", (fruit,))},
-             10, "it has cooked")
+STRIP = """
+import { readFileSync } from "node:fs";
+import ts from "typescript";
+const compilerOptions = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 };
+console.log(ts.transpileModule(readFileSync(process.argv[1], "utf8"), { compilerOptions }).outputText);
+"""
+
+
+def test_the_example(db, server, node_tree, short_tmp):
+    """That its types hold says test_examples.py."""
+    text = run_node("node", "--input-type=module", "-e", STRIP, f"{paths.SRC}/examples/typescript/steps/labels.ts").stdout
+    os.symlink(f"{node_tree}/node_modules", f"{short_tmp}/node_modules")
+    with open(f"{short_tmp}/labels.mjs", "w", encoding="utf-8") as file:
+        file.write(text)
+    one = server(cmd=["node", f"{short_tmp}/labels.mjs"])
+    labels = invoke(db, "labels", '["apple", "Äpfel"]')
+    wait_for(lambda: value(db, "select state from pgconductor.executions_all where id = %s", labels) == "suspended", 20, "it dries")
     for pid in one.handlers():
         os.kill(pid, signal.SIGKILL)
-    assert wait_finished(db, fruit, timeout=20)[1] == {"stored": 2, "jars": ["apple jam", "pear jam"]}
-    assert wait_finished(db, five, timeout=20)[1] == 20
-    for line in ("sorting 3$", "cooking apple, pear$", "storing apple jam, pear jam$"):
-        one.wait_log(line)
-    assert json.dumps(one.log).count("cooking apple, pear") == 1
+    assert wait_finished(db, labels, timeout=20)[1] == "2 labels: APPLE, ÄPFEL"
+    assert steps_of(db, labels) == {"check": 2, "print": ["APPLE", "ÄPFEL"], "dry": None, "store": "2 labels: APPLE, ÄPFEL"}
+    assert value(db, "select attempt from pgconductor.finished_executions where id = %s", labels) == 1
+    one.wait_log("stored ")

@@ -1,7 +1,6 @@
 """Triggers and events in Node: what is not in the table of all languages (test_triggers.py)."""
 
 import json
-import os
 import re
 
 import pytest
@@ -263,59 +262,3 @@ def test_rows_that_change(db, serving):
     assert (error["code"], error["type"]) == ("bad_change", "WaitFailed") and "userz" in error["message"]
     found = wait_finished(db, invoke(db, "column"))[1]
     assert found[:2] + found[3:] == ["WaitFailed", "bad_change", "public.users.insert"] and "name" in found[2]
-
-
-# ---- what is in the package
-
-# That their types hold says test_types of test_node_package.py.
-STRIP = """
-import { readFileSync } from "node:fs";
-import ts from "typescript";
-const compilerOptions = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 };
-console.log(ts.transpileModule(readFileSync(process.argv[1], "utf8"), { compilerOptions }).outputText);
-"""
-
-
-@pytest.fixture
-def example(server, node_tree, short_tmp):
-    """example(name): a server that runs that program of the examples, as JavaScript."""
-    def start(name):
-        text = run_node("node", "--input-type=module", "-e", STRIP, f"{node_tree}/examples/{name}.ts").stdout
-        os.symlink(f"{node_tree}/node_modules", f"{short_tmp}/node_modules")
-        with open(f"{short_tmp}/{name}.mjs", "w", encoding="utf-8") as file:
-            file.write(text)
-        return server(cmd=["node", f"{short_tmp}/{name}.mjs"])
-    return start
-
-
-def test_the_example_of_schedules(db, example):
-    one = example("schedules")
-    invoke(db, "beat", '{"by": "hand"}')
-    admin = wait_finished(db, invoke(db, "admin", '{"action": "schedule"}'))[1]
-    assert re.fullmatch(r"\d{4}-.*\.000Z", admin["next"])
-    one.wait_log("beat: pgconductor.invoke, by hand$")
-    one.wait_log(r"beat: every-3-seconds, by clock, for \d{4}-\d\d-\d\dT.*\.000Z$")
-    one.wait_log("report: by-admin, for admin$")
-    assert wait_finished(db, invoke(db, "admin", '{"action": "unschedule"}'))[1] == {"removed": True}
-    assert wait_finished(db, invoke(db, "admin", '{"action": "unschedule"}'))[1] == {"removed": False}
-    names = "select name from pgconductor.schedules"
-    assert db.execute(names).fetchall() == [("every-3-seconds",)]
-    one.stop()
-    # It is the program's as long as the program says so, running or not.
-    assert db.execute(names).fetchall() == [("every-3-seconds",)]
-
-
-def test_the_example_of_events(db, example):
-    one = example("events")
-    assert wait_finished(db, invoke(db, "listen", '{"name": "Zoe", "timeout": "1ms"}'))[1] == {"heard": None}
-    jobs = [invoke(db, "listen", json.dumps({"name": name})) for name in ("Ann", "Bob", "Cid")]
-    for job in jobs:
-        suspended(db, job)
-    announced = wait_finished(db, said := invoke(db, "announce", '{"message": "Hello World"}'))[1]
-    for job in jobs:
-        assert wait_finished(db, job)[1] == {"heard": "Hello World"}
-    for line in ("Ann has heard: Hello World$", "Bob has heard: Hello World$", "Zoe has heard nothing$",
-                 r"archived: Hello World, of \d{4}-.*Z$"):
-        one.wait_log(line)
-    assert db.execute("select id::text, payload from pgconductor.events").fetchall() \
-        == [(announced["event"], {"message": "Hello World", "by": str(said)})]
