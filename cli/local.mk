@@ -51,6 +51,7 @@ libcli_la_SOURCES = \
 	cli/schema.c \
 	cli/screen.c cli/screen.h \
 	cli/select.c \
+	cli/set.c \
 	cli/show.c \
 	cli/table.c \
 	cli/top.c \

@@ -15,7 +15,7 @@
 const struct cli_command *const cli_commands[] = {
 	&cmd_dev, &cmd_run, &cmd_check, &cmd_migrate, &cmd_register, &cmd_retire, &cmd_invoke, &cmd_emit, &cmd_cancel, &cmd_retry,
 	&cmd_edit, &cmd_move, &cmd_discard,
-	&cmd_schedule, &cmd_unschedule, &cmd_schedules, &cmd_pause, &cmd_resume, &cmd_show, &cmd_logs,
+	&cmd_schedule, &cmd_unschedule, &cmd_schedules, &cmd_pause, &cmd_resume, &cmd_set, &cmd_show, &cmd_logs,
 	&cmd_list, &cmd_ps, &cmd_top, &cmd_queues, &cmd_tasks, &cmd_nodes, &cmd_ready, &cmd_conform,
 	&cmd_gen, &cmd_new, &cmd_ctx, &cmd_completion,
 };

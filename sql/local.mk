@@ -176,9 +176,11 @@ sql_files = \
 	sql/functions/select_fields.sql \
 	sql/functions/serve.sql \
 	sql/functions/set_invocable.sql \
+	sql/functions/set_options.sql \
 	sql/functions/set_progress.sql \
 	sql/functions/set_setting.sql \
 	sql/functions/set_sources.sql \
+	sql/functions/settings_said.sql \
 	sql/functions/settle_full.sql \
 	sql/functions/settle_locked.sql \
 	sql/functions/settle_plain.sql \

@@ -77,6 +77,7 @@ integration_tests = \
 	tests/integration/test_node_tasks.py \
 	tests/integration/test_node_triggers.py \
 	tests/integration/test_schemas.py \
+	tests/integration/test_set.py \
 	tests/integration/test_sql_batch.py \
 	tests/integration/test_sql_changes.py \
 	tests/integration/test_sql_children.py \

@@ -27,6 +27,10 @@ begin
                 'window', 'timezone', 'days', 'priority')
             and json_typeof(o.value) = 'null' then
             continue;
+        when o.key in ('timeout', 'total_timeout', 'batch', 'concurrency', 'rate_limit', 'concurrency_key', 'fifo_key', 'window')
+            and o.value::text = 'false' then
+            -- None: what another source says does not count.
+            null;
         when o.key = 'max_attempts' then
             if json_typeof(o.value) <> 'number' or o.value::text !~ '^\d{1,9}$' or o.value::text::int < 1 then
                 why := 'not a whole number from 1 on';

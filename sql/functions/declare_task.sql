@@ -42,7 +42,7 @@ begin
     -- What is set does not bring a retired one back.
     all_sources := case when declare_task.source = 'set' then old.sources else old.sources - 'retired' end
         || jsonb_build_object(declare_task.source, said);
-    why := (pgconductor.key_settings((select jsonb_object_agg(v.option, v.value) from pgconductor.task_values(all_sources) v))).fault;
+    why := (pgconductor.key_settings(pgconductor.settings_said(all_sources))).fault;
     if why is not null then
         raise exception using errcode = 'PC009', message = format('pgconductor.declare_task: options: %s', why),
             hint = format('`pgconductor tasks %s --json` says which options it has, and where these come from.', declare_task.name);

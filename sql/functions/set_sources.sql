@@ -4,8 +4,7 @@ language plpgsql volatile
 as $$
 #variable_conflict use_column
 declare
-    v constant jsonb := (select coalesce(jsonb_object_agg(t.option, t.value), '{}')
-        from pgconductor.task_values(set_sources.sources) t);
+    v constant jsonb := pgconductor.settings_said(set_sources.sources);
     b constant json := v -> 'backoff';
     k record;
     t pgconductor.tasks := old;

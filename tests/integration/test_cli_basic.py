@@ -11,7 +11,7 @@ from support import paths
 from support.server import clean_environment, run_cli
 
 COMMANDS = ["dev", "run", "check", "migrate", "register", "retire", "invoke", "emit", "cancel", "retry", "edit", "move",
-            "discard", "schedule", "unschedule", "schedules", "pause", "resume", "show", "logs", "list", "ps", "top", "queues",
+            "discard", "schedule", "unschedule", "schedules", "pause", "resume", "set", "show", "logs", "list", "ps", "top", "queues",
             "tasks", "nodes", "ready", "conform", "gen", "new", "ctx", "completion"]
 
 
