@@ -56,7 +56,9 @@ struct keys {
 	bool		 looking;	/* all keys are being gone through */
 	bool		 crowded;	/* there are more than fit: who has had its turn waits for the next time around */
 	bool		 thorough;	/* and that is not to be put off */
+	bool		 flat;		/* each has little: they are read as they come */
 	int64_t		 next_ms;	/* when to go on, or through them again */
+	int64_t		 took_ms;	/* the last look */
 	uint64_t	 void_look;
 };
 

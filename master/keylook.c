@@ -8,6 +8,7 @@
  */
 #include "config.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,9 @@
  * that has ended. */
 #define AFRESH_MS	200
 #define MANY		64
+/* Of the others after so many times what a look takes, where there are many keys. */
+#define TIMES		4
+#define KEYS_MANY	50
 /* What does not belong here, as its task has no keys any more, is looked for so often. */
 #define ASTRAY_MS	1000
 /* What does not belong here is looked for among so many keys at a time. */
@@ -37,15 +41,27 @@
 #define SLOW_WAIT	4
 #define SLOW_WAIT_MS	1000
 
-enum { COL_ENTRY, COL_ID, COL_XID, COL_COUNT, COL_LENGTH = 6, COL_LANE = 10, COL_KEY = 16, COL_BEGUN, COL_ASTRAY };
+/* So many met are enough to tell; with no more rows for each key they are read as they come, and with more not any longer. */
+#define FLAT_KEYS	50
+#define FLAT_BEGIN	2
+#define FLAT_END	4
 
-enum { P_SHARD, P_STARTS, P_ENDS, P_FINAL, P_KEYS, P_ROWS, P_FIFO, P_WANTED, P_LANES, P_IDS, P_LIMITS };
+/* Where a row of an answer comes from: ENTRY_STATE says how far that went. */
+enum entry { ENTRY_STATE, ENTRY_RANGE, ENTRY_WANTED, ENTRY_FLAT };
+
+enum { COL_ENTRY, COL_ID, COL_XID, COL_COUNT, COL_LENGTH = 6, COL_LANE = 10, COL_KEY = 16, COL_BEGUN, COL_ASTRAY, COL_HELD };
+
+enum { P_SHARD, P_PATH, P_STARTS, P_ENDS, P_FINAL, P_KEYS, P_ROWS, P_FIFO, P_WANTED, P_LANES, P_IDS, P_LIMITS };
 
 static const struct db_stmt stmt_poll = { "poll_keys",
 	"select entry, id, ready_xid, attempt, task, payload, payload_len, metadata, event, shard, lane, parent, journal,"
 	" expires_ms, event_at, event_kind, key, begun, astray"
-	" from pgconductor.poll_keys($1::int, $2::text[], $3::text[], $4::text, $5::int, $6::int, $7::boolean, $8::text[],"
-	" $9::int[], $10::bigint[], $11::int[])" };
+	" from pgconductor.poll_keys($1::int, $2::text[], $3::text[], $4::text[], $5::text, $6::int, $7::int, $8::boolean,"
+	" $9::text[], $10::int[], $11::bigint[], $12::int[])" };
+static const struct db_stmt stmt_scan = { "scan_keys",
+	"select entry, id, ready_xid, attempt, task, payload, payload_len, metadata, event, shard, lane, parent, journal,"
+	" expires_ms, event_at, event_kind, key, begun, astray, held"
+	" from pgconductor.scan_keys($1::int, $2::text[], $3::text, $4::int, $5::boolean)" };
 
 /* One question. */
 struct asked {
@@ -54,8 +70,9 @@ struct asked {
 	uint32_t	 generation;
 	uint64_t	 look;
 	int64_t		 sent_ms;
-	int		 keys;		/* to be found at most; 0: it was only for those known */
+	int		 keys;		/* to be found at most, or rows if flat; 0: it was only for those known */
 	int		 rows;		/* of each */
+	bool		 flat;
 };
 
 /* ---- asking ---- */
@@ -176,20 +193,26 @@ not_before(const struct key *k, struct buf *cursor)
 }
 
 /* Keys of which many have begun are gone around: what has ended may not have left the index yet. */
-static void
-add_ranges(struct keys *ks, struct params *p)
+static size_t
+find_around(struct keys *ks, struct key **around)
 {
-	struct key **around = xcalloc(ks->n + 1, sizeof(*around));
-	struct buf from;
 	size_t n = 0;
-	int64_t now = clock_ms();
+	int64_t now = clock_ms(), often = ks->n > KEYS_MANY ? ks->took_ms * TIMES : 0;
 
 	for (size_t i = 0; ks->n <= AROUND_MAX && i < ks->buckets_n; i++)
 		for (struct key *k = ks->buckets[i]; k != NULL; k = k->next)
-			if (k->begun >= MANY && now - k->afresh_ms < AFRESH_MS && (k->buffered != 0 || k->more || k->asked) &&
-			    not_before(k, &ks->cursor))
+			if (now - k->afresh_ms < (k->begun >= MANY || often > AFRESH_MS ? AFRESH_MS : often) &&
+			    (k->buffered != 0 || k->more || k->asked) && not_before(k, &ks->cursor))
 				around[n++] = k;
 	qsort(around, n, sizeof(*around), by_text);
+	return n;
+}
+
+static void
+add_ranges(struct keys *ks, struct params *p, struct key **around, size_t n)
+{
+	struct buf from;
+
 	buf_init(&from);
 	buf_add(&from, buf_ptr(&ks->cursor), ks->cursor.len);
 	for (size_t i = 0; i < n; i++) {
@@ -202,7 +225,27 @@ add_ranges(struct keys *ks, struct params *p)
 	}
 	param_text(p, (const char *)buf_ptr(&from), from.len);
 	buf_free(&from);
-	free(around);
+}
+
+/* As an array of its parts. */
+static void
+add_path(struct params *p, const struct task *t)
+{
+	int path;
+
+	if (t->key_path == NULL) {
+		param_null(p);
+		return;
+	}
+	path = param_array(p, PARAM_TEXT);
+	for (const char *s = t->key_path;; s++) {
+		size_t len = strcspn(s, ".");
+
+		param_array_text(p, path, s, len);
+		s += len;
+		if (*s == '\0')
+			return;
+	}
 }
 
 static void
@@ -227,35 +270,52 @@ add_wanted(struct keys *ks, struct params *p, size_t most)
 
 static void	answered(const struct db_answer *, void *);
 
-bool
-keyed_ask(struct master *m, struct shard *s)
+static void
+ask(struct master *m, struct shard *s, const struct db_stmt *stmt, const struct params *p, struct asked about)
 {
-	struct keys *ks = s->gate != NULL ? s->gate->keys : NULL;
-	size_t most = ks != NULL ? room(s) : 0, keys, rows;
-	struct asked *asked;
+	struct asked *asked = xmalloc(sizeof(*asked));
+
+	about.master = m;
+	about.shard = s->id;
+	about.generation = s->generation;
+	about.look = m->reader.look;
+	about.sent_ms = clock_ms();
+	*asked = about;
+	db_call(m->reader_db, stmt, p, answered, asked);
+}
+
+static void
+ask_flat(struct master *m, struct shard *s, size_t rows)
+{
+	struct keys *ks = s->gate->keys;
 	struct params p;
 
-	if (ks == NULL)
-		return false;
-	if (!ks->looking && is_time(ks)) {
-		buf_reset(&ks->cursor, 256);
-		ks->looking = true;
-	}
-	keys = ks->looking && is_time(ks) ? most : 0;
-	if (most == 0) {
-		ks->crowded |= ks->looking;
-		return false;
-	}
-	if (keys == 0 && ks->wanted_n == 0)
-		return false;
-	rows = keys != 0 ? BYTES / ks->row_bytes / keys : KEY_ROWS;
+	params_init(&p);
+	param_int4(&p, s->id);
+	add_path(&p, s->gate->task);
+	param_text(&p, (const char *)buf_ptr(&ks->cursor), ks->cursor.len);
+	param_int4(&p, (int32_t)rows);
+	param_bool(&p, s->gate->task->key_fifo);
+	ask(m, s, &stmt_scan, &p, (struct asked){ .keys = (int)rows, .flat = true });
+	params_free(&p);
+}
+
+/* keys: to be found; 0: only what is wanted. */
+static void
+ask_keys(struct master *m, struct shard *s, size_t keys, size_t most, struct key **around, size_t around_n)
+{
+	struct keys *ks = s->gate->keys;
+	size_t rows = keys != 0 ? BYTES / ks->row_bytes / keys : KEY_ROWS;
+	struct params p;
+
 	rows = rows > KEY_ROWS ? KEY_ROWS : rows != 0 ? rows : 1;
 	params_init(&p);
 	param_int4(&p, s->id);
+	add_path(&p, s->gate->task);
 	param_array(&p, PARAM_TEXT);
 	param_array(&p, PARAM_TEXT);
 	if (keys != 0)
-		add_ranges(ks, &p);
+		add_ranges(ks, &p, around, around_n);
 	else
 		param_null(&p);
 	param_int4(&p, (int32_t)keys);
@@ -267,11 +327,42 @@ keyed_ask(struct master *m, struct shard *s)
 	param_array(&p, PARAM_INT4);
 	if (is_keyed(s->gate->task))
 		add_wanted(ks, &p, most);
-	asked = xmalloc(sizeof(*asked));
-	*asked = (struct asked){ m, s->id, s->generation, m->reader.look, clock_ms(), (int)keys, (int)rows };
-	db_call(m->reader_db, &stmt_poll, &p, answered, asked);
+	ask(m, s, &stmt_poll, &p, (struct asked){ .keys = (int)keys, .rows = (int)rows });
 	params_free(&p);
-	return true;
+}
+
+int
+keyed_ask(struct master *m, struct shard *s)
+{
+	struct keys *ks = s->gate != NULL ? s->gate->keys : NULL;
+	size_t most = ks != NULL ? room(s) : 0, keys, around_n;
+	struct key **around;
+	int asked = 0;
+
+	if (ks == NULL)
+		return 0;
+	if (!ks->looking && is_time(ks)) {
+		buf_reset(&ks->cursor, 256);
+		ks->looking = true;
+	}
+	if (most == 0) {
+		ks->crowded |= ks->looking;
+		return 0;
+	}
+	keys = ks->looking && is_time(ks) ? most : 0;
+	around = xcalloc(ks->n + 1, sizeof(*around));
+	around_n = keys != 0 && !ks->flat ? find_around(ks, around) : 0;
+	if (keys != 0 && ks->flat) {
+		ask_flat(m, s, keys);
+		asked++;
+		keys = 0;
+	}
+	if (keys != 0 || ks->wanted_n != 0) {
+		ask_keys(m, s, keys, most, around, around_n);
+		asked++;
+	}
+	free(around);
+	return asked;
 }
 
 /* ---- what came ---- */
@@ -320,6 +411,21 @@ read_row(struct master *m, const struct db_answer *a, int row, struct shard *s, 
 	return true;
 }
 
+/* The first of the rows of a key that stand before this one. */
+static int
+key_begins(const struct db_answer *a, int row)
+{
+	size_t len, other_len;
+	const char *text = db_text(a, row, COL_KEY, &len), *other;
+
+	for (; row > 0; row--) {
+		other = db_text(a, row - 1, COL_KEY, &other_len);
+		if (other_len != len || memcmp(other, text, len) != 0)
+			break;
+	}
+	return row;
+}
+
 /* The rows of one key, which stand together. Returns the row behind them. */
 static int
 read_key(struct master *m, const struct db_answer *a, int row, struct shard *s, const struct asked *asked)
@@ -339,14 +445,14 @@ read_key(struct master *m, const struct db_answer *a, int row, struct shard *s, 
 			break;
 		end++;
 	}
-	n = entry == 1 ? asked->rows : k->limit;
+	n = entry == ENTRY_RANGE ? asked->rows : entry == ENTRY_WANTED ? k->limit : INT_MAX;
 	/* So that it stays. */
 	k->runs++;
-	if (entry == 2)
+	if (entry == ENTRY_WANTED)
 		keyed_asked_no_more(k);
-	if (k->void_look == asked->look)
+	if (k->void_look == asked->look || (asked->flat && db_bool(a, row, COL_HELD)))
 		goto out;
-	if (entry == 1 || !k->bounded) {
+	if (entry != ENTRY_WANTED || !k->bounded) {
 		k->afresh_ms = asked->sent_ms;
 		k->begun /= 2;
 	}
@@ -373,38 +479,75 @@ out:
 	return end;
 }
 
-/* How far they have been gone through by that. */
+/* Where to go on: behind that key, or with it. */
 static void
-advance(struct master *m, struct keys *ks, const struct asked *asked, int found, const char *last, size_t len)
+set_cursor(struct keys *ks, const char *key, size_t len, bool behind)
+{
+	buf_reset(&ks->cursor, 256);
+	buf_add(&ks->cursor, key, len);
+	if (behind)
+		buf_add(&ks->cursor, "\001", 1);
+	ks->crowded = true;
+	ks->next_ms = 0;
+}
+
+/* All have been gone through. */
+static void
+came_round(struct keys *ks)
+{
+	ks->looking = ks->crowded = ks->thorough = false;
+	ks->next_ms = is_keyed(ks->gate->task) ? 0 : clock_ms() + ASTRAY_MS;
+}
+
+/* Enough, if little came of it. */
+static void
+slow_down(struct master *m, struct keys *ks, const struct asked *asked, size_t found)
 {
 	int64_t now = clock_ms(), took = now - asked->sent_ms;
 
-	if (found == asked->keys) {
-		ks->crowded = true;
-		buf_reset(&ks->cursor, 256);
-		buf_add(&ks->cursor, last, len);
-		buf_add(&ks->cursor, "\001", 1);
-		ks->next_ms = 0;
-	} else {
-		ks->looking = ks->crowded = ks->thorough = false;
-		ks->next_ms = is_keyed(ks->gate->task) ? 0 : now + ASTRAY_MS;
-	}
-	if ((took > SLOW_MS && m->reader.found < SLOW_MS) || (found >= SLOW_KEYS && m->reader.found < (size_t)found / 10))
+	ks->took_ms = took;
+	if ((took > SLOW_MS && m->reader.found < SLOW_MS) || (found >= SLOW_KEYS && m->reader.found < found / 10))
 		ks->next_ms = now + (took * SLOW_WAIT < SLOW_WAIT_MS ? took * SLOW_WAIT : SLOW_WAIT_MS);
 }
 
 static void
-read_answer(struct master *m, const struct db_answer *a, struct shard *s, const struct asked *asked)
+read_flat(struct master *m, const struct db_answer *a, struct shard *s, const struct asked *asked)
+{
+	struct keys *ks = s->gate->keys;
+	bool more = a->rows == asked->keys;
+	int row = 0, keys = 0, last;
+	size_t len;
+	const char *text;
+
+	/* Of the last one there may be more: it comes next, from its beginning. */
+	last = more ? key_begins(a, a->rows - 1) : a->rows;
+	for (; row < last; keys++)
+		row = read_key(m, a, row, s, asked);
+	if (!more) {
+		came_round(ks);
+	} else {
+		text = db_text(a, a->rows - 1, COL_KEY, &len);
+		set_cursor(ks, text, len, false);
+	}
+	ks->flat = !more || (keys >= FLAT_KEYS && a->rows <= FLAT_END * keys);
+	slow_down(m, ks, asked, (size_t)keys);
+}
+
+static void
+read_ranges(struct master *m, const struct db_answer *a, struct shard *s, const struct asked *asked)
 {
 	struct keys *ks = s->gate->keys;
 	struct key *k;
 	const char *last = NULL;
 	size_t len = 0;
-	int found = 0;
+	int found = 0, rows = 0;
 
 	for (int row = 0; row < a->rows;) {
-		if (db_int4(a, row, COL_ENTRY) != 0) {
+		int entry = db_int4(a, row, COL_ENTRY), begin = row;
+
+		if (entry != ENTRY_STATE) {
 			row = read_key(m, a, row, s, asked);
+			rows += entry == ENTRY_RANGE ? row - begin : 0;
 			continue;
 		}
 		found = db_int4(a, row, COL_COUNT);
@@ -417,8 +560,25 @@ read_answer(struct master *m, const struct db_answer *a, struct shard *s, const 
 		k->more = k->void_look == asked->look;
 		keyed_refresh(m, k);
 	}
-	if (asked->keys != 0)
-		advance(m, ks, asked, found, last, len);
+	if (asked->keys == 0)
+		return;
+	if (found == asked->keys)
+		set_cursor(ks, last, len, true);
+	else
+		came_round(ks);
+	ks->flat = is_keyed(s->gate->task) && found >= FLAT_KEYS && rows <= FLAT_BEGIN * found;
+	slow_down(m, ks, asked, (size_t)found);
+}
+
+static void
+read_answer(struct master *m, const struct db_answer *a, struct shard *s, const struct asked *asked)
+{
+	struct keys *ks = s->gate->keys;
+
+	if (asked->flat)
+		read_flat(m, a, s, asked);
+	else
+		read_ranges(m, a, s, asked);
 	m->reader.again |= ks->looking && is_time(ks) && room(s) != 0;
 }
 
@@ -430,7 +590,7 @@ answered(const struct db_answer *a, void *arg)
 	struct shard *s = shard_find(m, asked->shard);
 
 	if (a->outcome == DB_ERROR) {
-		log_warnx("poll_keys: %s", a->message);
+		log_warnx("reading by keys: %s", a->message);
 		db_drop(m->reader_db, "a poll failed");
 	}
 	/* Otherwise the answer is void, and nothing is kept that was asked for. */

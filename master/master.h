@@ -399,6 +399,7 @@ struct task {
 	int64_t		 rate_ms;
 	bool		 closed;	/* its window is */
 	bool		 keyed;		/* its executions have keys */
+	char		*key_path;	/* where, with dots between */
 	bool		 key_fifo;	/* those of one begin in their order, one when the other has ended */
 	int		 key_limit;	/* 0: any number */
 	int		 key_rate_limit, key_rate_burst;	/* 0: likewise */
@@ -510,8 +511,8 @@ void	keyed_changed(struct master *, const struct task *);
 bool	keyed_expire(struct master *, struct queue *);
 /* Something may begin by now. */
 void	keyed_due(struct master *, struct queue *);
-/* Asks what comes next; false: there is no need. */
-bool	keyed_ask(struct master *, struct shard *);
+/* Asks what comes next; returns the number of questions, two at most. */
+int	keyed_ask(struct master *, struct shard *);
 /* There may be something new; thorough: all must be seen before this node may sleep. */
 void	keyed_look(struct master *, bool thorough);
 /* There is room, and something is known to wait. */

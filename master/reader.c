@@ -158,9 +158,9 @@ reader_poll(struct master *m)
 	db_call(m->reader_db, &stmt_poll, &rd->params, polled, m);
 	TAILQ_FOREACH(s, &m->shards, link)
 		if (shard_open(m, s)) {
-			rd->unanswered++;
-			if (!keyed_ask(m, s))
-				rd->unanswered--;
+			/* Two questions at most. */
+			rd->unanswered += 2;
+			rd->unanswered -= 2 - keyed_ask(m, s);
 		}
 	reader_answered(m, true);
 }

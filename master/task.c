@@ -14,14 +14,14 @@
 
 static const struct db_stmt stmt_load = { "load_tasks",
 	"select name, timeout_ms, keep_complete, keep_fail, max_attempts, limited_xid, concurrency, rate_limit, rate_ms, rate_burst,"
-	" closed, turns_ms, seen, paused, keyed, key_limit, key_fifo, key_rate_limit, key_rate_ms, key_rate_burst,"
+	" closed, turns_ms, seen, paused, key_path, key_limit, key_fifo, key_rate_limit, key_rate_ms, key_rate_burst,"
 	" batch_size, batch_ms from pgconductor.load_tasks()" };
 static const struct db_stmt stmt_queues = { "load_queues", "select name, paused from pgconductor.load_queues()" };
 /* How long the first of a batch waits if nobody says; as in set_sources. */
 #define BATCH_MS	1000
 
 enum { COL_NAME, COL_TIMEOUT, COL_KEEP, COL_KEEP_FAIL, COL_ATTEMPTS, COL_LIMITED, COL_CONCURRENCY, COL_RATE, COL_RATE_MS,
-	COL_BURST, COL_CLOSED, COL_TURNS, COL_SEEN, COL_PAUSED, COL_KEYED, COL_KEY_LIMIT, COL_KEY_FIFO, COL_KEY_RATE, COL_KEY_RATE_MS,
+	COL_BURST, COL_CLOSED, COL_TURNS, COL_SEEN, COL_PAUSED, COL_KEY_PATH, COL_KEY_LIMIT, COL_KEY_FIFO, COL_KEY_RATE, COL_KEY_RATE_MS,
 	COL_KEY_BURST, COL_BATCH, COL_BATCH_MS };
 
 static const struct db_stmt stmt_serve = { "serve", "select pgconductor.serve($1::int, $2::text[], $3::text[])" };
@@ -82,6 +82,7 @@ task_free_all(struct master *m)
 			next = t->next;
 			free(t->name);
 			free(t->waits);
+			free(t->key_path);
 			free(t->pool);
 			free(t);
 		}
@@ -98,7 +99,9 @@ number_or_0(const struct db_answer *a, int i, int col)
 static void
 load_key(struct master *m, struct task *t, const struct db_answer *a, int i)
 {
-	t->keyed = db_bool(a, i, COL_KEYED);
+	free(t->key_path);
+	t->keyed = !db_null(a, i, COL_KEY_PATH);
+	t->key_path = t->keyed ? xstrdup(db_text(a, i, COL_KEY_PATH, NULL)) : NULL;
 	t->key_fifo = db_bool(a, i, COL_KEY_FIFO);
 	t->key_limit = number_or_0(a, i, COL_KEY_LIMIT);
 	t->key_rate_limit = number_or_0(a, i, COL_KEY_RATE);

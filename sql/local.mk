@@ -161,6 +161,7 @@ sql_files = \
 	sql/functions/retry.sql \
 	sql/functions/save_step.sql \
 	sql/functions/save_steps.sql \
+	sql/functions/scan_keys.sql \
 	sql/functions/schedule.sql \
 	sql/functions/schedule_json.sql \
 	sql/functions/schedule_jsonb.sql \

@@ -1,6 +1,6 @@
 -- One statement, as poll is. A range is walked by jumps from key to key: what stands behind the first rows of one costs nothing.
 -- Ten microseconds for a key with one row, of 200,000.
-create or replace function pgconductor.poll_keys(shard int, starts text[], ends text[], final text, keys int, rows int, fifo boolean,
+create or replace function pgconductor.poll_keys(shard int, path text[], starts text[], ends text[], final text, keys int, rows int, fifo boolean,
     wanted text[], lanes int[], ids bigint[], limits int[])
 returns table (entry int, id bigint, ready_xid xid8, attempt int, task text, payload json, payload_len int,
     metadata json, event text, shard int, lane int, parent bigint, journal boolean, expires_ms bigint,
@@ -88,10 +88,8 @@ as $$
                 case when pg_catalog.pg_column_size(x.payload) < 8192 then x.payload end as payload,
                 pg_catalog.pg_column_size(x.payload) as payload_len, x.metadata, x.event, x.shard, x.lane,
                 x.parent, x.journal, x.expires_at, x.event_at, x.event_kind, true as begun,
-                x.key is distinct from pgconductor.key_of(x.payload, p.path) as astray
+                x.key is distinct from pgconductor.key_of(x.payload, poll_keys.path) as astray
             from pgconductor.executions x
-            cross join (select (select t.key_path from pgconductor.tasks t
-                where t.name = (select s.task from pgconductor.shards s where s.id = poll_keys.shard)) as path) p
             where q.held = 0 and x.shard = poll_keys.shard and x.key = q.key and x.key is not null
                 and (x.begun or x.waiting is not null) and x.ready_xid is not null
             limit q.most
@@ -102,10 +100,8 @@ as $$
                 case when pg_catalog.pg_column_size(x.payload) < 8192 then x.payload end as payload,
                 pg_catalog.pg_column_size(x.payload) as payload_len, x.metadata, x.event, x.shard, x.lane,
                 x.parent, x.journal, x.expires_at, x.event_at, x.event_kind, false as begun,
-                x.key is distinct from pgconductor.key_of(x.payload, p.path) as astray
+                x.key is distinct from pgconductor.key_of(x.payload, poll_keys.path) as astray
             from pgconductor.executions x
-            cross join (select (select t.key_path from pgconductor.tasks t
-                where t.name = (select s.task from pgconductor.shards s where s.id = poll_keys.shard)) as path) p
             where x.shard = poll_keys.shard and x.key = q.key and x.key is not null and x.ready_xid is not null
                 and (x.lane, x.id) > (q.lane, q.id)
             order by x.lane, x.id
@@ -115,5 +111,5 @@ as $$
     where q.held is distinct from 1
 $$;
 
-comment on function pgconductor.poll_keys(int, text[], text[], text, int, int, boolean, text[], int[], bigint[], int[]) is
-'Engine, on the reader. Reads ready runs of a shard by their keys: of the next keys, as many as keys says, in ranges from starts[i] on and before ends[i], which ascend, and then from final on (null: no further), the first rows (entry 1); and of each key wanted[i] the first limits[i] behind (lanes[i], ids[i]) (entry 2). Within a key in the order of lane and id; with fifo those that have begun come first, and of a key of which one has begun that is not ready, or is parked, there are none. astray: the key is not what the task''s key is now. A row with entry 0 has in attempt how many keys the ranges gave, and in key the last of them. All else as poll has it.';
+comment on function pgconductor.poll_keys(int, text[], text[], text[], text, int, int, boolean, text[], int[], bigint[], int[]) is
+'Engine, on the reader. Reads ready runs of a shard by their keys: of the next keys, as many as keys says, in ranges from starts[i] on and before ends[i], which ascend, and then from final on (null: no further), the first rows (entry 1); and of each key wanted[i] the first limits[i] behind (lanes[i], ids[i]) (entry 2). Within a key in the order of lane and id; with fifo those that have begun come first, and of a key of which one has begun that is not ready, or is parked, there are none. astray: the key is not what stands at path (null: it should have none). A row with entry 0 has in attempt how many keys the ranges gave, and in key the last of them. All else as poll has it.';

@@ -101,8 +101,9 @@ def exercise(node, explained, prepared):
     runs = [(r[1], r[2], r[3]) for part in rows for r in part] or [(1, "1", 0), (2, "2", 0), (3, "3", 0)]
     columns = [r[0] for r in runs], [r[1] for r in runs]
     call("poll_keys", lambda: node.reader.execute(
-        "select * from pgconductor.poll_keys(1, '{\"\"}', '{m}', 'n', 20, 3, true, '{k1,k2}', '{0,-2147483648}', '{5,0}', '{2,2}')").fetchall(),
+        "select * from pgconductor.poll_keys(1, '{k}', '{\"\"}', '{m}', 'n', 20, 3, true, '{k1,k2}', '{0,-2147483648}', '{5,0}', '{2,2}')").fetchall(),
          "reader")
+    call("scan_keys", lambda: node.reader.execute("select * from pgconductor.scan_keys(1, '{k}', 'k', 20, true)").fetchall(), "reader")
     call("fetch", lambda: node.reader.execute("select * from pgconductor.fetch(%s::bigint[], %s::xid8[])", columns).fetchall(), "reader")
     call("note_running", lambda: node.note(runs[:5], shard=1))
     call("forget_running", lambda: node.call("select pgconductor.forget_running(%s::bigint[], %s::xid8[])", *columns))
@@ -134,7 +135,8 @@ def exercise(node, explained, prepared):
 
 
 EXPECTED = {
-    "poll": ["executions_ready"], "poll_keys": ["executions_key", "executions_held"], "fetch": ["executions_pkey"], "settle_plain": ["executions_pkey"],
+    "poll": ["executions_ready"], "poll_keys": ["executions_key", "executions_held"],
+    "scan_keys": ["executions_key", "executions_held"], "fetch": ["executions_pkey"], "settle_plain": ["executions_pkey"],
     "settle_full": ["executions_pkey", "running_pkey"], "settle_locked": ["executions_pkey", "running_pkey"],
     "promote": ["executions_delayed"], "park": ["executions_pkey"], "unpark": ["executions_delayed"],
     "rehome": ["executions_pkey"], "rehome_to": ["executions_pkey"], "note_running": ["executions_pkey"],
