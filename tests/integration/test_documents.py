@@ -2,7 +2,8 @@
 
 How it is written, support/documents.py says. A document is run once for each track that it has, in a directory of its own.
 
-`npx tsc … FILE` is run once for the files of all documents together, as most of what it does is the same for each.
+`npx tsc … FILE` is run once for the files of all documents together, as most of what it does is the same for each; and several
+documents are read at a time.
 """
 
 import os
@@ -11,7 +12,7 @@ import subprocess
 
 import pytest
 
-from support.documents import COMPILE, Reader, blocks_of, commands_of, tracks_of
+from support.documents import COMPILE, Readers, blocks_of, commands_of, to_be_read, tracks_of
 from support.node import needs_node, node_tree  # noqa: F401
 from support.server import clean_environment
 
@@ -23,6 +24,7 @@ class Compiled:
 
     def __init__(self, directory, node_tree):
         self.directory = directory
+        os.mkdir(directory)
         os.symlink(f"{node_tree}/node_modules", f"{directory}/node_modules")
         with open(f"{directory}/package.json", "w", encoding="ascii") as file:
             file.write('{"type": "module"}\n')
@@ -54,11 +56,22 @@ class Compiled:
 
 
 @pytest.fixture(scope="module")
-def compiled(module_tmp, node_tree):  # noqa: F811
-    return Compiled(module_tmp, node_tree)
+def readers(request, module_tmp):
+    """Of all documents and tracks that are to be tested. Those that need something compiled begin when it is."""
+    wanted = [(params["document"], params["track"]) for params in to_be_read(request, "test_document")]
+    with Readers(module_tmp) as begun:
+        for document, track in wanted:
+            if track != "typescript":
+                begun.begin(document, track)
+        if any(track == "typescript" for _, track in wanted):
+            compiled = Compiled(f"{module_tmp}/typescript", request.getfixturevalue("node_tree"))
+        for document, track in wanted:
+            if track == "typescript":
+                begun.begin(document, track, compiled=compiled)
+        yield begun
 
 
 @pytest.mark.parametrize("document, track", [pytest.param(document, track, marks=needs_node if track == "typescript" else ())
                                              for document in DOCUMENTS for track in tracks_of(document)])
-def test_document(document, track, short_tmp, request):
-    Reader(short_tmp, track, request.getfixturevalue("compiled") if track == "typescript" else None).read(document)
+def test_document(document, track, readers):
+    readers.end(document, track)

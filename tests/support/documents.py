@@ -13,9 +13,12 @@ What is printed is compared: … stands for anything, a line of its own for any 
 end for the exit status, 0 if it is left out.
 """
 
+import concurrent.futures
+import multiprocessing
 import os
 import re
 import shutil
+import signal
 import subprocess
 
 from . import paths, processes
@@ -118,10 +121,11 @@ def programs_with_one_initdb(directory):
 class Reader:
     """One who does what the document says.
 
-    compiled: for the track typescript. beside: a directory whose files are there. path: directories that come first in PATH.
+    compiled: for the track typescript. beside: a directory whose files are there. links: what else is there, by name.
+    path: a directory that comes first in PATH.
     """
 
-    def __init__(self, directory, track, compiled=None, beside=None, path=""):
+    def __init__(self, directory, track, compiled=None, beside=None, links=None, path=""):
         self.directory, self.track, self.compiled = directory, track, compiled
         os.mkdir(f"{directory}/bin")
         os.symlink(paths.PGCONDUCTOR, f"{directory}/bin/pgconductor")
@@ -129,14 +133,19 @@ class Reader:
         os.symlink("/usr/bin/python3", f"{directory}/bin/python3")
         self.project = f"{directory}/project"
         if beside:
-            shutil.copytree(beside, self.project, ignore=shutil.ignore_patterns("__pycache__", ".pgconductor"))
+            left_out = ("__pycache__", ".pgconductor", "*.o", ".libs", *(links or {}))
+            shutil.copytree(beside, self.project, ignore=shutil.ignore_patterns(*left_out))
         else:
             os.mkdir(self.project)
-        os.chmod(directory, 0o755)
+        # The sources may be read-only.
+        for own in (directory, self.project):
+            os.chmod(own, 0o755)
+        for name, target in (links or {}).items():
+            os.symlink(target, f"{self.project}/{name}")
         if compiled:
             os.symlink(f"{compiled.directory}/node_modules", f"{self.project}/node_modules")
             self.write("package.json", '{"type": "module"}\n')
-        self.env = clean_environment({"PATH": f"{directory}/bin:{path}:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1",
+        self.env = clean_environment({"PATH": ":".join(filter(None, [f"{directory}/bin", path, os.environ["PATH"]])), "PYTHONDONTWRITEBYTECODE": "1",
                                       "PYTHONPATH": f"{paths.SRC}/proto/python", "HOME": directory,
                                       "npm_config_update_notifier": "false"})
         self.server = None
@@ -219,7 +228,49 @@ class Reader:
             self.stop()
         except BaseException:
             if self.server:
-                print(self.said())
                 self.server.terminate()
                 self.server.wait()
             raise
+
+
+def _read(document, track, directory, **options):
+    """In a process of its own: do what it says, there, and clean up if that has worked."""
+    os.mkdir(directory)
+    reader = Reader(directory, track, **options)
+    try:
+        reader.read(document)
+    except Exception as error:
+        raise AssertionError(f"{error}\n{reader.said() if reader.server else ''}") from error
+    shutil.rmtree(directory)
+
+
+class Readers:
+    """Several at a time, as whoever reads mostly waits; each in a directory of its own below this one.
+
+    In processes: who starts others with a hook of Python in between must have no threads. They end with the tests.
+    """
+
+    def __init__(self, directory, at_once=4):
+        self.directory, self.path, self.begun = directory, programs_with_one_initdb(directory), {}
+        self.pool = concurrent.futures.ProcessPoolExecutor(at_once, multiprocessing.get_context("fork"),
+                                                           processes.die_with_parent(signal.SIGTERM))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.pool.shutdown(cancel_futures=True)
+
+    def begin(self, document, track, **options):
+        self.begun[document, track] = self.pool.submit(_read, document, track, f"{self.directory}/{len(self.begun)}",
+                                                       path=self.path, **options)
+
+    def end(self, document, track):
+        """Once it is read. What did not go as it says is raised."""
+        self.begun[document, track].result()
+
+
+def to_be_read(request, test):
+    """What the tests of that name, of this file, that are to be run are given."""
+    return [item.callspec.params for item in request.session.items if item.module is request.module and item.originalname == test
+            and not any(mark.args[0] for mark in item.iter_markers("skipif"))]
