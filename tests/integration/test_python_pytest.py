@@ -18,7 +18,10 @@ BAD = '''
 import os, signal, time
 import pytest, shop
 from pgconductor import define_event, task
+from pgconductor import pytest as plugin
 from pgconductor.pytest import Conductor
+
+plugin.STOP = 0.2   # seconds that are given to what goes on for too long
 
 @task
 def slow(payload: str) -> None:
@@ -61,50 +64,67 @@ def test_killed(pgconductor):
 '''
 
 
-@pytest.fixture
-def project(short_tmp):
-    """project(*words): pytest in a copy of the example."""
-    shutil.copytree(EXAMPLE, f"{short_tmp}/project", ignore=shutil.ignore_patterns("__pycache__"))
-    env = clean_environment({"PYTHONPATH": f"{paths.SRC}/proto/python", "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": short_tmp,
-                             "PGCONDUCTOR": paths.PGCONDUCTOR})
-    env.pop("PYTEST_CURRENT_TEST", None)
+class Project:
+    """A copy of the example, with one more file of tests, and pytest that runs in it."""
 
-    def run(*words, **extra):
+    def __init__(self, directory, text, *words, **environment):
+        self.tmp, self.directory = directory, f"{directory}/project"
+        shutil.copytree(EXAMPLE, self.directory, ignore=shutil.ignore_patterns("__pycache__"))
+        os.chmod(self.directory, 0o755)
+        with open(f"{self.directory}/test_more.py", "w", encoding="utf-8") as file:
+            file.write(text)
+        env = clean_environment({"PYTHONPATH": f"{paths.SRC}/proto/python", "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": directory,
+                                 "PGCONDUCTOR": paths.PGCONDUCTOR} | environment)
+        env.pop("PYTEST_CURRENT_TEST", None)
         # As if it were installed.
-        return subprocess.run([sys.executable, "-m", "pytest", "-p", "pgconductor.pytest", "-p", "no:cacheprovider", *words],
-                              cwd=f"{short_tmp}/project", env=env | extra, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              timeout=120)
-    run.directory = f"{short_tmp}/project"
-    run.tmp = short_tmp
-    return run
+        command = [sys.executable, "-m", "pytest", "-p", "pgconductor.pytest", "-p", "no:cacheprovider", *words]
+        with open(f"{directory}/output", "wb") as output:
+            self.process = subprocess.Popen(command, cwd=self.directory, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                                            preexec_fn=processes.die_with_parent())
+
+    def end(self):
+        """Exit status, and what it has printed."""
+        self.process.wait(120)
+        with open(f"{self.tmp}/output", encoding="utf-8") as file:
+            return self.process.returncode, file.read()
+
+    def left_over(self):
+        return [name for name in os.listdir(self.tmp) if name.startswith("pgconductor-")]
 
 
-def left_over(project):
-    return [name for name in os.listdir(project.tmp) if name.startswith("pgconductor-")]
+@pytest.fixture(scope="module")
+def projects(module_tmp):
+    """All of them, which run beside each other."""
+    def begin(name, *words, **environment):
+        os.mkdir(f"{module_tmp}/{name}")
+        os.chmod(f"{module_tmp}/{name}", 0o755)
+        return Project(f"{module_tmp}/{name}", *words, **environment)
+    begun = {"bad": begin("bad", BAD), "killed": begin("killed", KILLED, "-s", "test_more.py"),
+             "without": begin("without", "", "-k", "tables", PGCONDUCTOR="/nonexistent")}
+    yield begun
+    for one in begun.values():
+        one.process.kill()
+        one.process.wait()
 
 
-def test_the_example_and_tests_that_fail(project):
-    with open(f"{project.directory}/test_bad.py", "w", encoding="utf-8") as file:
-        file.write(BAD)
-    done = project()
-    assert re.search(r"^test_bad\.py F\.\.\. .*\ntest_shop\.py \.{5} ", done.stdout, re.M), done.stdout
-    assert "assert '1 pear' == '2 pear'" in done.stdout
+def test_the_example_and_tests_that_fail(projects):
+    _, printed = projects["bad"].end()
+    assert re.search(r"^test_more\.py F\.\.\. .*\ntest_shop\.py \.{5} ", printed, re.M), printed
+    assert "assert '1 pear' == '2 pear'" in printed
     # The server's log stands with it.
-    assert re.search(r"-+ log of pgconductor -+\n.*info  master", done.stdout)
-    assert left_over(project) == []
+    assert re.search(r"-+ log of pgconductor -+\n.*info  master", printed)
+    assert projects["bad"].left_over() == []
 
 
-def test_a_run_that_is_killed_leaves_no_server(project):
-    with open(f"{project.directory}/test_killed.py", "w", encoding="utf-8") as file:
-        file.write(KILLED)
-    done = project("-s", "test_killed.py")
-    assert done.returncode == -signal.SIGKILL, done.stdout
-    pids = [int(pid) for pid in re.search(r"PIDS (.*)", done.stdout)[1].split()]
+def test_a_run_that_is_killed_leaves_no_server(projects):
+    status, printed = projects["killed"].end()
+    assert status == -signal.SIGKILL, printed
+    pids = [int(pid) for pid in re.search(r"PIDS (.*)", printed)[1].split()]
     wait_for(lambda: not any(processes.alive(pid) for pid in pids), 30, "the server has ended")
-    wait_for(lambda: not any(project.tmp in " ".join(processes.argv_of(int(pid))) for pid in os.listdir("/proc") if pid.isdigit()),
+    wait_for(lambda: not any(projects["killed"].tmp in " ".join(processes.argv_of(int(pid))) for pid in os.listdir("/proc") if pid.isdigit()),
              30, "PostgreSQL has ended")
 
 
-def test_without_the_program(project):
-    done = project("-k", "tables", PGCONDUCTOR="/nonexistent")
-    assert done.returncode == 1 and "/nonexistent was not found" in done.stdout and "Traceback" not in done.stdout
+def test_without_the_program(projects):
+    status, printed = projects["without"].end()
+    assert status == 1 and "/nonexistent was not found" in printed and "Traceback" not in printed

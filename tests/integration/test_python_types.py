@@ -260,7 +260,8 @@ def pydantic():
     with open(f"{directory}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(f"{directory}/pydantic"):
-            made = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", f"{directory}.new", "pydantic>=2,<3"],
+            made = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-compile", "--target", f"{directory}.new",
+                                   "pydantic>=2,<3"],
                                   env=clean_environment({"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}),
                                   text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             if made.returncode != 0:
