@@ -129,6 +129,13 @@ run_free(struct master *m, struct run *r)
 	t->spare = r;
 }
 
+/* Its shard was lost. It may go on for a while, but nothing comes of it: if its row is read again, that is another run. */
+static bool
+is_lost(const struct run *r)
+{
+	return r->dropped && r->shard == NULL && r->state != RUN_LINGERING;
+}
+
 struct run *
 run_find(struct master *m, uint64_t id, uint64_t xid)
 {
@@ -137,7 +144,7 @@ run_find(struct master *m, uint64_t id, uint64_t xid)
 	if (t->buckets_n == 0)
 		return NULL;
 	for (struct run *r = t->buckets[bucket_of(t, id)]; r != NULL; r = r->hash_next)
-		if (r->id == id && r->xid == xid)
+		if (r->id == id && r->xid == xid && !is_lost(r))
 			return r;
 	return NULL;
 }

@@ -10,6 +10,7 @@ import pytest
 from support.engine import (asleep, backend, batch, blocker, has_polled, invoke, node_of, owned, unfinished, value, wait_empty,
                             wait_finished)
 from support.proxy import Proxy
+from support.sqlnode import Node
 from support.wait import wait_for
 
 
@@ -323,3 +324,24 @@ def test_what_waited_when_its_node_died_is_counted_later_too(server, app, db, ho
     wait_empty(db, 30)
     attempt = value(db, "select attempt from pgconductor.finished_executions where id = %s", execution)
     assert attempt > 1
+
+
+def test_what_was_lost_and_came_back(server, ledger, db, connect, short_tmp):
+    """A shard had another owner for a moment, who has done nothing: what this node began before is stopped, and run again,
+    although it is not over yet when its row is read. Fails when that row is passed over: then nobody ever runs it."""
+    with open(f"{short_tmp}/deaf.sh", "w", encoding="ascii") as file:
+        file.write(f"trap '' TERM\n{ledger.shell('start')}\nsleep 1.5\n")
+    one = server(config=f'''takeover_timeout = "2s"
+        queue "default" {{ shards = 1 }}
+        task "deaf" {{ exec = "/bin/sh {short_tmp}/deaf.sh" }}''')
+    begun = invoke(db, "deaf")
+    wait_for(lambda: ledger.counts("start")[begun] == 1, 10, "it runs")
+    shard = value(db, "select id from pgconductor.shards")
+    other = Node(connect)
+    db.execute("select pg_terminate_backend(pid) from pgconductor.live_nodes() where node <> %s", (other.id,))
+    wait_for(lambda: other.lock([shard]), 5, "the lock is taken", poll=0.001)
+    other.take([shard])
+    other.die()
+    one.wait_log("was somebody else's meanwhile|has another owner now")
+    wait_finished(db, begun)
+    assert ledger.counts("start")[begun] == 2
