@@ -50,7 +50,7 @@ oneshot_new(struct pool *pool, struct execution *x)
 	o->x = x;
 	o->out_fd = -1;
 	o->err.fd = -1;
-	o->oversize = o->back = false;
+	o->oversize = o->back = o->leaving = false;
 	o->keys = NULL;
 	TAILQ_INIT(&o->callers);
 	o->callers_n = 0;
