@@ -43,13 +43,16 @@ def test_one_whose_process_always_dies(server, app, db, wait_for):
         task "seen" { handler = "app" backoff = "1ms" }"""))
     others = batch(db, "seen", 3000)
     dying = invoke(db, "die", priority=None)
+    # Some are there until it has died for the last time, however fast they are.
+    while not value(db, "select exists (select from pgconductor.finished_executions where id = %s)", dying):
+        others += batch(db, "seen", 500)
     error = wait_finished(db, dying, "failed", timeout=30)[2]
     assert error["code"] == "crash" and "killed by" in error["message"], error
     assert [r.attempt for r in app.runs(dying)] == [1, 2, 3, 4]
     wait_empty(db, 60)
-    assert value(db, "select count(*) from pgconductor.finished_executions where task = 'seen' and state = 'completed'") == 3000
+    assert value(db, "select count(*) from pgconductor.finished_executions where task = 'seen' and state = 'completed'") == len(others)
     runs = [r for r in app.runs() if r.id != dying]
-    assert {r.id for r in runs} == set(others) and len(runs) <= 3300
+    assert {r.id for r in runs} == set(others) and len(runs) <= 1.1 * len(others)
     deaths = [r.ns for r in app.runs(dying)]
     for begin, end in zip(deaths, deaths[1:]):
         assert any(begin < r.ns < end for r in runs)

@@ -10,6 +10,7 @@ import pytest
 
 from support import paths
 from support.node import PACKAGE, needs_node, node_tree, run_node, url_of  # noqa: F401
+from support.server import clean_environment
 from support.sqlnode import one
 
 LIBRARY = f"{paths.SRC}/proto/python"
@@ -128,7 +129,8 @@ moody: Mood = "angry"  # wrong
 
 
 def gen(dsn, *argv):
-    done = subprocess.run([paths.PGCONDUCTOR, "gen", *argv, "--db", dsn], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run([paths.PGCONDUCTOR, "gen", *argv, "--db", dsn], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          env=clean_environment())
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -298,7 +300,8 @@ def test_without_the_program(node_tree, declared, dsn):
 
 def test_mistakes(db, dsn):
     def fails(*argv, dsn=dsn):
-        done = subprocess.run([paths.PGCONDUCTOR, "gen", *argv, "--db", dsn], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run([paths.PGCONDUCTOR, "gen", *argv, "--db", dsn], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, env=clean_environment())
         assert done.stdout == ""
         return done.returncode, done.stderr
     assert fails("types", "python", "--schemas", "public,nix") == (65, "pgconductor: gen types: there is no schema nix in this database\n")

@@ -210,7 +210,11 @@ async def several_async(events: list[BatchEvent[Any]]) -> list[Any]:
     return values(events)
 
 
-task("conform.batch", batch={"size": 8, "timeout": 0.1})(several_async if KIND == "async" else several)
+together = task("conform.batch", batch={"size": 8, "timeout": 0.1})
+if KIND == "async":
+    together(several_async)
+else:
+    together(several)
 
 
 @task("conform.elsewhere", queue="other")

@@ -161,7 +161,9 @@ class Proxy:
         try:
             target.sendall(data)
         except ConnectionError:
-            return False
+            # That the server has ended may be met here first.
+            link.ended = target is link.server and link.role in self.hiding
+            return link.ended
         return True
 
     def _loop(self):
