@@ -15,7 +15,7 @@ def keys(db, task=None):
 
 
 def settings(db, task="k"):
-    return one(db, "select keyed, key_limit, key_fifo, key_rate_limit, key_rate_ms, key_rate_burst, rate_limit, limited_xid is not null"
+    return one(db, "select key_path, key_limit, key_fifo, key_rate_limit, key_rate_ms, key_rate_burst, rate_limit, limited_xid is not null"
                    " from pgconductor.load_tasks() where name = %s", task)
 
 
@@ -49,16 +49,16 @@ def node(db, connect):
 # ---- options
 
 @pytest.mark.parametrize("options, expected", [
-    ({"fifo_key": "a.b"}, (True, 1, True, None, None, None, None, True)),
-    ({"concurrency_key": "a"}, (True, None, False, None, None, None, None, True)),
-    ({"concurrency_key": {"key": "a", "limit": 5}}, (True, 5, False, None, None, None, None, True)),
-    ({"concurrency_key": {"key": "a", "limit": 5}, "fifo_key": "a"}, (True, 1, True, None, None, None, None, True)),
-    ({"rate_limit": {"limit": 9, "key": "a"}}, (True, None, False, 9, 1000, 9, None, True)),
+    ({"fifo_key": "a.b"}, ("a.b", 1, True, None, None, None, None, True)),
+    ({"concurrency_key": "a"}, ("a", None, False, None, None, None, None, True)),
+    ({"concurrency_key": {"key": "a", "limit": 5}}, ("a", 5, False, None, None, None, None, True)),
+    ({"concurrency_key": {"key": "a", "limit": 5}, "fifo_key": "a"}, ("a", 1, True, None, None, None, None, True)),
+    ({"rate_limit": {"limit": 9, "key": "a"}}, ("a", None, False, 9, 1000, 9, None, True)),
     ({"rate_limit": [{"limit": 9, "period": "1m", "burst": 3, "key": "a"}, {"limit": 50}]},
-     (True, None, False, 9, 60000, 3, 50, True)),
-    ({"rate_limit": [{"limit": 50}, {"limit": 9, "key": "a"}], "concurrency_key": "a"}, (True, None, False, 9, 1000, 9, 50, True)),
-    ({"rate_limit": {"limit": 9}}, (False, None, False, None, None, None, 9, True)),
-    ({"fifo_key": None, "concurrency_key": None}, (False, None, False, None, None, None, None, False)),
+     ("a", None, False, 9, 60000, 3, 50, True)),
+    ({"rate_limit": [{"limit": 50}, {"limit": 9, "key": "a"}], "concurrency_key": "a"}, ("a", None, False, 9, 1000, 9, 50, True)),
+    ({"rate_limit": {"limit": 9}}, (None, None, False, None, None, None, 9, True)),
+    ({"fifo_key": None, "concurrency_key": None}, (None, None, False, None, None, None, None, False)),
 ])
 def test_what_the_options_say(db, options, expected):
     declare(db, "k", **options)
@@ -100,11 +100,11 @@ def test_one_key_whatever_source_says_so(db):
 
     say("code:app", concurrency_key="a")
     say("config", fifo_key="a")
-    assert settings(db)[:3] == (True, 1, True)
+    assert settings(db)[:3] == ("a", 1, True)
     with pytest.raises(psycopg.Error, match="fifo_key|concurrency_key") as refused:
         say("set", fifo_key="b")
     assert refused.value.sqlstate == "PC009" and "pgconductor tasks k" in refused.value.diag.message_hint
-    assert settings(db)[:3] == (True, 1, True)
+    assert settings(db)[:3] == ("a", 1, True)
     # What is declared no more may leave two behind, which nobody has said together; that is no reason to keep it.
     say("code:app", concurrency_key="a", rate_limit={"limit": 3, "key": "a"})
     say("config", concurrency_key="c", rate_limit={"limit": 3, "key": "c"})
