@@ -13,8 +13,7 @@ declare
 begin
     -- After the last promoted time: before it the index is full of entries of dead rows. What a client holds locked, or
     -- commits behind it, is left for the next full look: nearly always nothing, and locking each row first would cost as much
-    -- as a third of the update. By ctid: one that has been changed meanwhile, its new version is not touched, whoever did that
-    -- has made it ready if it is due.
+    -- as a third of the update. Still due: a client may have given it another time meanwhile.
     for careful in 0..1 loop
         begin
             with due as materialized (
@@ -34,7 +33,7 @@ begin
                 -- Not "is null": a plan made for an empty table would look for each in the index of what is delayed.
                 select d.id, d.place, d.waits
                 from due d join pgconductor.executions e on e.ctid = d.place
-                where (careful = 1 or d.waits) and coalesce(e.ready_xid, '0') = '0'
+                where (careful = 1 or d.waits) and coalesce(e.ready_xid, '0') = '0' and e.run_at <= present
                 for update of e skip locked
             ), done as (
                 update pgconductor.executions e set ready_xid = pg_current_xact_id(), waiting = null, pending = null
@@ -43,7 +42,7 @@ begin
                     union all
                     select l.place from locked l where not l.waits
                 ) f
-                where e.ctid = f.place and coalesce(e.ready_xid, '0') = '0'
+                where e.ctid = f.place and coalesce(e.ready_xid, '0') = '0' and e.run_at <= present
                 returning 1
             ), read as (
                 select count(*) as n, max(d.run_at) as last from due d group by d.shard
