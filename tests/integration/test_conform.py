@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from support import paths, processes
+from support.engine import value
 from support.server import clean_environment, run_cli
 from support.wait import wait_for
 
@@ -162,8 +163,11 @@ def test_from_scratch_is_short(path):
 
 @pytest.mark.parametrize("command", [pytest.param(PERL, marks=only("perl"), id="perl"),
                                      pytest.param(RUBY, marks=only("ruby"), id="ruby")])
-def test_from_scratch_under_a_server(server, cli, command):
+def test_from_scratch_under_a_server(server, cli, db, command):
     node = server(cmd=command)
+    # It is there when the first of its two queues is.
+    wait_for(lambda: value(db, "select count(*) from pgconductor.tasks where invocable"
+                           " and name in ('greet', 'conform.fail', 'conform.elsewhere')") == 3, 20, "its tasks are declared")
     greeted = cli("invoke", "greet", '{"name": "World"}', "--wait", check=True)
     assert json.loads(greeted.stdout) == {"greeting": "Hello, World!"}
     failed = cli("invoke", "conform.fail", '{"message": "no disk", "retry": false}', "--wait")
