@@ -161,18 +161,6 @@ bytes_max(const struct master *m)
 	return (size_t)m->max_payload + HEAD_BYTES;
 }
 
-static void
-set_timer(struct master *m, int64_t at_ms)
-{
-	struct batches *st = m->batches;
-	struct timeval tv = clock_timeval(at_ms - clock_ms());
-
-	if (st->at_ms != 0 && st->at_ms <= at_ms)
-		return;
-	st->at_ms = at_ms;
-	event_add(st->timer, &tv);
-}
-
 /* What waits for company is most of what is buffered, and keeps the rest from being read. */
 static bool
 stuck(const struct queue *q)
@@ -197,7 +185,7 @@ batch_ripe(struct master *m, struct queue *q, int list)
 
 	if (g->count >= (size_t)batch_size(q, t) || g->bytes >= bytes_max(m) || t->paused || clock_ms() >= due || stuck(q))
 		return true;
-	set_timer(m, due);
+	clock_timer(m->batches->timer, &m->batches->at_ms, due);
 	return false;
 }
 

@@ -8,10 +8,24 @@
 
 #include <inttypes.h>
 
+#include <event2/event.h>
+
 #include "common/log.h"
 #include "master/master.h"
 
 #define JITTER_MS	1000
+
+void
+clock_timer(struct event *timer, int64_t *set_ms, int64_t at_ms)
+{
+	int64_t wait = at_ms - clock_ms();
+	struct timeval tv = clock_timeval(wait > 0 ? wait : 1);
+
+	if (*set_ms != 0 && *set_ms <= at_ms)
+		return;
+	*set_ms = at_ms;
+	event_add(timer, &tv);
+}
 
 int64_t
 clock_left_ms(const struct master *m, const struct run *r)

@@ -83,7 +83,7 @@ keyed_get(struct keys *ks, const char *text, size_t len)
 	memcpy(k->text, text, len);
 	TAILQ_INIT(&k->buf);
 	/* None of it began since, or it would be known. */
-	k->filled_ms = ks->since_ms;
+	k->bucket.filled_ms = ks->since_ms;
 	b = bucket_of(ks, text, len);
 	k->next = ks->buckets[b];
 	ks->buckets[b] = k;
@@ -190,17 +190,6 @@ key_limit(const struct task *t)
 	return t->key_fifo ? 1 : t->key_limit;
 }
 
-static void
-fill(struct key *k, int64_t now)
-{
-	const struct task *t = k->keys->gate->task;
-
-	k->tokens += (double)(now - k->filled_ms) * t->key_rate_limit / (double)t->key_rate_ms;
-	if (k->tokens > t->key_rate_burst)
-		k->tokens = t->key_rate_burst;
-	k->filled_ms = now;
-}
-
 bool
 keyed_has_slot(const struct key *k)
 {
@@ -212,19 +201,19 @@ keyed_has_slot(const struct key *k)
 static bool
 has_token(struct key *k)
 {
-	if (k->keys->gate->task->key_rate_limit == 0)
+	const struct rate *rate = &k->keys->gate->task->key_rate;
+
+	if (rate->limit == 0)
 		return true;
-	fill(k, clock_ms());
-	return k->tokens >= 1;
+	bucket_fill(&k->bucket, rate, clock_ms());
+	return k->bucket.tokens >= 1;
 }
 
 /* When it has so many tokens. */
 static int64_t
 filled_at(const struct key *k, double tokens)
 {
-	const struct task *t = k->keys->gate->task;
-
-	return k->filled_ms + (int64_t)((tokens - k->tokens) * (double)t->key_rate_ms / t->key_rate_limit) + 1;
+	return bucket_has_at(&k->bucket, &k->keys->gate->task->key_rate, tokens);
 }
 
 static void
@@ -283,8 +272,8 @@ keyed_refresh(struct master *m, struct key *k)
 		heap_add(m, k, filled_at(k, 1));
 	else if (k->runs == 0 && !k->more && !k->asked && !(m->reader.busy && k->void_look == m->reader.look)) {
 		/* What has begun of it lately must be known until that does not matter any more. */
-		if (k->keys->gate->task->key_rate_limit != 0 && k->tokens < k->keys->gate->task->key_rate_burst)
-			heap_add(m, k, filled_at(k, k->keys->gate->task->key_rate_burst));
+		if (k->keys->gate->task->key_rate.limit != 0 && k->bucket.tokens < k->keys->gate->task->key_rate.burst)
+			heap_add(m, k, filled_at(k, k->keys->gate->task->key_rate.burst));
 		else
 			forget(k);
 	}
@@ -363,8 +352,8 @@ keyed_begin(struct master *m, struct run *r)
 	r->holds = true;
 	k->running++;
 	k->begun++;
-	if (r->task->key_rate_limit != 0)
-		k->tokens -= 1;
+	if (r->task->key_rate.limit != 0)
+		k->bucket.tokens -= 1;
 	keyed_refresh(m, k);
 }
 
@@ -553,8 +542,7 @@ static void
 drain_bucket(struct master *m, struct key *k, void *arg)
 {
 	(void)m;
-	k->tokens = 0;
-	k->filled_ms = *(int64_t *)arg;
+	k->bucket = (struct bucket){ .filled_ms = *(int64_t *)arg };
 }
 
 void

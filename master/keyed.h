@@ -29,8 +29,7 @@ struct key {
 	int		 begun;		/* so many have begun, older ones by half */
 	int		 limit;		/* so many were asked for */
 	uint64_t	 void_look;	/* what this look brings of it may be out of date */
-	double		 tokens;	/* so many may begin now */
-	int64_t		 filled_ms;	/* when that was reckoned */
+	struct bucket	 bucket;
 	int64_t		 due_ms;	/* when something of it may begin, or its bucket is full */
 	size_t		 place;		/* in the heap, from 1; 0: it does not stand there */
 	size_t		 len;

@@ -113,41 +113,13 @@ void
 limit_taken(struct master *m, struct gate *g)
 {
 	keyed_taken(m, g);
-	g->tokens = 0;
-	g->filled_ms = clock_ms();
-}
-
-static void
-fill(struct gate *g, int64_t now)
-{
-	const struct task *t = g->task;
-
-	g->tokens += (double)(now - g->filled_ms) * t->rate_limit / (double)t->rate_ms;
-	if (g->tokens > t->rate_burst)
-		g->tokens = t->rate_burst;
-	g->filled_ms = now;
-}
-
-/* Sets a timer, unless it is to go off before that anyway. */
-static void
-set_timer(struct event *timer, int64_t *set_ms, int64_t at_ms)
-{
-	int64_t wait = at_ms - clock_ms();
-	struct timeval tv;
-
-	if (*set_ms != 0 && *set_ms <= at_ms)
-		return;
-	wait = wait > 0 ? wait : 1;
-	tv.tv_sec = wait / 1000;
-	tv.tv_usec = wait % 1000 * 1000;
-	*set_ms = at_ms;
-	event_add(timer, &tv);
+	g->bucket = (struct bucket){ .filled_ms = clock_ms() };
 }
 
 void
 limit_ask_at(struct master *m, int64_t at_ms)
 {
-	set_timer(m->limits->timer, &m->limits->at_ms, at_ms);
+	clock_timer(m->limits->timer, &m->limits->at_ms, at_ms);
 }
 
 bool
@@ -155,20 +127,18 @@ limit_allows(struct master *m, const struct shard *s)
 {
 	struct gate *g = s->gate;
 	const struct task *t;
-	int64_t now;
 
 	if (g == NULL)
 		return true;
 	t = g->task;
 	if (!s->open || t->closed || (t->keyed && t->paused) || (t->concurrency != 0 && g->running >= t->concurrency))
 		return false;
-	if (t->rate_limit == 0)
+	if (t->rate.limit == 0)
 		return true;
-	now = clock_ms();
-	fill(g, now);
-	if (g->tokens >= 1)
+	bucket_fill(&g->bucket, &t->rate, clock_ms());
+	if (g->bucket.tokens >= 1)
 		return true;
-	limit_ask_at(m, now + (int64_t)((1 - g->tokens) * (double)t->rate_ms / t->rate_limit) + 1);
+	limit_ask_at(m, bucket_has_at(&g->bucket, &t->rate, 1));
 	return false;
 }
 
@@ -182,8 +152,8 @@ limit_begin(struct master *m, struct run *r)
 		return;
 	r->gate = g;
 	g->running++;
-	if (g->task->rate_limit != 0)
-		g->tokens -= 1;
+	if (g->task->rate.limit != 0)
+		g->bucket.tokens -= 1;
 	keyed_begin(m, r);
 }
 
@@ -214,8 +184,8 @@ limit_ahead(const struct shard *s, size_t most)
 		return 0;
 	if (t->concurrency != 0 && t->concurrency * each * 2 + READ_AHEAD < n)
 		n = t->concurrency * each * 2 + READ_AHEAD;
-	if (t->rate_limit != 0 && (t->rate_burst + t->rate_limit * 1000.0 / (double)t->rate_ms) * each + READ_AHEAD < n)
-		n = (t->rate_burst + t->rate_limit * 1000.0 / (double)t->rate_ms) * each + READ_AHEAD;
+	if (t->rate.limit != 0 && (t->rate.burst + t->rate.limit * 1000.0 / (double)t->rate.ms) * each + READ_AHEAD < n)
+		n = (t->rate.burst + t->rate.limit * 1000.0 / (double)t->rate.ms) * each + READ_AHEAD;
 	return (size_t)n;
 }
 
@@ -298,7 +268,7 @@ limit_window(struct master *m, struct task *t, bool closed, int64_t turns_ms)
 			close_window(m, t);
 		wake_up(m);
 	}
-	set_timer(st->turn, &st->turn_ms, clock_ms() + (turns_ms < TURN_MAX_MS ? turns_ms : TURN_MAX_MS) + 1);
+	clock_timer(st->turn, &st->turn_ms, clock_ms() + (turns_ms < TURN_MAX_MS ? turns_ms : TURN_MAX_MS) + 1);
 }
 
 void

@@ -2,6 +2,7 @@
 noinst_LTLIBRARIES += libmaster.la
 libmaster_la_SOURCES = \
 	master/batch.c \
+	master/bucket.h \
 	master/calls.c \
 	master/change.c \
 	master/clock.c \

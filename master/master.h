@@ -38,6 +38,7 @@
 
 #include "common/buf.h"
 #include "common/conf.h"
+#include "master/bucket.h"
 #include "master/clock.h"
 #include "master/db.h"
 #include "master/server.h"
@@ -395,15 +396,13 @@ struct task {
 	char		*waits;		/* between them; known only where there is a terminal */
 	uint64_t	 limited_xid;	/* since when it is limited; 0: it is not */
 	int		 concurrency;	/* 0: any number */
-	int		 rate_limit, rate_burst;	/* 0: likewise */
-	int64_t		 rate_ms;
+	struct rate	 rate;
 	bool		 closed;	/* its window is */
 	bool		 keyed;		/* its executions have keys */
 	char		*key_path;	/* where, with dots between */
 	bool		 key_fifo;	/* those of one begin in their order, one when the other has ended */
 	int		 key_limit;	/* 0: any number */
-	int		 key_rate_limit, key_rate_burst;	/* 0: likewise */
-	int64_t		 key_rate_ms;
+	struct rate	 key_rate;
 	int		 batch_size;	/* of one that takes several at once; 0: not known yet */
 	int64_t		 batch_ms;	/* so long the first waits for others */
 	int16_t		*pool;		/* by queue index; -1: not served there */
@@ -440,8 +439,7 @@ struct gate {
 	struct gate	*next;
 	struct task	*task;
 	int		 running;	/* with the worker, or on the way there */
-	double		 tokens;	/* so many may begin now */
-	int64_t		 filled_ms;	/* when that was reckoned */
+	struct bucket	 bucket;
 	struct shard	*shard;		/* that this node has of it; NULL: none */
 	struct keys	*keys;		/* NULL: it never had one */
 };
@@ -795,6 +793,8 @@ bool	lines_idle(const struct master *);
 int64_t	clock_left_ms(const struct master *, const struct run *);
 /* It is being sent now. */
 void	clock_sent(struct master *, struct run *);
+/* Sets a timer to go off then, unless it is to go off before that anyway; set_ms: when it is, 0: it is not set. */
+void	clock_timer(struct event *, int64_t *set_ms, int64_t at_ms);
 /* A poll has said by how much the database's clock was moved. */
 void	clock_polled(struct master *, int64_t shift_ms);
 

@@ -104,9 +104,9 @@ load_key(struct master *m, struct task *t, const struct db_answer *a, int i)
 	t->key_path = t->keyed ? xstrdup(db_text(a, i, COL_KEY_PATH, NULL)) : NULL;
 	t->key_fifo = db_bool(a, i, COL_KEY_FIFO);
 	t->key_limit = number_or_0(a, i, COL_KEY_LIMIT);
-	t->key_rate_limit = number_or_0(a, i, COL_KEY_RATE);
-	t->key_rate_ms = db_null(a, i, COL_KEY_RATE_MS) ? 1000 : db_int8(a, i, COL_KEY_RATE_MS);
-	t->key_rate_burst = number_or_0(a, i, COL_KEY_BURST);
+	t->key_rate.limit = number_or_0(a, i, COL_KEY_RATE);
+	t->key_rate.ms = db_null(a, i, COL_KEY_RATE_MS) ? 1000 : db_int8(a, i, COL_KEY_RATE_MS);
+	t->key_rate.burst = number_or_0(a, i, COL_KEY_BURST);
 	keyed_changed(m, t);
 }
 
@@ -128,9 +128,9 @@ load_one(struct master *m, const struct db_answer *a, int i, bool *resumed)
 		t->paused = !t->paused;
 	}
 	t->concurrency = number_or_0(a, i, COL_CONCURRENCY);
-	t->rate_limit = number_or_0(a, i, COL_RATE);
-	t->rate_ms = db_null(a, i, COL_RATE_MS) ? 1000 : db_int8(a, i, COL_RATE_MS);
-	t->rate_burst = number_or_0(a, i, COL_BURST);
+	t->rate.limit = number_or_0(a, i, COL_RATE);
+	t->rate.ms = db_null(a, i, COL_RATE_MS) ? 1000 : db_int8(a, i, COL_RATE_MS);
+	t->rate.burst = number_or_0(a, i, COL_BURST);
 	load_key(m, t, a, i);
 	if (!db_null(a, i, COL_BATCH)) {
 		t->batch_size = db_int4(a, i, COL_BATCH);
