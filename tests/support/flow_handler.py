@@ -5,7 +5,6 @@ is gone when its process is, however it ends: so it shows what runs at that mome
 ledger (FLOW_LEDGER) as "over", all others as "start". "ms" is how long it takes, and "fails" how many attempts fail.
 """
 
-import fcntl
 import os
 import sys
 import time
@@ -13,27 +12,16 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 from support.handler import Fail, Handler  # noqa: E402
 from support.ledger import append  # noqa: E402
+from support.places import take  # noqa: E402
 
 LEDGER, DIRECTORY = os.environ["FLOW_LEDGER"], os.environ["FLOW_DIR"]
 handler = Handler(credit=20, concurrency=20, capabilities=["cancel"])
 
 
-def take(name, places):
-    """A descriptor that holds one; None if there is none."""
-    for i in range(places):
-        fd = os.open(f"{DIRECTORY}/place-{name}-{i}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return fd
-        except BlockingIOError:
-            os.close(fd)
-    return None
-
-
 def work(run):
     """Deaf to CANCEL: what stops it is a signal."""
     given = run.payload
-    held = [take(name, places) for name, places in given["holds"]]
+    held = [take(f"{DIRECTORY}/place-{name}-", places) for name, places in given["holds"]]
     append(LEDGER, "over" if None in held else "start", run.id, run.attempt, f"{run.task} {given.get('key', '-')}")
     time.sleep(given["ms"] / 1000)
     for fd in held:

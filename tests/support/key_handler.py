@@ -4,7 +4,6 @@ KEY_DIR/slots has that number for tasks whose executions have keys. A slot is a 
 process is, however it ends. A run that finds none free is entered in the ledger (KEY_LEDGER) as "over".
 """
 
-import fcntl
 import os
 import sys
 import time
@@ -12,6 +11,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 from support.handler import Fail, Handler, Suspend  # noqa: E402
 from support.ledger import append  # noqa: E402
+from support.places import take  # noqa: E402
 
 LEDGER, DIRECTORY = os.environ["KEY_LEDGER"], os.environ["KEY_DIR"]
 handler = Handler(credit=20, concurrency=20, capabilities=["cancel", "step", "suspend"])
@@ -22,24 +22,12 @@ def slots():
         return int(file.read())
 
 
-def take_slot(name, n):
-    """A descriptor that holds one; None if there is none."""
-    for i in range(n):
-        fd = os.open(f"{DIRECTORY}/{name}-{i}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return fd
-        except BlockingIOError:
-            os.close(fd)
-    return None
-
-
 def run_one(run, n):
     """{"key", "n": its number; "ms": how long; "file": until that is in KEY_DIR; "fail": so many attempts fail; "nap": it sleeps once}"""
     p = run.payload
     key = p.get("key")
     what = f"{key} {p.get('n')}"
-    slot = take_slot(f"{run.task}-{key}", n)
+    slot = take(f"{DIRECTORY}/{run.task}-{key}-", n)
     append(LEDGER, "start" if slot is not None else "over", run.id, run.attempt, what)
     end = time.monotonic() + p.get("ms", 0) / 1000
     # Deaf to CANCEL: what stops it is a signal.

@@ -4,7 +4,6 @@ LIMIT_DIR/slots has their number. A slot is a lock of the kernel's, which is gon
 shows what runs at that moment. A run that finds no slot free is entered in the ledger (LIMIT_LEDGER) as "over".
 """
 
-import fcntl
 import os
 import sys
 import threading
@@ -13,6 +12,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 from support.handler import Handler  # noqa: E402
 from support.ledger import append  # noqa: E402
+from support.places import take  # noqa: E402
 
 LEDGER, DIRECTORY = os.environ["LIMIT_LEDGER"], os.environ["LIMIT_DIR"]
 NODE = os.environ.get("LIMIT_NODE", "-")
@@ -24,21 +24,9 @@ def slots():
         return int(file.read())
 
 
-def take_slot():
-    """A descriptor that holds one; None if there is none."""
-    for i in range(slots()):
-        fd = os.open(f"{DIRECTORY}/slot{i}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return fd
-        except BlockingIOError:
-            os.close(fd)
-    return None
-
-
 def work(run):
     """{"ms": how long; "file": until that is in LIMIT_DIR}"""
-    slot = take_slot()
+    slot = take(f"{DIRECTORY}/slot", slots())
     append(LEDGER, "start" if slot is not None else "over", run.id, run.attempt, NODE)
     end = time.monotonic() + run.payload.get("ms", 0) / 1000
     name = run.payload.get("file")
