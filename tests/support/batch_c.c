@@ -87,7 +87,7 @@ main(int argc, char **argv)
 	struct pgc *c = pgc_new();
 	int status;
 
-	pgc_batch_with(c, "sum", NULL, again, 3, 300, sum, NULL);
+	pgc_batch_with(c, "sum", NULL, again, 3, 1000, sum, NULL);
 	pgc_batch_with(c, "short", NULL, once, 3, 60000, too_few, NULL);
 	pgc_batch_with(c, "lasting", NULL, once, 2, 60000, lasting, NULL);
 	pgc_batch_with(c, "wait", NULL, once, 2, 60000, wait_for_it, NULL);

@@ -17,7 +17,7 @@ function one({ payload: { n, fail, for_good: forGood } }, of) {
 }
 
 const tasks = [
-	conductor.createTask({ name: "sum", batch: { size: 3, timeoutMs: 300 }, backoff: "1ms" }, { invocable: true }, async (events, ctx) => {
+	conductor.createTask({ name: "sum", batch: { size: 3, timeoutMs: 1000 }, backoff: "1ms" }, { invocable: true }, async (events, ctx) => {
 		enter(ctx);
 		ctx.logger.info(`${events.length} at once, ${ctx.who}`);
 		return events.map((event) => one(event, events.length));

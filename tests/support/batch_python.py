@@ -66,7 +66,7 @@ def kind(function: Any) -> Any:
     return asynchronous(function) if ASYNC else function
 
 
-task("sum", batch={"size": 3, "timeout": "300ms"}, backoff="1ms")(kind(total))
+task("sum", batch={"size": 3, "timeout": "1s"}, backoff="1ms")(kind(total))
 task("short", batch={"size": 3, "timeout": "1m"}, max_attempts=1)(kind(short))
 task("lasting", batch=WHOLE, max_attempts=1)(kind(lasting))
 task("wait", batch=WHOLE, max_attempts=1)(kind(wait))
