@@ -54,11 +54,14 @@ static const char now_sql[] =
 	"  where e.shard = s.id and e.ready_xid is null and e.run_at " when LIMIT ") e where s.queue = q.name" LIMIT ") n"
 
 /* Rows of a lane, and of a shard whose rows have keys; what runs is among them. */
-#define OF_LANE		"from pgconductor.executions e where e.shard = l.shard and e.lane = l.lane and e.key is null and e.ready_xid >= l.floor"
+#define OF_LANE		"from pgconductor.executions e where e.shard = l.shard and e.lane = l.lane and e.key is null and e.waiting is null and e.ready_xid >= l.floor"
+#define OF_TIME(is)	"from pgconductor.executions e where e.shard = l.shard and e.lane = l.lane and e.waiting = 'delayed' and e.run_at " is " pgconductor.now()"
 #define OF_KEYS		"from pgconductor.executions e where e.shard = k.id and e.key is not null and e.ready_xid is not null"
 #define RUNS		"exists (select from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid)"
 #define READY(paused) \
 	"(select count(*) from (select from lane l cross join lateral (select " OF_LANE LIMIT ") e" \
+	"  where l.queue = q.name and " paused " l.paused" \
+	"  union all select from lane l cross join lateral (select " OF_TIME("<=") LIMIT ") e" \
 	"  where l.queue = q.name and " paused " l.paused" \
 	"  union all select from shard k cross join lateral (select " OF_KEYS LIMIT ") e" \
 	"  where k.queue = q.name and " paused " k.paused and k.task is not null" LIMIT ") n)"
@@ -75,10 +78,13 @@ static const char queues_sql[] =
     " lane as materialized ("
     "  select distinct k.queue, k.id as shard, l.lane, k.floor, k.paused from shard k join pgconductor.lanes l on l.shard = k.id)"
     " select q.name, " READY("not") ", " RUNNING("not") ","
-    " timed.delayed, timed.suspended, parked.unserved, parked.suspended,"
+    " timed.delayed + (select count(*) from (select from lane l cross join lateral (select " OF_TIME(">") LIMIT ") e"
+    "  where l.queue = q.name" LIMIT ") n), timed.suspended, parked.unserved, parked.suspended,"
     " (select extract(epoch from now() - min(w.run_at)) from ("
     "  select e.run_at from lane l cross join lateral (select e.run_at " OF_LANE " and not " RUNS
     "   order by e.ready_xid, e.id limit 1) e where l.queue = q.name and not l.paused"
+    "  union all select e.run_at from lane l cross join lateral (select e.run_at " OF_TIME("<=") " and not " RUNS
+    "   order by e.run_at, e.id limit 1) e where l.queue = q.name and not l.paused"
     "  union all select e.run_at from shard k cross join lateral (select e.run_at " OF_KEYS " and not " RUNS LIMIT ") e"
     "   where k.queue = q.name and k.task is not null and not k.paused) w),"
     " " READY("") ", " RUNNING("") ", parked.paused"

@@ -26,17 +26,18 @@ static const struct cli_option ps_options[] = {
 };
 
 #define AT_REST "e.ready_xid is null and e.waiting is distinct from 'suspended'"
+#define LATER "pgconductor.delayed(e.waiting, e.run_at)"
 
 #define PAUSED "(q.paused_at is not null or t.paused_at is not null)"
 
 /* Counts what is unfinished, by queue: reads the whole table of executions. */
 static const char queues_sql[] =
-    "select q.name as queue, count(e.id) filter (where e.ready_xid is not null and r.id is null and not " PAUSED ") as ready,"
+    "select q.name as queue, count(e.id) filter (where e.ready_xid is not null and not " LATER " and r.id is null and not " PAUSED ") as ready,"
     " count(r.id) as running,"
-    " count(e.id) filter (where " AT_REST " and e.run_at <> 'infinity') as delayed,"
+    " count(e.id) filter (where " AT_REST " and e.run_at <> 'infinity' or " LATER ") as delayed,"
     " count(e.id) filter (where e.ready_xid is null and e.waiting = 'suspended') as suspended,"
     " count(e.id) filter (where " AT_REST " and e.run_at = 'infinity' and e.waiting is distinct from 'paused') as unserved,"
-    " count(e.id) filter (where e.waiting = 'paused' and e.ready_xid is null or e.ready_xid is not null and r.id is null and " PAUSED ") as paused,"
+    " count(e.id) filter (where e.waiting = 'paused' and e.ready_xid is null or e.ready_xid is not null and not " LATER " and r.id is null and " PAUSED ") as paused,"
     " cardinality(q.shard_ids) as shards,"
     " (select count(distinct s.owner) from pgconductor.shards s where s.queue = q.name and s.owner in"
     "  (select l.node from pgconductor.live_nodes() l)) as nodes,"

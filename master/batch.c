@@ -171,7 +171,7 @@ stuck(const struct queue *q)
 	if (q->grouped * 2 < q->count + q->limited)
 		return false;
 	TAILQ_FOREACH(l, &q->lanes, link)
-		if (queue_lane_room(q, l, &ahead) == 0 && l->more)
+		if (queue_lane_room(q, l, &ahead) == 0 && lane_more(l))
 			return true;
 	return false;
 }

@@ -276,8 +276,10 @@ let_go(struct master *m, struct change *c, bool gone)
 		reader_linger(m, r);
 		return;
 	}
+	lane_unread(r);
+	/* Of one that stands for a row it is not known whether that is delayed. */
 	if (r->lane != NULL)
-		lane_rewind(r->lane, r->xid, r->id);
+		due_rewind_all(r->lane);
 	run_free(m, r);
 }
 

@@ -73,8 +73,7 @@ static void
 give_up(struct master *m, struct run *r)
 {
 	queue_ended(m, r);
-	if (r->lane != NULL)
-		lane_rewind(r->lane, r->xid, r->id);
+	lane_unread(r);
 	m->reader.again = true;
 	run_free(m, r);
 }

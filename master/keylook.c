@@ -401,7 +401,7 @@ read_row(struct master *m, const struct db_answer *a, int row, struct shard *s, 
 
 	if (r != NULL)
 		return !s->gate->task->key_fifo || r->state != RUN_PARKING;
-	r = reader_row(m, a, row, reader_lane(m, s, db_int4(a, row, COL_LANE)), k, db_bool(a, row, COL_ASTRAY));
+	r = reader_row(m, a, row, reader_lane(m, s, db_int4(a, row, COL_LANE)), NOT_DUE, k, db_bool(a, row, COL_ASTRAY));
 	if (r == NULL)
 		return true;
 	r->begun = db_bool(a, row, COL_BEGUN);

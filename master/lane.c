@@ -27,6 +27,8 @@ shard_lane(struct master *m, struct shard *s, int32_t number)
 	l->shard = s;
 	l->number = number;
 	l->more = true;
+	due_rewind_all(l);
+	l->due_ms = INT64_MAX;
 	l->row_bytes = ROW_BYTES_GUESS;
 	TAILQ_INIT(&l->ring);
 	if (after != NULL)
@@ -46,6 +48,23 @@ lane_rewind(struct lane *l, uint64_t xid, uint64_t id)
 	l->more = true;
 }
 
+void
+lane_unread(const struct run *r)
+{
+	if (r->lane == NULL)
+		return;
+	if (r->due != NOT_DUE)
+		due_rewind(r->lane, r->due, r->id);
+	else
+		lane_rewind(r->lane, r->xid, r->id);
+}
+
+bool
+lane_more(const struct lane *l)
+{
+	return l->more || l->due_more;
+}
+
 /* The cursor goes back with what is forgotten: the floor, from which a successor reads, is made of it. */
 void
 lane_empty(struct master *m, struct lane *l)
@@ -54,7 +73,7 @@ lane_empty(struct master *m, struct lane *l)
 		struct run *r;
 
 		while ((r = TAILQ_FIRST(&l->buf[i])) != NULL) {
-			lane_rewind(l, r->xid, r->id);
+			lane_unread(r);
 			queue_unbuffer(m, r);
 			run_free(m, r);
 		}

@@ -10,6 +10,7 @@ libmaster_la_SOURCES = \
 	master/cron.c \
 	master/db.c master/db.h \
 	master/dispatch.c \
+	master/due.c \
 	master/event_types.c \
 	master/fetch.c \
 	master/health.c \

@@ -74,6 +74,8 @@ struct task;
 
 struct run {
 	uint64_t	 id, xid;
+	int64_t		 due;		/* read as one that was delayed until then, as PostgreSQL counts; NOT_DUE: from the log */
+	uint64_t	 age;		/* its place among the others: its xid, or what was the next one when it was found due */
 	uint64_t	 exec;		/* its handle on the worker's link */
 	enum run_state	 state;
 	bool		 started;	/* the worker wrote it to a handler */
@@ -201,8 +203,12 @@ struct lane {
 	struct late	*late;		/* ascending */
 	size_t		 late_n, late_cap;
 	bool		 more;		/* the last read was cut off by its limit */
+	int64_t		 due_at;	/* the cursor among what is delayed: a time, as PostgreSQL counts, and an id */
+	uint64_t	 due_id;
+	bool		 due_more;	/* some of it may be due */
+	int64_t		 due_ms;	/* when the next one will be, of what is known; INT64_MAX: none */
 	size_t		 row_bytes;	/* what a row took, lately */
-	struct runlist	*buf;		/* a list for each pool of the queue, then for each group, ascending by (xid, id) */
+	struct runlist	*buf;		/* a list for each pool of the queue, then for each group, the oldest first */
 	int		 buf_n;
 	struct keyring	 ring;		/* keys whose next run is of this lane, and may begin; in turn */
 	size_t		 count, bytes;	/* buffered */
@@ -263,8 +269,12 @@ struct lane *shard_lane(struct master *, struct shard *, int32_t number);
 void	lane_free(struct master *, struct lane *);
 /* Nothing of it is buffered any more; what was will be read again. */
 void	lane_empty(struct master *, struct lane *);
-/* This run and all behind it will be read again. */
+/* What stands there, and all behind it, will be read again. */
 void	lane_rewind(struct lane *, uint64_t xid, uint64_t id);
+/* Likewise this run, unless its lane is gone. */
+void	lane_unread(const struct run *);
+/* There is more to be read of it, as far as is known. */
+bool	lane_more(const struct lane *);
 struct snapshot;
 struct late *late_find(struct lane *, uint64_t xid);
 void	late_remove(struct lane *, struct late *);
@@ -610,12 +620,37 @@ void	reader_answered(struct master *, bool well);
 /* A lane of that number, made if there is none. */
 struct lane *reader_lane(struct master *, struct shard *, int32_t number);
 /* The run of a row that was read, to be buffered; NULL: it does not belong there. */
-struct run *reader_row(struct master *, const struct db_answer *, int row, struct lane *, bool keyed, bool astray);
+struct run *reader_row(struct master *, const struct db_answer *, int row, struct lane *, int64_t due, bool keyed, bool astray);
+/* That a question was about; NULL: it was taken anew, or given up, since then, and the answer is void. */
+struct lane *reader_entry_lane(struct master *, int32_t shard, uint32_t generation, int32_t lane);
+/* What the rows of a lane take. */
+void	reader_note_bytes(struct lane *, const struct db_answer *, int row);
 /* The reader, and the writer it belongs to, are as they should be. */
 bool	reader_may_poll(const struct master *);
 /* A question about runs: the list is made with its first two parameters. */
 void	run_list_add(struct master *, struct run_list **, struct params *, const struct run *);
 void	run_list_free(struct run_list *);
+
+/* due.c */
+#define DUE_BEGINNING	INT64_MIN	/* PostgreSQL's -infinity */
+#define NOT_DUE		INT64_MAX
+void	due_init(struct master *);
+void	due_free(struct master *);
+/* Something may be due that is not known; all: also before the cursors. */
+void	due_look(struct master *, bool all);
+/* The time of some may have come. */
+void	due_tick(struct master *);
+/* When it will next; INT64_MAX: nothing is known of. */
+int64_t	due_next_ms(const struct master *);
+/* What is delayed until that time, with that id, and all behind it, will be read again. */
+void	due_rewind(struct lane *, int64_t at, uint64_t id);
+void	due_rewind_all(struct lane *);
+/* All that was due in the shard has been read. */
+bool	due_none_left(const struct shard *);
+/* The question of a look: begun, then lanes added, then asked. Returns how many questions that is, one or none. */
+void	due_begin(struct master *);
+void	due_add(struct master *, const struct lane *, int limit);
+int	due_ask(struct master *);
 
 /* fetch.c */
 void	fetch_init(struct master *);
@@ -896,6 +931,7 @@ struct settle;
 struct steps;
 struct notes;
 struct lines;
+struct due;
 struct wake;
 struct watch;
 struct node;
@@ -936,6 +972,7 @@ struct master {
 	struct notes		*notes;
 	struct lines		*lines;
 	struct wake		*wakes;
+	struct due		*due;
 	struct watch		*watch;
 	struct event_types	*event_types;
 	struct node		*nodes;

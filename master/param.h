@@ -19,6 +19,7 @@ enum param_type {
 	PARAM_INT4 = 23,
 	PARAM_TEXT = 25,
 	PARAM_JSON = 114,
+	PARAM_TIMESTAMPTZ = 1184,	/* added as int8: microseconds since 2000 */
 	PARAM_XID8 = 5069
 };
 

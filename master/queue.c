@@ -144,7 +144,9 @@ queue_set_paused(struct master *m, struct queue *q, bool paused)
 bool
 queue_older(const struct run *a, const struct run *b)
 {
-	return a->xid < b->xid || (a->xid == b->xid && a->id < b->id);
+	if (a->age != b->age)
+		return a->age < b->age;
+	return a->due < b->due || (a->due == b->due && a->id < b->id);
 }
 
 static void
@@ -184,7 +186,7 @@ evict(struct master *m, struct queue *q)
 		if (r != NULL && (victim == NULL || queue_older(victim, r)))
 			victim = r;
 	}
-	lane_rewind(last, victim->xid, victim->id);
+	lane_unread(victim);
 	queue_unbuffer(m, victim);
 	run_free(m, victim);
 }
@@ -298,7 +300,7 @@ queue_lane_room(const struct queue *q, const struct lane *l, struct room *ahead)
 	ahead->bytes += l->bytes;
 	room = lane_room(q, l, ahead);
 	/* Nothing is known to wait in the other lanes. */
-	if (l->more) {
+	if (lane_more(l)) {
 		ahead->count += (size_t)room;
 		ahead->bytes += (size_t)room * l->row_bytes;
 	}
@@ -320,7 +322,7 @@ queue_hungry(const struct queue *q)
 		/* Not for a few: each poll has its price. */
 		if (most > lane_batch(q, l))
 			most = lane_batch(q, l);
-		if (l->more && l->count <= lane_batch(q, l) / 2 && room != 0 && room >= most / 4)
+		if (lane_more(l) && l->count <= lane_batch(q, l) / 2 && room != 0 && room >= most / 4)
 			return true;
 	}
 	return false;

@@ -106,6 +106,19 @@ add_lane(struct reader *rd, struct lane *l, int room)
 	}
 }
 
+/* What is ready and what is due share the room. */
+static void
+ask_lane(struct master *m, struct lane *l, int room)
+{
+	bool both = l->more && l->due_more;
+	/* Of a single one, each in turn. */
+	int due = both ? (room + (int)(m->reader.look % 2)) / 2 : l->due_more ? room : 0;
+
+	if (due != 0)
+		due_add(m, l, due);
+	add_lane(&m->reader, l, both ? room - due : room);
+}
+
 static void	polled(const struct db_answer *, void *);
 
 bool
@@ -137,6 +150,7 @@ reader_poll(struct master *m)
 	param_array(&rd->params, PARAM_INT8);
 	param_array(&rd->params, PARAM_XID8);
 	param_array(&rd->params, PARAM_INT4);
+	due_begin(m);
 	TAILQ_FOREACH(s, &m->shards, link)
 		if (shard_open(m, s))
 			param_array_int4(&rd->params, P_OWNED, s->id);
@@ -145,7 +159,7 @@ reader_poll(struct master *m)
 
 		TAILQ_FOREACH(l, &q->lanes, link)
 			if (shard_open(m, l->shard))
-				add_lane(rd, l, queue_lane_room(q, l, &ahead));
+				ask_lane(m, l, queue_lane_room(q, l, &ahead));
 	}
 	if (rd->n == 0)
 		return;
@@ -154,8 +168,9 @@ reader_poll(struct master *m)
 	rd->found = 0;
 	rd->look++;
 	/* Held until all is asked: without a connection the answers come at once. */
-	rd->unanswered = 2;
+	rd->unanswered = 3;
 	db_call(m->reader_db, &stmt_poll, &rd->params, polled, m);
+	rd->unanswered -= 1 - due_ask(m);
 	TAILQ_FOREACH(s, &m->shards, link)
 		if (shard_open(m, s)) {
 			/* Two questions at most. */
@@ -212,16 +227,16 @@ parked(const struct db_answer *a, void *arg)
 		size_t at = (size_t)db_int4(a, i, 0) - 1;
 		struct run *r = at < list->n ? run_by_exec(m, list->execs[at]) : NULL;
 
-		if (r != NULL && r->state == RUN_PARKING && r->lane != NULL)
-			lane_rewind(r->lane, r->xid, r->id);
+		if (r != NULL && r->state == RUN_PARKING)
+			lane_unread(r);
 	}
 	for (size_t i = 0; i < list->n; i++) {
 		struct run *r = run_by_exec(m, list->execs[i]);
 
 		if (r == NULL || r->state != RUN_PARKING)
 			continue;
-		if (a->outcome == DB_ERROR && r->lane != NULL)
-			lane_rewind(r->lane, r->xid, r->id);
+		if (a->outcome == DB_ERROR)
+			lane_unread(r);
 		run_free(m, r);
 	}
 	run_list_free(list);
@@ -289,7 +304,7 @@ reader_park_flush(struct master *m)
 }
 
 struct run *
-reader_row(struct master *m, const struct db_answer *a, int row, struct lane *l, bool keyed, bool astray)
+reader_row(struct master *m, const struct db_answer *a, int row, struct lane *l, int64_t due, bool keyed, bool astray)
 {
 	uint64_t id = (uint64_t)db_int8(a, row, COL_ID), xid = db_xid8(a, row, COL_XID);
 	struct run *r;
@@ -310,6 +325,9 @@ reader_row(struct master *m, const struct db_answer *a, int row, struct lane *l,
 	r->shard->active++;
 	r->queue = l->shard->queue;
 	r->lane = l;
+	/* Among what is ready it is as old as it would be had it been made so just now. */
+	if ((r->due = due) != NOT_DUE)
+		r->age = m->reader.snapshot.xmax;
 	r->task = task_get(m, task, task_len);
 	r->attempt = (uint32_t)db_int4(a, row, COL_ATTEMPT) + 1;
 	r->pool = task_pool(r->task, r->queue);
@@ -349,15 +367,28 @@ reader_row(struct master *m, const struct db_answer *a, int row, struct lane *l,
 	return r;
 }
 
+struct lane *
+reader_entry_lane(struct master *m, int32_t shard, uint32_t generation, int32_t lane)
+{
+	struct shard *s = shard_find(m, shard);
+
+	if (s == NULL || s->generation != generation || !shard_readable(m, s))
+		return NULL;
+	return shard_lane(m, s, lane);
+}
+
 static struct lane *
 entry_lane(struct master *m, const struct poll_entry *e)
 {
-	struct shard *s = shard_find(m, e->shard);
+	return reader_entry_lane(m, e->shard, e->generation, e->lane);
+}
 
-	/* Taken anew, or given up, since the question was sent: the answer is void. */
-	if (s == NULL || s->generation != e->generation || !shard_readable(m, s))
-		return NULL;
-	return shard_lane(m, s, e->lane);
+void
+reader_note_bytes(struct lane *l, const struct db_answer *a, int row)
+{
+	size_t bytes = ROW_OVERHEAD + (db_null(a, row, COL_PAYLOAD) ? 0 : (size_t)db_int4(a, row, COL_LENGTH));
+
+	l->row_bytes = (l->row_bytes * 7 + bytes) / 8;
 }
 
 /* All rows of one entry, which stand together. Returns the row behind them. */
@@ -367,16 +398,13 @@ read_entry(struct master *m, const struct db_answer *a, int row)
 	int number = db_int4(a, row, COL_ENTRY);
 	struct poll_entry *e = &m->reader.entries[number - 1];
 	struct lane *l = entry_lane(m, e);
-	size_t bytes;
 
 	for (; row < a->rows && db_int4(a, row, COL_ENTRY) == number; row++) {
 		e->rows++;
 		e->last_id = (uint64_t)db_int8(a, row, COL_ID);
 		e->last_xid = db_xid8(a, row, COL_XID);
-		if (l == NULL)
-			continue;
-		bytes = ROW_OVERHEAD + (db_null(a, row, COL_PAYLOAD) ? 0 : (size_t)db_int4(a, row, COL_LENGTH));
-		l->row_bytes = (l->row_bytes * 7 + bytes) / 8;
+		if (l != NULL)
+			reader_note_bytes(l, a, row);
 	}
 	return row;
 }
@@ -480,7 +508,7 @@ read_answer(struct master *m, const struct db_answer *a)
 		last = entry;
 		if (l == NULL)
 			continue;
-		if ((r = reader_row(m, a, row, l, false, false)) != NULL)
+		if ((r = reader_row(m, a, row, l, NOT_DUE, false, false)) != NULL)
 			queue_insert(m, r);
 	}
 }

@@ -95,7 +95,8 @@ run_new(struct master *m, uint64_t id, uint64_t xid)
 	t->generation = t->generation % GENERATION_MAX + 1;
 	r->exec = t->generation << SLOT_BITS | slot;
 	r->id = id;
-	r->xid = xid;
+	r->xid = r->age = xid;
+	r->due = NOT_DUE;
 	b = bucket_of(t, id);
 	r->hash_next = t->buckets[b];
 	t->buckets[b] = r;
@@ -180,7 +181,9 @@ run_rekey(struct master *m, struct run *r, uint64_t xid)
 {
 	/* The hash is of the id alone, which stays. */
 	(void)m;
-	r->xid = xid;
+	r->xid = r->age = xid;
+	/* Who moved it has made it ready. */
+	r->due = NOT_DUE;
 }
 
 void
@@ -240,8 +243,7 @@ run_put_back(struct master *m, struct run *r)
 	}
 	/* Its row is as it was: whoever reads the shard next finds it, if the floor stays below it. */
 	if (r->shard == NULL || r->shard->state != SHARD_OWNED || m->stopping) {
-		if (r->lane != NULL)
-			lane_rewind(r->lane, r->xid, r->id);
+		lane_unread(r);
 		run_free(m, r);
 		return;
 	}
@@ -249,7 +251,7 @@ run_put_back(struct master *m, struct run *r)
 	r->pool = task_pool(r->task, r->queue);
 	if (r->pool < 0 || limit_strays(r->task, r->shard, r->key != NULL) ||
 	    (r->key != NULL && r->gate_xid != r->task->limited_xid)) {
-		lane_rewind(r->lane, r->xid, r->id);
+		lane_unread(r);
 		run_free(m, r);
 		return;
 	}

@@ -548,6 +548,7 @@ server_run(struct server_options *opt)
 	lines_init(&m);
 	wake_init(&m);
 	reader_init(&m);
+	due_init(&m);
 	report_init(&m);
 	health_init(&m);
 	start(&m);
@@ -559,6 +560,7 @@ server_run(struct server_options *opt)
 	free_queues(&m);
 	node_free(&m);
 	reader_free(&m);
+	due_free(&m);
 	report_free(&m);
 	health_free(&m);
 	wake_free(&m);

@@ -230,6 +230,7 @@ taken(const struct db_answer *a, void *arg)
 			l->id = 0;
 			l->late_n = 0;
 			l->more = true;
+			due_rewind_all(l);
 		}
 		s->wakes.xid = s->floor;
 		s->wakes.id = 0;
@@ -368,7 +369,8 @@ floor_of_run(struct master *m, struct run *r, void *arg)
 	struct floor_scan *scan = arg;
 
 	(void)m;
-	if (r->shard == scan->shard && r->state != RUN_LINGERING && r->xid < scan->floor)
+	/* What was delayed is not read from the floor on. */
+	if (r->shard == scan->shard && r->state != RUN_LINGERING && r->due == NOT_DUE && r->xid < scan->floor)
 		scan->floor = r->xid;
 }
 
@@ -470,7 +472,8 @@ release_idle(struct master *m)
 			continue;
 		set_state(s, SHARD_RELEASING);
 		/* What has keys is not read in the order of these numbers: how much of it is older is not known. */
-		if (s->note_below == 0 || ((s->gate == NULL || !s->gate->task->keyed) && shard_floor(m, s) >= s->note_below))
+		if (s->note_below == 0 || ((s->gate == NULL || !s->gate->task->keyed) && due_none_left(s) &&
+		    shard_floor(m, s) >= s->note_below))
 			floors_add(m, &f, s);
 		param_array_int4(&ids, shards, s->id);
 		n++;

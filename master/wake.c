@@ -292,12 +292,21 @@ set_tick(struct wake *w, int64_t ms)
 	event_add(w->tick, &tv);
 }
 
+/* What was delayed and what is suspended. */
+static int64_t
+next_due_ms(const struct master *m)
+{
+	int64_t due = due_next_ms(m);
+
+	return due < m->wakes->due_ms ? due : m->wakes->due_ms;
+}
+
 /* What to wait for now. */
 static void
 schedule(struct master *m)
 {
 	struct wake *w = m->wakes;
-	int64_t due = w->due_ms != INT64_MAX ? w->due_ms - clock_ms() : INT64_MAX;
+	int64_t due = next_due_ms(m), now = clock_ms();
 	int64_t wait;
 
 	switch (w->state) {
@@ -316,6 +325,7 @@ schedule(struct master *m)
 			w->looking = true;
 			keyed_look(m, true);
 			promote(m);
+			due_look(m, false);
 			reader_poll(m);
 			resume_poll(m);
 			w->looked_events = !dispatch_look(m);
@@ -327,8 +337,8 @@ schedule(struct master *m)
 		wait = m->poll_interval_ms;
 		break;
 	}
-	if (due < wait)
-		wait = due > 0 ? due : TICK_MIN_MS;
+	if (due < now + wait)
+		wait = due > now ? due - now : TICK_MIN_MS;
 	set_tick(w, wait);
 }
 
@@ -342,11 +352,12 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (w->due_ms <= now || w->state == ASLEEP || now - w->promoted_ms >= every)
+	due_tick(m);
+	if (w->due_ms <= now || w->state == ASLEEP || now - w->promoted_ms >= every) {
 		promote(m);
-	/* Woken by the clock alone for a delayed row: the poll follows its promotion. */
-	if (w->state != ASLEEP || w->due_ms > now)
-		reader_poll(m);
+		due_look(m, false);
+	}
+	reader_poll(m);
 	/* From the moment the sleep lock is asked for, whoever writes a wake, or emits, tells. */
 	resume_tick(m, w->state != AWAKE);
 	dispatch_now_and_then(m, w->state != AWAKE);
@@ -394,6 +405,7 @@ wake_taken(struct master *m, int ms)
 		w->stay_until_ms = until;
 	w->after_known = false;
 	w->after_void = true;
+	due_look(m, true);
 	wake_up(m);
 }
 
@@ -407,7 +419,7 @@ backlog(const struct master *m)
 		if (keyed_backlog(q))
 			return true;
 		TAILQ_FOREACH(l, &q->lanes, link)
-			if (l->more && !q->paused)
+			if (lane_more(l) && !q->paused)
 				return true;
 	}
 	return false;
@@ -490,9 +502,9 @@ wake_quiet(const struct master *m)
 int64_t
 wake_next_ms(const struct master *m)
 {
-	int64_t ms = m->wakes->due_ms - clock_ms();
+	int64_t due = next_due_ms(m), ms = due - clock_ms();
 
-	return m->wakes->due_ms == INT64_MAX ? -1 : ms > 0 ? ms : 0;
+	return due == INT64_MAX ? -1 : ms > 0 ? ms : 0;
 }
 
 void

@@ -31,6 +31,7 @@ sql_files = \
 	sql/functions/client_text.sql \
 	sql/functions/clock_jump.sql \
 	sql/functions/clock_moment.sql \
+	sql/functions/clock_now.sql \
 	sql/functions/clock_reached.sql \
 	sql/functions/covered_until.sql \
 	sql/functions/declare_events.sql \
@@ -39,6 +40,7 @@ sql_files = \
 	sql/functions/declare_task.sql \
 	sql/functions/declare_triggers.sql \
 	sql/functions/declared.sql \
+	sql/functions/delayed.sql \
 	sql/functions/discard.sql \
 	sql/functions/dispatch.sql \
 	sql/functions/dispatch_waits.sql \
@@ -114,6 +116,7 @@ sql_files = \
 	sql/functions/lock_dispatcher.sql \
 	sql/functions/lock_shards.sql \
 	sql/functions/make_call.sql \
+	sql/functions/make_ready.sql \
 	sql/functions/make_watch.sql \
 	sql/functions/match_waits.sql \
 	sql/functions/member_name.sql \
@@ -138,6 +141,7 @@ sql_files = \
 	sql/functions/payload_schema.sql \
 	sql/functions/plain_text.sql \
 	sql/functions/poll.sql \
+	sql/functions/poll_due.sql \
 	sql/functions/poll_interval.sql \
 	sql/functions/poll_keys.sql \
 	sql/functions/poll_wakes.sql \

@@ -13,7 +13,7 @@ declare
     due timestamptz;
 begin
     -- Not "=", see settle_plain.
-    select x.shard, x.queue, x.task, x.priority, x.ready_xid, x.run_at,
+    select x.shard, x.queue, x.task, x.priority, x.ready_xid, x.run_at, x.ready_xid is not null and x.waiting is null as ready,
         x.waiting is not distinct from 'suspended' and x.ready_xid is null as asleep, x.key is not null as keyed,
         x.key is not null and x.ready_xid is null and (x.begun or x.waiting is not null) as held
     into e
@@ -34,7 +34,7 @@ begin
         when e.ready_xid is null and e.run_at = 'infinity' then case
             when change.run_at > present then change.run_at
             when target <> e.shard then present end
-        when e.ready_xid is not null then coalesce(change.run_at, present)
+        when e.ready then coalesce(change.run_at, present)
         else coalesce(change.run_at, e.run_at) end;
 
     update pgconductor.executions x
@@ -45,7 +45,7 @@ begin
             (select t.key_path from pgconductor.tasks t where t.name = e.task)) end,
         -- One that was ready is another run from now on.
         ready_xid = case when due <= present then pg_current_xact_id() end,
-        run_at = case when due is null then x.run_at when e.ready_xid is not null and due <= present then x.run_at else due end,
+        run_at = case when due is null then x.run_at when e.ready and due <= present then x.run_at else due end,
         waiting = case when due is null then x.waiting end,
         expires_at = case when change.run_at is not null and due is not null and x.attempt = 0 and x.journal is null
             and isfinite(x.run_at) then x.expires_at + (due - x.run_at) else x.expires_at end,

@@ -8,6 +8,7 @@ as $$
         join pgconductor.shards s on s.id = e.shard
         join pgconductor.live_nodes() l on l.node = s.owner
         where e.parent is not null and e.ready_xid is not null
+            and not pgconductor.delayed(e.waiting, e.run_at)
         union
         select e.parent from going g join pgconductor.executions e on e.id = g.id where e.parent is not null
     )

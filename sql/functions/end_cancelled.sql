@@ -29,6 +29,7 @@ begin
         returning e.id, e.ready_xid, e.created_at, e.run_at, e.attempt, e.priority, e.awaited, e.queue, e.task,
             e.payload, e.metadata, e.event, e.event_at, e.event_kind, e.shard, e.parent, e.parent_key, e.parent_wait, r.error,
             e.waiting is not distinct from 'suspended' and e.ready_xid is null and e.pending is null as asleep,
+            e.waiting is not distinct from 'delayed' and e.run_at > pgconductor.clock_now() as later,
             e.key is not null and e.ready_xid is null and (e.begun or e.waiting is not null) as held
     ), stopped as (
         delete from pgconductor.running x using gone g where x.id between g.id and g.id
@@ -57,8 +58,8 @@ begin
         where pgconductor.awake(h.owner)
     )
     select coalesce(array_agg(g.id), '{}'),
-        -- Only a ready one can be in the hands of a node.
-        count(case when g.ready_xid is not null and h.owner is not null and not quiet
+        -- Only what is ready, or due, can be in the hands of a node.
+        count(case when g.ready_xid is not null and not g.later and h.owner is not null and not quiet
             then pg_notify('pgconductor_' || h.owner, concat_ws(' ', 'cancel', g.id, g.ready_xid, left(g.error ->> 'message', 1000)))::text end),
         array_agg(distinct g.shard) filter (where g.held)
     into ended, notified, freed

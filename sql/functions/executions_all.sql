@@ -13,6 +13,7 @@ from (
         case when e.ready_xid is null then case when e.waiting = 'suspended' then 'suspended'
                 when e.run_at = 'infinity' then 'ready' else 'delayed' end
             when exists (select from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid) then 'running'
+            when pgconductor.delayed(e.waiting, e.run_at) then 'delayed'
             else 'ready' end as state,
         case when e.waiting = 'suspended' and e.ready_xid is null then case
                 when e.pending is null then (select s.key collate "default" from pgconductor.steps s
@@ -20,12 +21,13 @@ from (
                 else (select string_agg(k.key collate "default", ', ' order by k.pos) from (
                     select s.key, s.pos from pgconductor.steps s where s.execution = e.id and s.due_at is not null
                     order by s.pos limit 3) k) || case when e.pending > 3 then ', ...' else '' end end
+            when pgconductor.delayed(e.waiting, e.run_at) then null
             when e.ready_xid is not null and (exists (select from pgconductor.tasks t where t.name = e.task and t.paused_at is not null)
                     or exists (select from pgconductor.queues q where q.name = e.queue and q.paused_at is not null))
                 and not exists (select from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid) then 'paused'
             when e.ready_xid is not null and not exists (select from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid)
                 then pgconductor.blocked_by(e.task)
-            else e.waiting end as waiting, e.priority::int as priority,
+            else nullif(e.waiting, 'delayed') end as waiting, e.priority::int as priority,
         coalesce((select r.attempt from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid),
             e.attempt) as attempt,
         e.payload, e.metadata, e.event, null::json as result, e.error, e.created_at,

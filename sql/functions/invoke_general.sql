@@ -59,12 +59,16 @@ begin
         end if;
     end if;
     insert into pgconductor.executions (id, ready_xid, created_at, run_at, shard, lane, priority, awaited, queue, task,
-        payload, metadata, expires_at, key)
-    select made, case when due <= present then pg_current_xact_id() end, present, due, home.shard, -level, level,
+        payload, metadata, expires_at, key, waiting)
+    select made, case when due <= present or w.delayed then pg_current_xact_id() end, present, due, home.shard, -level, level,
         pgconductor.is_on('pgconductor.await'), home.queue, invoke_general.task, body, invoke_general.metadata,
-        due + t.total_timeout_ms * interval '1 ms',
-        case when home.shard = pgconductor.own_shard(t, home.queue) then pgconductor.key_of(body, t.key_path) end
-    from pgconductor.tasks t where t.name = invoke_general.task;
+        due + t.total_timeout_ms * interval '1 ms', k.key, case when w.delayed then 'delayed' end
+    from pgconductor.tasks t
+    cross join lateral (
+        select case when home.shard = pgconductor.own_shard(t, home.queue) then pgconductor.key_of(body, t.key_path) end as key) k
+    -- See executions_due: not that of a burst, which clients change until its time has come, and none with a key.
+    cross join lateral (select due > present and debounce is null and k.key is null as delayed) w
+    where t.name = invoke_general.task;
     -- What is due later is found by the next slow poll in time.
     if due < present + pgconductor.poll_interval() then
         perform pgconductor.wake(array[home.shard]);

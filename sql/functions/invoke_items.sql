@@ -65,13 +65,13 @@ begin
         where ids[r.pos] = answers[r.pos]
     ), put as (
         insert into pgconductor.executions (id, ready_xid, created_at, run_at, shard, lane, priority, awaited, queue,
-            task, payload, metadata, expires_at, key)
-        select ids[g.pos], case when g.due <= present then pg_current_xact_id() end, present, g.due,
+            task, payload, metadata, expires_at, key, waiting)
+        select ids[g.pos], case when g.due <= present or w.delayed then pg_current_xact_id() end, present, g.due,
             coalesce(h.own, q.shard_ids[1 + (g.pos + dice) % cardinality(q.shard_ids)]), -coalesce(g.priority, t.priority),
             coalesce(g.priority, t.priority), wanted, q.name, t.name,
             b.body,
             case when mark is null then g.metadata else pgconductor.show_escapes(g.metadata::text, mark)::json end,
-            g.due + t.total_timeout_ms * interval '1 ms', case when h.own is not null then pgconductor.key_of(b.body, t.key_path) end
+            g.due + t.total_timeout_ms * interval '1 ms', k.key, case when w.delayed then 'delayed' end
         from given g
         join pgconductor.tasks t on t.name = invoke_items.task
         join pgconductor.queues q on q.name = coalesce(g.queue, t.queue)
@@ -80,6 +80,9 @@ begin
             select coalesce(case when mark is null then g.payload
                 else pgconductor.show_escapes(g.payload::text, mark)::json end, 'null') as body
         ) b
+        cross join lateral (select case when h.own is not null then pgconductor.key_of(b.body, t.key_path) end as key) k
+        -- See invoke_general.
+        cross join lateral (select g.due > present and g.debounce is null and k.key is null as delayed) w
         -- The draft was made by a transaction whose commit was not answered.
         on conflict do nothing
         returning shard, lane, run_at, payload

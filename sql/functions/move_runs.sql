@@ -27,6 +27,7 @@ begin
         set shard = coalesce(f.target, e.shard), key = f.key,
             begun = case when f.key is not null and (e.begun or e.attempt > 0 or e.journal) then true end,
             ready_xid = case when f.target is null then e.ready_xid else pg_current_xact_id() end,
+            waiting = null,
             moved = pg_current_xact_id() || '.' || f.alias,
             journal = case when e.journal or exists (
                 select from pgconductor.steps s where s.execution between f.id and f.id) then true end

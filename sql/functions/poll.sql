@@ -34,7 +34,7 @@ as $$
             pg_catalog.pg_column_size(x.payload) as payload_len, x.metadata, x.event, x.shard, x.lane,
             x.parent, x.journal, x.expires_at, x.event_at, x.event_kind
         from pgconductor.executions x
-        where x.shard = r.shard and x.lane = r.lane and x.ready_xid is not null and x.key is null
+        where x.shard = r.shard and x.lane = r.lane and x.ready_xid is not null and x.key is null and x.waiting is null
             and (x.ready_xid, x.id) > (r.xid, r.id) and x.ready_xid <= r.until
             -- None of these can be seen yet, and there may be a million of them: somebody's open transaction, which every
             -- poll would go through.

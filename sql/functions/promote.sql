@@ -91,4 +91,4 @@ end
 $$;
 
 comment on function pgconductor.promote(int[], timestamptz, int) is
-'Engine, on the writer. Makes delayed and suspended executions of the given shards ready that are due, from after on (null: from the beginning; to be done now and then), max at most. upto: pass it as after next time. next_due_ms: milliseconds until the next one is due, null if there is none.';
+'Engine, on the writer. Makes executions of the given shards ready that are due and have no ready_xid (poll_due reads the others), from after on (null: from the beginning; to be done now and then), max at most. upto: pass it as after next time. next_due_ms: milliseconds until the next one is due, null if there is none.';

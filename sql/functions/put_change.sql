@@ -4,16 +4,21 @@ language plpgsql volatile
 as $$
 declare
     e record;
+    -- So far is the clock by now: its owner may have read, and begun, what was not due when this statement began.
+    present timestamptz;
 begin
     loop
-        -- What is ready may be locked by nobody but its owner: who settles waits for no lock.
-        select x.shard, x.ready_xid, x.waiting into e from pgconductor.executions x where x.id = put_change.id;
+        -- What is ready, or due, may be locked by nobody but its owner: who settles waits for no lock.
+        select x.shard, x.ready_xid, x.waiting, x.run_at into e from pgconductor.executions x where x.id = put_change.id;
+        present := pgconductor.clock_now();
         if not found then
             return false;
-        elsif e.ready_xid is null then
+        elsif e.ready_xid is null or e.waiting = 'delayed' and e.run_at > present then
             -- What is delayed, parked or suspended belongs to whoever has locked it; the engine comes back later.
-            select x.shard, x.ready_xid, x.waiting into e from pgconductor.executions x where x.id = put_change.id for update;
-            continue when not found or e.ready_xid is not null;
+            select x.shard, x.ready_xid, x.waiting, x.run_at into e
+            from pgconductor.executions x where x.id = put_change.id for update;
+            present := pgconductor.clock_now();
+            continue when not found or not (e.ready_xid is null or e.waiting = 'delayed' and e.run_at > present);
             if change.run_at is not null and e.waiting is not distinct from 'suspended' then
                 raise exception using errcode = 'PC009',
                     message = format('pgconductor.edit: run_at: execution %s has begun, and is suspended: what it waits for says when it goes on', put_change.id);

@@ -8,6 +8,7 @@ begin
     return query
         select case when r.id is not null then 'running'
                 when e.waiting = 'suspended' then 'suspended'
+                when pgconductor.delayed(e.waiting, e.run_at) then 'delayed'
                 when e.ready_xid is not null or e.run_at = 'infinity' then 'ready'
                 else 'delayed' end, null::json, e.error
         from pgconductor.executions e

@@ -46,6 +46,7 @@ begin
         update pgconductor.executions e
         set ready_xid = case when v.wait <= 0 then pg_current_xact_id() end,
             run_at = present + make_interval(secs => greatest(v.wait, 0) / 1000.0),
+            waiting = null,
             attempt = e.attempt + (v.outcome = 'failed')::int,
             error = coalesce(v.error, e.error),
             begun = case when e.key is not null then true end,

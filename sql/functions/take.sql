@@ -69,12 +69,12 @@ begin
             select from pgconductor.lanes l
             cross join lateral (
                 select from pgconductor.executions e
-                where e.shard = s.id and e.lane = l.lane and e.key is null
+                where e.shard = s.id and e.lane = l.lane and e.key is null and e.waiting is null
                     and e.ready_xid > greatest(ahead, pg_current_xact_id())
                 limit 1) e
             where l.shard = s.id)
-            -- What has keys is not looked through by these numbers: only if they have come from elsewhere.
-            or s.task is not null and (s.system_id <> here or s.floor > ahead)
+            -- What has keys, or is delayed, is not looked through by these numbers: only if they have come from elsewhere.
+            or s.system_id <> here or s.floor > ahead
         then
             update pgconductor.executions e set ready_xid = pg_current_xact_id(), journal = true
             where e.shard = s.id and e.ready_xid > greatest(ahead, pg_current_xact_id());

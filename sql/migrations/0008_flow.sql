@@ -115,8 +115,12 @@ alter table pgconductor.executions
     add column begun boolean;
 -- What has a key is not in the log, but read by key; within one by lane, then in the order of ids.
 drop index pgconductor.executions_ready;
-create index executions_ready on pgconductor.executions (shard, lane, ready_xid, id) where ready_xid is not null and key is null;
+create index executions_ready on pgconductor.executions (shard, lane, ready_xid, id)
+    where ready_xid is not null and key is null and waiting is null;
 create index executions_key on pgconductor.executions (shard, key, lane, id) where key is not null and ready_xid is not null;
 -- What keeps the others of a FIFO key waiting, as long as it is not ready: it has begun, or is parked. One that has begun and is
 -- ready goes before the others, whatever their lanes.
 create index executions_held on pgconductor.executions (shard, key) where key is not null and (begun or waiting is not null);
+-- What was invoked for later, and is changed by nobody but its owner: it has its ready_xid from the beginning, waiting is
+-- 'delayed', and when its time has come it is read from here, in the order of run_at; nothing is written for that.
+create index executions_due on pgconductor.executions (shard, lane, run_at, id) where waiting = 'delayed';

@@ -1,8 +1,24 @@
 """Delayed executions: when they become ready, and that none is left behind."""
 
+import json
 import time
 
-from support.engine import asleep, batch, invoke, unfinished, value, wait_empty
+import pytest
+
+from support.engine import asleep, invoke, unfinished, value, wait_empty
+
+# What was invoked for later is read when it is due; what has no ready_xid until then, as it waits for its next attempt, has a
+# key, or is of a burst, is made ready. The index of each.
+KINDS = {"read": "executions_due", "made ready": "executions_delayed"}
+both = pytest.mark.parametrize("kind", KINDS)
+
+
+def delayed(db, kind, items):
+    with db.transaction():
+        ids = value(db, "select pgconductor.invoke_batch('seen', %s::json)", items if isinstance(items, str) else json.dumps(items))
+        if kind == "made ready":
+            db.execute("update pgconductor.executions set ready_xid = null, waiting = null where id = any (%s)", (ids,))
+    return ids
 
 
 def lateness(db, app, execution):
@@ -34,13 +50,14 @@ def test_run_at_in_the_past_is_now_and_parked_at_infinity_never(server, app, db,
                      " pgconductor.finished_executions where id = %s", past)
 
 
-def test_more_than_one_update_takes(server, app, db, wait_for):
+@both
+def test_more_than_one_update_takes(server, app, db, wait_for, kind):
     """12,000 due at once: 10,000 at most go in one update, those that were due first among them."""
     config = app.config("seen", "hold")
     server(config=config).stop()
     # In falling order of time, so that the order of ids would be the wrong one.
-    db.execute("select pgconductor.invoke_batch('seen', (select json_agg(json_build_object('run_at',"
-               " now() + make_interval(secs => 1 - n / 20000.0))) from generate_series(1, 12000) n))")
+    delayed(db, kind, value(db, "select json_agg(json_build_object('run_at', now() + make_interval(secs => 1 - n / 20000.0)))::text"
+                                " from generate_series(1, 12000) n"))
     first = set(r[0] for r in db.execute("select id from pgconductor.executions order by run_at limit 10000"))
     wait_for(lambda: value(db, "select max(run_at) < now() from pgconductor.executions"))
     server(config=config)
@@ -52,27 +69,29 @@ def test_more_than_one_update_takes(server, app, db, wait_for):
     assert early > 8500, early
 
 
-def test_many_of_one_moment_on_a_node_that_saw_an_empty_table(server, app, db):
+@both
+def test_many_of_one_moment_on_a_node_that_saw_an_empty_table(server, app, db, kind):
     """Its plans were made then. Fails (the update does not end in its time, and nothing becomes ready) when a row that
     is due is looked up in the index of what is delayed; and, by a pause, when what one update leaves of a moment waits
     for the full look."""
     db.execute("alter table pgconductor.executions set (autovacuum_enabled = off)")
     server(config=app.config("seen"))
-    batch(db, "seen", 25000, '{"delay": "1 s"}')
+    delayed(db, kind, [{"delay": "1 s"}] * 25000)
     wait_empty(db, 40)
     times = [e.ns for e in app.runs()]
     assert len(times) == 25000
     assert max(b - a for a, b in zip(times, times[1:])) < 4e9
 
 
-def test_what_the_ticks_pass_over_is_found(server, app, db, connect, wait_for):
-    """Promoting goes on from the last promoted time, and waits for nobody. What a client has locked delays only itself
-    (fails without skipping), and that and what commits behind is found by the full look (fails without one)."""
+@both
+def test_what_the_ticks_pass_over_is_found(server, app, db, connect, wait_for, kind):
+    """Reading and promoting go on from the last time that was due, and wait for nobody. What a client has locked delays only
+    itself (fails without skipping), and that and what commits behind is found by the full look (fails without one)."""
     server(config=app.config("seen", top='poll_interval = "500ms"'))
     late, locker = connect(autocommit=False), connect(autocommit=False)
     late.execute("set pgconductor.notify = off")
-    behind = [invoke(late, delay=f"{n} ms") for n in range(1, 20)]
-    ids = [invoke(db, delay="1 s") for _ in range(20)]
+    behind = delayed(late, kind, [{"delay": f"{n} ms"} for n in range(1, 20)])
+    ids = delayed(db, kind, [{"delay": "1 s"}] * 20)
     locker.execute("select from pgconductor.executions where id = %s for update", (ids[3],))
     wait_for(lambda: len(app.runs()) == 19)
     wait_for(lambda: unfinished(db) == 1)
@@ -82,23 +101,24 @@ def test_what_the_ticks_pass_over_is_found(server, app, db, connect, wait_for):
     app.assert_once(ids + behind)
 
 
-def test_promoting_does_not_walk_dead_index_entries(server, app, db, connect, wait_for):
-    """Beside a transaction that keeps them from being removed, the entries of promoted rows stand before the due ones.
+@both
+def test_a_tick_does_not_walk_dead_index_entries(server, app, db, connect, wait_for, kind):
+    """Beside a transaction that keeps them from being removed, the entries of what is over stand before the due ones.
     Fails when a tick looks from the beginning, or from the last promoted moment on: it would read them all again."""
     server(config=app.config("seen"))
     old = connect(autocommit=False)
     old.execute("set transaction isolation level repeatable read")
     old.execute("select count(*) from pgconductor.executions")
-    batch(db, "seen", 3000, '{"delay": "500 ms"}')
+    delayed(db, kind, [{"delay": "500 ms"}] * 3000)
     wait_empty(db, 20)
 
     def entries_read():
-        return value(db, "select idx_tup_read from pg_stat_user_indexes where indexrelname = 'executions_delayed'")
+        return value(db, "select idx_tup_read from pg_stat_user_indexes where indexrelname = %s", KINDS[kind])
 
     wait_for(lambda: entries_read() >= 3000)
     before = entries_read()
     for _ in range(30):
-        i = invoke(db, delay="40 ms")
+        i, = delayed(db, kind, [{"delay": "40 ms"}])
         wait_for(lambda: app.runs(i))
     # Statistics come a little later.
     wait_for(lambda: entries_read() >= before + 30)

@@ -56,6 +56,12 @@ MUTANTS = {
         "take_changes", "e.ready_xid = c.run and not c.busy then", "e.ready_xid = c.run then"),
     "edit of a priority leaves it in its lane": (
         "apply_change", "priority = level, lane = -level,", "priority = level,"),
+    "what is due is changed without its owner": (
+        "put_change", "elsif e.ready_xid is null or e.waiting = 'delayed' and e.run_at > present then",
+        "elsif e.ready_xid is null or e.waiting = 'delayed' then",
+        "not (e.ready_xid is null or e.waiting = 'delayed' and e.run_at > present)", "false"),
+    "what is due is read in the order of ids": (
+        "poll_due", "and (x.run_at, x.id) > (r.run_at, r.id) and x.run_at <= pgconductor.now()", "and x.run_at < 'infinity'"),
     "move forgets the delay": (
         "apply_change", "else coalesce(change.run_at, e.run_at) end;", "else coalesce(change.run_at, present) end;"),
     "a change is lost when it was moved first": (

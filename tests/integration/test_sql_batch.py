@@ -69,7 +69,7 @@ def test_options_of_items(db):
     ids = batch(db, json.dumps([
         {"payload": 1}, {"payload": 2, "queue": "other", "priority": -3, "metadata": {"a": 1}}, {"delay": "1 hour"},
         {"run_at": "2199-01-01T00:00:00Z"}, {"delay": "0", "priority": None, "queue": None, "run_at": None}]))
-    rows = db.execute("select e.queue, s.queue, priority, lane, ready_xid is null, metadata::text, run_at > now() + interval '59 min'"
+    rows = db.execute("select e.queue, s.queue, priority, lane, waiting is not null, metadata::text, run_at > now() + interval '59 min'"
                       " from pgconductor.executions e join pgconductor.shards s on s.id = e.shard"
                       " where e.id = any (%s) order by e.id", (ids,)).fetchall()
     assert rows == [("default", "default", 0, 0, False, None, False), ("other", "other", -3, 3, False, '{"a": 1}', False),

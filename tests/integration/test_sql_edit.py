@@ -1,11 +1,13 @@
 """edit, move and discard, and what is inherited, by the SQL functions alone."""
 
 import json
+import threading
 
 import psycopg
 import pytest
 
 from support.sqlnode import Node, declare, invoke, one, row_of
+from support.wait import wait_for
 
 
 @pytest.fixture
@@ -196,13 +198,43 @@ def test_a_suspended_one(db, node):
 def test_time_that_comes_while_it_is_changed(db, node, connect):
     """Promoting looks again behind the lock. Fails when it goes by the time that it has found before."""
     made = invoke(db, delay="1 hour")
-    db.execute("update pgconductor.executions set run_at = now() - interval '1 s' where id = %s", (made,))
+    # As one that waits for its next attempt.
+    db.execute("update pgconductor.executions set run_at = now() - interval '1 s', ready_xid = null, waiting = null where id = %s", (made,))
     client = connect(autocommit=False)
     assert edit(client, made, run_at="2100-01-01 00:00+00")
     assert node.promote()[0] == 0
     client.commit()
     node.promote()
     assert state(db, made)[0] == "delayed"
+
+
+def test_its_owner_may_have_read_what_is_due(db, node, connect):
+    """Who changes a delayed one while its time comes has it to himself: it is not read as it was. Fails when poll_due does not see
+    that it is touched."""
+    made = invoke(db, payload="1", delay="300 ms")
+    client = connect(autocommit=False)
+    assert edit(client, made, payload="2")
+    wait_for(lambda: [r[12] for rows in node.poll_due([(s, 0, "-infinity", 0, 9) for s in (1, 2, 3, 4)])[0] for r in rows] == [True], 10,
+             "it is due")
+    assert node.ready() == []
+    client.commit()
+    wait_for(lambda: node.promote()[0] == 1, 10, "it is ready")
+    assert node.run_of(made) and shown(db, made)[0] == "2"
+
+
+def test_due_when_the_lock_is_got(db, node, connect):
+    """It was not due when the statement began that changes it, which had to wait: so its owner is asked. Fails when it goes by the
+    time of the statement."""
+    made = invoke(db, payload="1", delay="400 ms")
+    holder, client = connect(autocommit=False), connect()
+    holder.execute("select from pgconductor.executions where id = %s for update", (made,))
+    asking = threading.Thread(target=edit, args=(client, made), kwargs={"payload": "2"})
+    asking.start()
+    wait_for(lambda: one(db, "select run_at < clock_timestamp() from pgconductor.executions where id = %s", made)[0], 10, "it is due")
+    holder.rollback()
+    asking.join()
+    assert shown(db, made)[0] == "1" and len(node.changes()) == 1
+    assert node.take_changes() == [(1, True, False)] and shown(db, made)[0] == "2"
 
 
 def test_bad_arguments(db, node):

@@ -56,11 +56,11 @@ def check(name, rows, plans, expected=()):
 
 
 def fill(db, rows):
-    """Ready rows in all lanes, a tenth as many delayed, some parked and running."""
-    db.execute("insert into pgconductor.executions (ready_xid, created_at, run_at, shard, lane, priority, queue, task, payload)"
+    """Ready rows in all lanes; a tenth as many delayed, and as many whose next attempt is delayed, some parked and running."""
+    db.execute("insert into pgconductor.executions (ready_xid, created_at, run_at, shard, lane, priority, queue, task, payload, waiting)"
                " select case when n %% 10 > 0 then pg_current_xact_id() end, now(), case n %% 100 when 0 then 'infinity' else"
-               " now() + (n %% 1000 - 500) * interval '1 s' end, 1 + n %% 4, -((n / 4) %% 3), (n / 4) %% 3, 'default', 'work', '{}'"
-               " from generate_series(1, %s) n", (rows,))
+               " now() + (n %% 1000 - 500) * interval '1 s' end, 1 + n %% 4, -((n / 4) %% 3), (n / 4) %% 3, 'default', 'work', '{}',"
+               " case when n %% 10 = 5 then 'delayed' end from generate_series(1, %s) n", (rows,))
     db.execute("insert into pgconductor.running (id, ready_xid, started_at, shard, node, attempt) select id, ready_xid, now(),"
                " shard, 1, 1 from pgconductor.executions where ready_xid is not null limit %s on conflict do nothing", (rows // 10,))
 
@@ -98,6 +98,7 @@ def exercise(node, explained, prepared):
         got[name] = list(prepared[session])
         return result
     _, _, rows = call("poll", lambda: node.poll([(s, lane, "0", 0, ALL, 5) for s, lane in LANES]), "reader")
+    call("poll_due", lambda: node.poll_due([(s, lane, "-infinity", 0, 5) for s, lane in LANES]), "reader")
     runs = [(r[1], r[2], r[3]) for part in rows for r in part] or [(1, "1", 0), (2, "2", 0), (3, "3", 0)]
     columns = [r[0] for r in runs], [r[1] for r in runs]
     call("poll_keys", lambda: node.reader.execute(
@@ -110,6 +111,7 @@ def exercise(node, explained, prepared):
     call("settle_plain", lambda: node.settle_plain(runs[:2]))
     call("settle_full", lambda: node.settle(runs[2:6], ["completed", "failed", "deferred", "failed"][:len(runs[2:6])]))
     call("settle_locked", lambda: node.settle_locked(runs[6:10] or runs))
+    call("make_ready", lambda: node.call("select pgconductor.make_ready(%s::bigint[], %s::xid8[])", *columns))
     call("park", lambda: node.call("select pgconductor.park(%s::bigint[], %s::xid8[], 'unserved')", *columns))
     call("unpark", lambda: node.call("select pgconductor.unpark('{1,2,3,4}')"))
     call("rehome", lambda: node.call("select pgconductor.rehome(%s::bigint[], %s::xid8[], %s)", *columns, node.id + 1))
@@ -135,7 +137,7 @@ def exercise(node, explained, prepared):
 
 
 EXPECTED = {
-    "poll": ["executions_ready"], "poll_keys": ["executions_key", "executions_held"],
+    "poll": ["executions_ready"], "poll_due": ["executions_due"], "make_ready": ["executions_pkey"], "poll_keys": ["executions_key", "executions_held"],
     "scan_keys": ["executions_key", "executions_held"], "fetch": ["executions_pkey"], "settle_plain": ["executions_pkey"],
     "settle_full": ["executions_pkey", "running_pkey"], "settle_locked": ["executions_pkey", "running_pkey"],
     "promote": ["executions_delayed"], "park": ["executions_pkey"], "unpark": ["executions_delayed"],
@@ -253,8 +255,8 @@ def test_cost_of_a_promotion_does_not_grow(db, connect, explained):
 
 def test_only_the_indexes_that_earn_their_keep(db):
     assert db.execute("select indexname from pg_indexes where schemaname = 'pgconductor' and tablename = 'executions'"
-                      " order by 1").fetchall() == [("executions_children",), ("executions_delayed",), ("executions_held",),
-                                 ("executions_key",), ("executions_pkey",), ("executions_ready",)]
+                      " order by 1").fetchall() == [("executions_children",), ("executions_delayed",), ("executions_due",),
+                                 ("executions_held",), ("executions_key",), ("executions_pkey",), ("executions_ready",)]
     assert one(db, "select count(*) from pg_constraint where contype = 'f' and (conrelid = 'pgconductor.executions'::regclass"
                    " or confrelid = 'pgconductor.executions'::regclass)") == (0,)
     # A unique lane would make transactions wait for each other; a default partition would be scanned under a lock.
@@ -264,9 +266,12 @@ def test_only_the_indexes_that_earn_their_keep(db):
 
 def test_poll_is_one_statement(db, connect):
     """Inlined: as a statement of its own it would be planned at each call, and its snapshot might be another one."""
-    assert one(db, "select provolatile, prosecdef, proconfig, proisstrict from pg_proc where proname = 'poll'") == (
-        "s", False, None, False)
+    assert db.execute("select provolatile, prosecdef, proconfig, proisstrict from pg_proc where proname in ('poll', 'poll_due')").fetchall() == [
+        ("s", False, None, False)] * 2
     node = Node(connect)
     text = "\n".join(r[0] for r in node.reader.execute(
         "explain select * from pgconductor.poll('{1}', '{1}', '{0}', '{0}', '{0}', '{1}', '{1}')").fetchall())
     assert "executions_ready" in text and "Function Scan on poll" not in text
+    text = "\n".join(r[0] for r in node.reader.execute(
+        "explain select * from pgconductor.poll_due('{1}', '{1}', '{-infinity}', '{0}', '{1}')").fetchall())
+    assert text.count("executions_due") == 2 and "Function Scan on poll" not in text

@@ -184,9 +184,15 @@ def test_missing_partition(db, node):
     assert node.settle_plain(runs) == 1
 
 
+def rest(db, *executions):
+    """Has them wait for their time as those do that wait for their next attempt."""
+    db.execute("update pgconductor.executions set ready_xid = null, waiting = null where id = any (%s)", (list(executions),))
+
+
 def test_promote(db, node):
     now = datetime.datetime(2030, 1, 1, tzinfo=datetime.timezone.utc)
     made = [invoke(db, run_at=now + datetime.timedelta(seconds=s)) for s in (30, 10, 20, 10, 3600)]
+    rest(db, *made)
     parked = invoke(db)
     node.call("select pgconductor.park(%s::bigint[], %s::xid8[], 'unserved')", [parked], [node.ready()[0][1]])
 
@@ -202,7 +208,7 @@ def test_promote(db, node):
     assert (promoted, upto, due) == (2, now + datetime.timedelta(seconds=20), 5000)
     # What comes late, for a time before, is found by a full look.
     late = invoke(db, run_at=now + datetime.timedelta(seconds=5))
-    db.execute("update pgconductor.executions set ready_xid = null where id = %s", (late,))
+    rest(db, late)
     assert node.promote(upto)[:2] == (0, upto)
     assert node.promote(None)[0] == 1
     at(4000)
@@ -213,12 +219,68 @@ def test_promote(db, node):
 def test_promote_does_not_wait(db, node, connect):
     a, b = invoke(db, delay="1 hour"), invoke(db, delay="1 hour")
     db.execute("update pgconductor.executions set run_at = now()")
+    rest(db, a, b)
     client = connect(autocommit=False)
     client.execute("select pgconductor.cancel(%s)", (a,))
     assert node.promote()[0] == 1
     assert [r[0] for r in node.ready()] == [b]
     client.rollback()
     assert node.promote()[0] == 1
+
+
+def test_poll_due(db, node):
+    """In the order of time from the cursor on, each lane by itself; nothing is written for it."""
+    now = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
+    db.execute("update pgconductor.queues set shard_ids = shard_ids[:1]")
+    made = [invoke(db, run_at=now + datetime.timedelta(seconds=s)) for s in (30, 10, 20, 10, 3600)]
+    high = invoke(db, run_at=now + datetime.timedelta(seconds=25), priority=3)
+    before = [row_of(db, i) for i in made]
+
+    def at(seconds):
+        for conn in (node.writer, node.reader):
+            conn.execute("select set_config('pgconductor.fake_now', %s, false)", (str(now + datetime.timedelta(seconds=seconds)),))
+
+    def look(after="-infinity", id=0, limit=10, lane=0):
+        rows, due = node.poll_due([(1, lane, after, id, limit)])
+        return [r[1] for r in rows[0]], due[0]
+    at(0)
+    assert look() == ([], 10000) and look(lane=-3) == ([], 25000) and node.ready() == []
+    at(20)
+    assert look() == ([made[1], made[3], made[2]], 10000) and look(limit=1) == ([made[1]], 10000)
+    assert look(now + datetime.timedelta(seconds=10), made[1]) == ([made[3], made[2]], 10000)
+    assert look(now + datetime.timedelta(seconds=20), made[2]) == ([], 10000)
+    assert node.promote() == (0, None, None)
+    at(4000)
+    assert look() == ([made[1], made[3], made[2], made[0], made[4]], None) and look(lane=-3) == ([high], None)
+    assert [row_of(db, i) for i in made] == before
+    # A run as any other: it ends once, and what comes of a retry waits as all of them do.
+    runs = {r[0]: r for r in node.ready()}
+    assert node.settle_plain([runs[made[0]]]) == 1 and node.settle_plain([runs[made[0]]]) == 0
+    assert node.settle([runs[made[1]]], "failed", error="{}", after_ms=1000) == 1
+    assert made[1] not in look()[0] and node.promote()[2] == 1000
+    at(4001)
+    assert node.promote()[0] == 1 and node.run_of(made[1])[2] == 1
+
+
+def test_what_somebody_has_touched_is_made_ready(db, node, connect):
+    """It may be about to be changed. Fails when poll_due does not tell of it, or make_ready waits, or takes what has changed."""
+    free, held, changed = (invoke(db, delay="1 hour") for _ in range(3))
+    db.execute("update pgconductor.executions set run_at = now()")
+    client = connect(autocommit=False)
+    client.execute("select from pgconductor.executions where id = any (%s) for update", ([held, changed],))
+    rows = node.poll_due([(s, 0, "-infinity", 0, 10) for s in (1, 2, 3, 4)])[0]
+    touched = {r[1]: r[2] for part in rows for r in part if r[12]}
+    assert sorted(touched) == [held, changed] and sorted(r[1] for part in rows for r in part) == [free, held, changed]
+
+    def make_ready():
+        return node.call("select pgconductor.make_ready(%s::bigint[], %s::xid8[])", list(touched), list(touched.values()))[0][0]
+    assert make_ready() == 0
+    client.execute("update pgconductor.executions set ready_xid = pg_current_xact_id() where id = %s", (changed,))
+    client.commit()
+    assert make_ready() == 1 and make_ready() == 0
+    assert row_of(db, held)["waiting"] is None and int(row_of(db, held)["ready_xid"]) > int(touched[held])
+    assert row_of(db, changed)["waiting"] == "delayed"
+    assert sorted(r[0] for r in node.ready()) == [free, held, changed]
 
 
 def test_park_and_unpark(db, node, connect):

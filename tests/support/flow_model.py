@@ -31,9 +31,14 @@ class Execution:
         self.state, self.due, self.seq, self.attempt = "ready", None, None, 0
         self.handed = self.noted = self.discarded = False
         self.wait = self.ended = None
+        # It is read when its time has come; the others that wait for a time are made ready then.
+        self.timed = False
 
     def place(self):
-        return -self.priority, self.seq, self.id
+        return -self.priority, self.seq, self.due or 0, self.id
+
+    def is_due(self, now):
+        return self.state == "delayed" and self.timed and self.due <= now
 
     def key(self):
         """What stands under "k" of the payload, as text; of a long one the beginning, and what stands for the rest."""
@@ -67,8 +72,9 @@ class Model:
         one = self.all.get(id)
         return one if one is not None and one.state not in DONE else None
 
-    def at(self, one, due, seq, later="delayed"):
+    def at(self, one, due, seq, later="delayed", timed=False):
         """It is ready, or will be then."""
+        one.timed = timed
         one.state, one.due, one.seq = ("ready", None, seq) if due <= self.now else (later, due, None)
         one.handed = one.noted = False
 
@@ -125,7 +131,7 @@ class Model:
             self.keys[name] = Key(new, self.now, None if span is None else self.now + min(span, o.get("max_wait", 1e9)))
             if kind == "debounce":
                 due = self.keys[name].until
-        self.at(one, due, seq)
+        self.at(one, due, seq, timed=kind != "debounce" and task not in KEYED)
         self.all[new] = one
         self.last = max(self.last, new)
         return new
@@ -156,7 +162,7 @@ class Model:
             return False
         if "run_at" in change:
             change = change | {"run_at": self.now + change["run_at"]}
-        if one.state == "ready" and one.queue in OWNED:
+        if (one.state == "ready" or one.is_due(self.now)) and one.queue in OWNED:
             self.changes.append((id, change, one.queue))
         else:
             self.apply(one, change, self.tick())
@@ -218,7 +224,7 @@ class Model:
     def promote(self):
         seq = self.tick()
         for one in self.all.values():
-            if one.state in ("delayed", "suspended") and one.due <= self.now and one.queue in OWNED:
+            if one.state in ("delayed", "suspended") and not one.timed and one.due <= self.now and one.queue in OWNED:
                 self.at(one, one.due, seq)
 
     def unpark(self):
@@ -229,9 +235,12 @@ class Model:
 
     def ready(self):
         """What may be handed out, in order; what of it is paused is put aside."""
-        found = [one for one in self.all.values() if one.state == "ready" and not one.handed
+        found = [one for one in self.all.values() if (one.state == "ready" or one.is_due(self.now)) and not one.handed
                  and one.queue in OWNED and one.queue not in self.paused]
         for one in found:
+            if one.state == "delayed":
+                # As old as what is made ready from now on, and before that.
+                one.state, one.seq = "ready", self.seq + 0.5
             if one.task in self.paused:
                 one.state = "parked"
         return sorted((one for one in found if one.state == "ready"), key=Execution.place)
@@ -260,7 +269,7 @@ class Model:
         return {one.id: self.shown(one) for one in self.all.values()}
 
     def shown(self, one):
-        state = "running" if one.noted else "ready" if one.state == "parked" else one.state
+        state = "running" if one.noted else "ready" if one.state == "parked" or one.is_due(self.now) else one.state
         held = one.state == "parked" or state == "ready" and {one.task, one.queue} & self.paused
         return {"task": one.task, "queue": one.queue, "state": state,
                 "waiting": "paused" if held else one.wait if one.state == "suspended"

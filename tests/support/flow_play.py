@@ -4,6 +4,7 @@ execution. Nothing of the server is needed, so thousands of sequences take minut
 """
 
 import json
+import math
 
 import psycopg
 
@@ -49,6 +50,7 @@ class Database:
         if not self.still:
             self.db.execute("select pgconductor.fake_now(null)")
         self.still, self.now, self.micros = still, 0, 0
+        self.ages = {}
         self.set_clock("''")
         self.base = self.value("select pgconductor.now()::text")
         self.clock(0)
@@ -120,15 +122,21 @@ class Database:
     def ready(self, paused, handed):
         """What is read of the queues that are not paused, in order: (id, ready_xid, attempt, task, payload, metadata)."""
         shards = [shard for queue, shard in self.shards.items() if queue not in paused]
-        lanes = self.node.reader.execute("select distinct shard, lane from pgconductor.lanes where shard = any (%s)",
-                                         (shards,)).fetchall()
-        found = [row for rows in self.node.poll([(s, lane, "0", 0, ALL, 100000) for s, lane in lanes], shards)[2] for row in rows
-                 if (row[1], row[2]) not in handed]
+        due = self.node.due(shards, handed)
+        snapshot, _, polled = self.node.poll([(s, lane, "0", 0, ALL, 100000) for s, lane in self.node.lanes(shards)], shards)
+        for row in due:
+            # So old it is among the others, from now on.
+            self.ages.setdefault(row[1:3], int(snapshot.split(":")[1]))
+        found = [row for rows in polled for row in rows if (row[1], row[2]) not in handed] + due
         aside = [row for row in found if row[4] in paused]
         if aside:
             self.node.call("select pgconductor.park(%s, %s::xid8[], 'paused')", [r[1] for r in aside], [r[2] for r in aside])
-        found = sorted((row for row in found if row[4] not in paused), key=lambda r: (r[10], int(r[2]), r[1]))
+        found = sorted((row for row in found if row[4] not in paused), key=self.place)
         return [(r[1], r[2], r[3], r[4], r[5], r[7]) for r in found]
+
+    def place(self, row):
+        timed = len(row) > 11
+        return row[10], self.ages[row[1:3]] if timed else int(row[2]), row[11].timestamp() if timed else math.inf, row[1]
 
     def settle(self, run, outcome, wait, again, key):
         """Returns whether it was there."""

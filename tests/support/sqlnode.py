@@ -104,12 +104,35 @@ class Node:
         lanes = sorted((r[9], r[10]) for r in rows if r[0] == -1)
         return snapshot[0], lanes, [[r for r in rows if r[0] == n + 1] for n in range(len(ranges))]
 
+    def lanes(self, shards=None):
+        return self.reader.execute("select distinct shard, lane from pgconductor.lanes where shard = any (%s)",
+                                   (sorted(self.epochs) if shards is None else shards,)).fetchall()
+
+    def poll_due(self, ranges):
+        """ranges: (shard, lane, run_at, id, limit). Returns (rows by range, each with run_at and touched; next_due_ms by range)."""
+        columns = [list(c) for c in zip(*ranges)] if ranges else [[]] * 5
+        rows = self.reader.execute(
+            "select entry, id, ready_xid, attempt, task, payload::text, payload_len, metadata::text, event, shard, lane, run_at,"
+            " touched, next_due_ms from pgconductor.poll_due(%s::int[], %s::int[], %s::timestamptz[], %s::bigint[], %s::int[])",
+            columns).fetchall()
+        return ([[r[:13] for r in rows if r[0] == n + 1] for n in range(len(ranges))],
+                [next((r[13] for r in rows if r[0] == -n - 1), None) for n in range(len(ranges))])
+
+    def due(self, shards=None, handed=()):
+        """The delayed runs that are due, as poll has them; what somebody has touched is made ready, unless it was handed out."""
+        rows = [r for rs in self.poll_due([(s, lane, "-infinity", 0, 1000000) for s, lane in self.lanes(shards)])[0] for r in rs
+                if (r[1], r[2]) not in handed]
+        touched = [r for r in rows if r[12]]
+        if touched:
+            self.call("select pgconductor.make_ready(%s::bigint[], %s::xid8[])", [r[1] for r in touched], [r[2] for r in touched])
+        return sorted((r for r in rows if not r[12]), key=lambda r: (r[11], r[1]))
+
     def ready(self):
-        """Every ready run of the node's shards, as (id, ready_xid, attempt), in order of their becoming ready."""
-        lanes = self.reader.execute("select distinct shard, lane from pgconductor.lanes where shard = any (%s)",
-                                    (sorted(self.epochs),)).fetchall()
-        rows = self.poll([(s, lane, "0", 0, ALL, 1000000) for s, lane in lanes])[2]
-        return sorted(((r[1], r[2], r[3]) for rs in rows for r in rs), key=lambda r: (int(r[1]), r[0]))
+        """Every run of the node's shards that may be handed out, as (id, ready_xid, attempt), in order of their becoming ready;
+        those last that are due."""
+        due = self.due()
+        rows = self.poll([(s, lane, "0", 0, ALL, 1000000) for s, lane in self.lanes()])[2]
+        return sorted(((r[1], r[2], r[3]) for rs in rows for r in rs), key=lambda r: (int(r[1]), r[0])) + [r[1:4] for r in due]
 
     def settle_plain(self, runs, result=None, keep=True, took_ms=1):
         n = len(runs)
