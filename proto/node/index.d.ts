@@ -863,7 +863,11 @@ export interface WorkerConfig {
 	 * wait in it included (as many as concurrency unless given).
 	 */
 	fetchBatchSize?: number | undefined;
-	/** Accepted, without effect: nothing is polled here. */
+	/**
+	 * How often a server at rest looks for work although nobody has told it of any, likewise (`poll_interval` in the configuration; 5000
+	 * unless given): 100 at least, and what is less is that. The shortest of all queues counts for all of them. Work is told of as it is
+	 * committed and waits for no poll, unless a transaction says `set pgconductor.notify = off`.
+	 */
 	pollIntervalMs?: number | undefined;
 	/** Accepted, without effect: outcomes are gathered by the server. */
 	flushIntervalMs?: number | undefined;
