@@ -138,13 +138,19 @@ def test_who_takes_over_has_no_tokens(limited, db):
     def start():
         return limited.start(1, limits=rates, top='takeover_timeout = "1s"')
 
-    def all_begin_on(node, more=1):
-        name, before = f"n{limited.up.index(node)}", collections.Counter(run.task for run in on(node))
-        wait_for(lambda: all(sum(run.task == task for run in on(node)) >= before[task] + more for task in rates), 20,
-                 f"they begin on {name}")
+    def on(node, task):
+        return sum(run.node == f"n{limited.up.index(node)}" for run in limited.began(task))
 
-    def on(node):
-        return [run for run in limited.began() if run.node == f"n{limited.up.index(node)}"]
+    def all_begin_on(node, more=1):
+        before = {task: on(node, task) for task in rates}
+
+        def look():
+            for task in rates:
+                # Fewer than would have gathered while the first one stood still.
+                runs = limited.began(task)
+                assert most_at_once(runs, 4) <= 1 + 4, "\n".join(f"{run.node} {(run.ns - runs[0].ns) // 1000000}" for run in runs)
+            return all(on(node, task) >= before[task] + more for task in rates)
+        wait_for(look, 20, f"they begin on n{limited.up.index(node)}")
     first = start()
     for task in rates:
         limited.many(task, 200, '{"key": "a"}')
@@ -157,10 +163,6 @@ def test_who_takes_over_has_no_tokens(limited, db):
     all_begin_on(first)
     first.kill9()
     all_begin_on(start())
-    for task in rates:
-        # Fewer than would have gathered while the first one stood still.
-        runs = limited.began(task)
-        assert most_at_once(runs, 4) <= 1 + 4, "\n".join(f"{run.node} {(run.ns - runs[0].ns) // 1000000}" for run in runs)
 
 
 DAY = 'window = { "09:00", "17:00" }'
