@@ -450,12 +450,17 @@ END_TEST
 START_TEST(name_of_a_program)
 {
 	static const struct {
-		const char *argv[5], *name;
+		const char *argv[7], *name;
 	} of[] = {
 		{ { "/opt/app/worker", "config.yml" }, "worker" },
 		{ { "/usr/bin/python3", "/srv/app/tasks.py", "--fast" }, "tasks.py" },
 		{ { "python3.11", "-u", "-m", "app.tasks" }, "app.tasks" },
+		{ { "python3", "-W", "error", "tasks.py" }, "tasks.py" },
 		{ { "node", "worker.js" }, "worker.js" },
+		{ { "node", "--require", "./hook.cjs", "--import", "tsx", "worker.ts" }, "worker.ts" },
+		{ { "node", "--import=tsx", "worker.ts", "-r", "x" }, "worker.ts" },
+		{ { "node", "--import" }, "node" },
+		{ { "bun", "run", "demo/worker.ts" }, "worker.ts" },
 		{ { "bash", "-c", "exec worker" }, "bash" },
 		{ { "python3" }, "python3" },
 		{ { "pythonic", "tasks.py" }, "pythonic" },
