@@ -68,6 +68,7 @@ sql_files = \
 	sql/functions/evaluate_filter.sql \
 	sql/functions/event_schemas.sql \
 	sql/functions/events_due.sql \
+	sql/functions/execution_key.sql \
 	sql/functions/execution_logs.sql \
 	sql/functions/execution_steps.sql \
 	sql/functions/executions_all.sql \

@@ -82,6 +82,41 @@ def test_a_key_waits_for_what_has_begun(keyed, db, cli):
     assert [n for key, n in keyed.runs() if key == "a"] == [0, 2, 1]
 
 
+def test_a_key_is_shown_and_chosen_by(keyed, db, cli):
+    """Of what waits and of what has finished; without a limit it makes none wait."""
+    keyed.declare("tenant", concurrency_key="key")
+    keyed.start(1)
+    keyed.open("tenant")
+    db.execute("select pgconductor.enable_queue('default', false)")
+    keyed.up[0].wait_log("queue default: paused")
+    free = invoke(db, "free", '{"key": "a"}')
+    ids = keyed.batch("tenant", [{"key": "a"}, {"key": "b"}, {"key": "a"}, {}])
+
+    def listed(*args):
+        return [(int(row["id"]), row["key"]) for row in map(json.loads, cli("list", "--json", "--oldest", *args, check=True).stdout.splitlines())]
+    assert listed("--key", "a") == [(ids[0], "a"), (ids[2], "a")]
+    assert listed("--key", "") == [(ids[3], "")]
+    assert "\nkey       a\n" in cli("show", str(ids[0]), check=True).stdout
+    assert "\nkey " not in cli("show", str(free), check=True).stdout
+    assert cli("cancel", "--key", "b", check=True).stdout == "1 cancelled\n"
+    db.execute("select pgconductor.enable_queue('default')")
+    wait_empty(db)
+    assert listed("--key", "first", "--state", "completed")
+    assert listed("--key", "b") == [(ids[1], "b")]
+    assert listed("--key", "a") == [(ids[0], "a"), (ids[2], "a")]
+
+
+@pytest.mark.parametrize("options, state", [
+    ({"concurrency_key": "key"}, "ready"), (PAIR, "ready (limit)"), (FIFO, "ready (limit)"), ({"concurrency": 3}, "ready (limit)"),
+    ({"rate_limit": {"limit": 3, "key": "key"}}, "ready (limit)"), ({"rate_limit": {"limit": 3}}, "ready (limit)"), ({}, "ready")])
+def test_what_may_have_to_wait_for_a_limit_says_so(keyed, db, cli, options, state):
+    keyed.declare("tenant", **options)
+    one = invoke(db, "tenant", '{"key": "a"}')
+    shown = cli("list", "--json", check=True).stdout
+    assert json.loads(shown)["id"] == str(one)
+    assert f"  {state}  " in cli("list", check=True).stdout
+
+
 def test_as_many_of_a_key_run_as_may(keyed, db):
     keyed.start(1)
     keyed.declare("tenant", **PAIR)
