@@ -169,11 +169,14 @@ sql_files = \
 	sql/functions/schema_definitions.sql \
 	sql/functions/schema_kind.sql \
 	sql/functions/schema_literals.sql \
+	sql/functions/schema_merged.sql \
 	sql/functions/schema_object.sql \
+	sql/functions/schema_refs.sql \
 	sql/functions/schema_root.sql \
 	sql/functions/schema_type.sql \
 	sql/functions/schema_types.sql \
 	sql/functions/schema_union.sql \
+	sql/functions/schema_uri.sql \
 	sql/functions/select_columns.sql \
 	sql/functions/select_fields.sql \
 	sql/functions/serve.sql \
