@@ -62,7 +62,7 @@ run(int argc, char **argv)
 	s.task = argv[1];
 	s.payload = ctx_payload(argc > 2 ? argv[2] : NULL);
 	s.queue = queue;
-	s.priority = priority != NULL ? cli_priority("--priority", priority) : 0;
+	s.priority = priority != NULL ? cli_priority("--priority", priority) : PGC_PRIORITY_OF_TASK;
 	s.delay_ms = time_of("--delay", delay);
 	s.dedupe_key = dedupe_key;
 	s.dedupe_for_ms = time_of("--dedupe-for", dedupe_for);

@@ -16,7 +16,7 @@ bool
 filter_given(const struct filter *f)
 {
 	return f->task != NULL || f->queue != NULL || f->state != NULL || f->after != NULL || f->before != NULL ||
-	    f->error != NULL || f->metadata.n != 0;
+	    f->error != NULL || f->key != NULL || f->metadata.n != 0;
 }
 
 static bool
@@ -140,4 +140,5 @@ filter_params(struct filter *f, const char **params)
 	params[9] = f->keys;
 	params[10] = f->values;
 	params[11] = f->discarded ? "true" : "false";
+	params[12] = f->key;
 }

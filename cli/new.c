@@ -27,7 +27,9 @@ struct language {
 };
 
 static const struct language languages[] = {
-	{ "typescript", "task.mts", ".mts", "npx --no-install tsc --target es2022 --module nodenext --strict --skipLibCheck '@FILE@'",
+	{ "typescript", "task.mts", ".mts", "# From 6 on it wants to be told that a tsconfig.json is not for this.\n"
+	    "case $(npx --no-install tsc --version) in *' '[45].*) alone= ;; *) alone=--ignoreConfig ;; esac\n"
+	    "npx --no-install tsc ${alone:+$alone} --target es2022 --module nodenext --types node --strict --skipLibCheck '@FILE@'",
 	    "-- node \"$here/@BASE@.mjs\"", "in a project with the packages pgconductor, typescript and @types/node", false, false },
 	{ "python", "task.py", ".py", ":", "-- python3 \"$here/@FILE@\"", "with the package pgconductor for Python", false, false },
 	{ "c", "task.c", ".c", "# shellcheck disable=SC2046\n${CC:-cc} -o \"$dir/@BASE@\" '@FILE@' $(pkg-config --cflags --libs pgconductor jansson)",

@@ -130,7 +130,7 @@ action_check(int argc, char **argv, const struct filter *f)
 	if (argc > 1 && filter_given(f))
 		cli_usage("name executions by id or by options, not both");
 	if (argc == 1 && !filter_given(f))
-		cli_usage("ID is missing, or one of --task, --queue, --state, --after, --before, --error, --metadata");
+		cli_usage("ID is missing, or one of --task, --queue, --state, --after, --before, --error, --key, --metadata");
 	filter_check(f);
 }
 

@@ -15,7 +15,7 @@
 /* Everything of an execution, for programs; the id is a string, as in every library. */
 #define JSON_COLUMNS \
 	"id::text as id, task, queue, state, waiting, priority, attempt, payload, metadata, event, result, error, created_at," \
-	" run_at, started_at, finished_at, took_ms, node, program, pid, parent::text as parent, percent, note, event_at, discarded_at"
+	" run_at, started_at, finished_at, took_ms, node, program, pid, parent::text as parent, percent, note, event_at, discarded_at, key"
 
 static struct filter filter;
 static const char *limit = "50";
@@ -39,7 +39,7 @@ static const struct cli_option list_options[] = {
 };
 
 static const char show_sql[] =
-    "select id, task, queue, state || coalesce(' (' || waiting || ')', '') || case when discarded_at is not null then ' (discarded)' else '' end as state,"
+    "select id, task, queue, key, state || coalesce(' (' || waiting || ')', '') || case when discarded_at is not null then ' (discarded)' else '' end as state,"
     " nullif(concat_ws(' ', percent || ' %', note), '') as progress, parent, nullif(priority, 0) as priority, attempt, event, event_at as \"for\","
     " created_at as created, run_at as due, started_at as started, finished_at as finished,"
     " took_ms || ' ms' as took, node, program, pid, payload, metadata,"
@@ -118,7 +118,7 @@ list_sql(void)
 	const char *direction = oldest ? "asc" : "desc";
 
 	return xasprintf("select %s from pgconductor.executions_all where id = any (array(select id from pgconductor.executions_all"
-	    " where " FILTER_SQL " order by id %s limit $13)) order by executions_all.id %s", json ? JSON_COLUMNS : LIST_COLUMNS,
+	    " where " FILTER_SQL " order by id %s limit $14)) order by executions_all.id %s", json ? JSON_COLUMNS : LIST_COLUMNS,
 	    direction, direction);
 }
 
@@ -133,7 +133,7 @@ group_sql(void)
 	    " (array_agg(error order by at desc, id desc))[1] as error from (select id, task, coalesce(finished_at, created_at) as at,"
 	    " pgconductor.error_kind(error) as error from pgconductor.executions_all where error is not null and " FILTER_SQL ") e"
 	    " group by task, regexp_replace(error::text, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]+', '0', 'g')"
-	    " order by 2 desc, 4 desc, 1 limit $13) g",
+	    " order by 2 desc, 4 desc, 1 limit $14) g",
 	    json ? "first_at" : TIME("first_at") " as first", json ? "last_at" : TIME("last_at") " as last");
 }
 

@@ -68,9 +68,11 @@ struct conf_handler {
 	struct conf_pairs	 env;
 };
 
-/* What these options of a queue may be at most. */
+/* What these options of a queue may be, which programs also say. */
 #define CONF_MAX_CONCURRENCY 100000
 #define CONF_MAX_FETCH_BATCH 10000
+#define CONF_MIN_POLL_INTERVAL 100	/* ms */
+#define CONF_MAX_POLL_INTERVAL 3600000
 
 struct conf_queue {
 	char			 *name;
@@ -82,6 +84,7 @@ struct conf_queue {
 	int64_t			  processes;
 	int64_t			  credit;	/* 0: what HELLO says */
 	int64_t			  fetch_batch;
+	int64_t			  poll_interval; /* ms; 0: the server's */
 	int64_t			  shards;
 	int64_t			  max_runs;	/* 0: no limit */
 	int64_t			  memory;	/* bytes; 0: no limit */

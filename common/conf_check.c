@@ -298,24 +298,58 @@ base_name(const char *path)
 	return slash != NULL ? slash + 1 : path;
 }
 
+/* Programs that run a script, and what may stand before that: options that have a value in the next word, and words. */
+static const struct interpreter {
+	const char	*name, *valued[8], *word;
+} interpreters[] = {
+	{ "python", { "-W", "-X" }, NULL },
+	{ "pypy", { "-W", "-X" }, NULL },
+	{ "node", { "-r", "--require", "--import", "--loader", "--experimental-loader", "-C", "--conditions" }, NULL },
+	{ "bun", { "-r", "--preload", "--env-file" }, "run" },
+	{ "ruby", { "-r", "-I", "-C" }, NULL },
+	{ "perl", { "-I" }, NULL },
+	{ "php", { "-d" }, NULL },
+	{ "sh", { "-o" }, NULL },
+	{ "bash", { "-o" }, NULL },
+	{ "dash", { "-o" }, NULL },
+	{ "zsh", { "-o" }, NULL },
+};
+
+static bool
+has_value(const struct interpreter *is, const char *option)
+{
+	for (const char *const *v = is->valued; *v != NULL; v++)
+		if (strcmp(*v, option) == 0)
+			return true;
+	return false;
+}
+
+/* The script, or the module, that an interpreter is to run; NULL: none. */
+static const char *
+script_of(const struct interpreter *is, char *const *argv)
+{
+	for (int k = 1; argv[k] != NULL; k++) {
+		if (strcmp(argv[k], "-c") == 0 || strcmp(argv[k], "-e") == 0)
+			return NULL;
+		if (has_value(is, argv[k]) && argv[k + 1] != NULL)
+			k++;
+		else if (argv[k][0] != '-' && argv[k][0] != '\0' && (is->word == NULL || strcmp(argv[k], is->word) != 0))
+			return argv[k];
+	}
+	return NULL;
+}
+
 /* What a program is known by: its base name; that of the script, or the module, where the command is an interpreter. */
 static const char *
 program_name(char *const *argv)
 {
-	static const char *const interpreters[] = { "python", "pypy", "node", "bun", "ruby", "perl", "php", "sh", "bash", "dash", "zsh" };
-	const char *base = base_name(argv[0]);
+	const char *base = base_name(argv[0]), *script;
 	size_t len = strcspn(base, "0123456789.");
 
-	for (size_t i = 0; i < sizeof(interpreters) / sizeof(interpreters[0]); i++) {
-		if (strncmp(base, interpreters[i], len) != 0 || interpreters[i][len] != '\0')
-			continue;
-		for (int k = 1; argv[k] != NULL; k++) {
-			if (strcmp(argv[k], "-c") == 0 || strcmp(argv[k], "-e") == 0)
-				return base;
-			if (argv[k][0] != '-' && argv[k][0] != '\0')
-				return base_name(argv[k]);
-		}
-	}
+	for (size_t i = 0; i < sizeof(interpreters) / sizeof(interpreters[0]); i++)
+		if (strncmp(base, interpreters[i].name, len) == 0 && interpreters[i].name[len] == '\0' &&
+		    (script = script_of(&interpreters[i], argv)) != NULL)
+			return base_name(script);
 	return base;
 }
 

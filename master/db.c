@@ -55,6 +55,7 @@ struct db {
 	bool			 writing;
 	struct call_list	 calls, spare;
 	size_t			 pending;
+	int64_t			 heard_ms;	/* when the last of the calls that were answered was sent */
 	int			 backoff_ms;
 	int			 backend_pid;
 	const struct db_stmt	*prepared[STATEMENTS_MAX];
@@ -338,6 +339,7 @@ answer(struct db *db, struct call *c, const PGresult *res)
 	char *message = NULL;
 
 	c->answered = true;
+	db->heard_ms = c->sent_ms;
 	db->pending--;
 	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) {
 		a.rows = PQntuples(res);
@@ -400,6 +402,7 @@ take_result(struct db *db, PGresult *res)
 	}
 	if (c->kind == CALL_SETUP || c->kind == CALL_LISTEN) {
 		c->answered = true;
+		db->heard_ms = c->sent_ms;
 		db->pending--;
 		return setup_answered(db, res, c->kind);
 	}
@@ -630,6 +633,12 @@ db_waiting_ms(const struct db *db)
 		if (!c->answered)
 			return clock_ms() - c->sent_ms;
 	return 0;
+}
+
+int64_t
+db_heard_ms(const struct db *db)
+{
+	return clock_ms() - db->heard_ms;
 }
 
 int

@@ -67,6 +67,8 @@ bool	db_ready(const struct db *);
 /* Calls sent and not yet answered, and for how long the first of them has waited. */
 size_t	db_pending(const struct db *);
 int64_t	db_waiting_ms(const struct db *);
+/* Since when it is not known that the server was there: how long ago what it has answered last was sent. */
+int64_t	db_heard_ms(const struct db *);
 int	db_backend_pid(const struct db *);
 /* Breaks the connection, as if it had been lost. */
 void	db_drop(struct db *, const char *why);

@@ -327,6 +327,7 @@ struct queue {
 	struct conf_queue *conf;	/* borrowed from the configuration */
 	struct conf_handler *asked;	/* the program a discovery asks; borrowed likewise */
 	int		 concurrency, fetch_batch, kill_grace_ms;
+	int		 poll_interval_ms;	/* 0: the server's */
 	struct worker	 worker;
 	struct pool	*pools;
 	int		 pools_n;

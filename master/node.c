@@ -72,8 +72,12 @@ node_listening(const struct master *m)
 bool
 node_may_dispatch(const struct master *m)
 {
-	/* Somebody else may be taking over by the time that a later answer comes. */
-	return node_may_write(m) && m->reader.checked && db_waiting_ms(m->writer) < m->takeover_ms / 2;
+	/*
+	 * Somebody else may be taking over by the time that a later answer comes; or have done so already, if this process stood
+	 * still meanwhile and asked nothing. It asks every two fifths of the timeout.
+	 */
+	return node_may_write(m) && m->reader.checked && db_waiting_ms(m->writer) < m->takeover_ms / 2 &&
+	    db_heard_ms(m->writer) < (int64_t)m->takeover_ms * 5 / 8;
 }
 
 static void	listen_as(struct master *);

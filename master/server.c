@@ -94,12 +94,12 @@ serve_configured(struct master *m)
 }
 
 static void
-take_setting(const char *queue, const char *name, uint64_t said, int64_t max, int64_t *value)
+take_setting(const char *queue, const char *name, uint64_t said, int64_t min, int64_t max, int64_t *value)
 {
-	if (said >= 1 && said <= (uint64_t)max)
+	if (said >= (uint64_t)min && said <= (uint64_t)max)
 		*value = (int64_t)said;
 	else
-		log_error("queue \"%s\": %s: %" PRIu64 " is not between 1 and %" PRId64, queue, name, said, max);
+		log_error("queue \"%s\": %s: %" PRIu64 " is not between %" PRId64 " and %" PRId64, queue, name, said, min, max);
 }
 
 /* What the program says of its queues. A section of the configuration counts for more. */
@@ -113,9 +113,12 @@ discovered_settings(struct master *m, const struct msg_announce *msg)
 
 		if (cq != NULL && cq->place.file == NULL) {
 			if (said->has_concurrency)
-				take_setting(name, "concurrency", said->concurrency, CONF_MAX_CONCURRENCY, &cq->concurrency);
+				take_setting(name, "concurrency", said->concurrency, 1, CONF_MAX_CONCURRENCY, &cq->concurrency);
 			if (said->has_fetch_batch)
-				take_setting(name, "fetch_batch", said->fetch_batch, CONF_MAX_FETCH_BATCH, &cq->fetch_batch);
+				take_setting(name, "fetch_batch", said->fetch_batch, 1, CONF_MAX_FETCH_BATCH, &cq->fetch_batch);
+			if (said->has_poll_ms)
+				take_setting(name, "poll_ms", said->poll_ms, CONF_MIN_POLL_INTERVAL,
+				    CONF_MAX_POLL_INTERVAL, &cq->poll_interval);
 		}
 		free(name);
 	}
@@ -132,6 +135,7 @@ keep_settings(const struct conf *old, struct conf *fresh)
 		if (is != NULL && is->place.file == NULL) {
 			is->concurrency = was->concurrency;
 			is->fetch_batch = was->fetch_batch;
+			is->poll_interval = was->poll_interval;
 		}
 	}
 }

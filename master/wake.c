@@ -301,6 +301,19 @@ next_due_ms(const struct master *m)
 	return due < m->wakes->due_ms ? due : m->wakes->due_ms;
 }
 
+/* A poll is of all shards: what is asked for one queue is done for all. */
+static int64_t
+slow_poll_ms(const struct master *m)
+{
+	int64_t ms = m->poll_interval_ms;
+	const struct queue *q;
+
+	TAILQ_FOREACH(q, &m->queues, link)
+		if (!q->discovery && q->poll_interval_ms > 0 && q->poll_interval_ms < ms)
+			ms = q->poll_interval_ms;
+	return ms;
+}
+
 /* What to wait for now. */
 static void
 schedule(struct master *m)
@@ -334,7 +347,7 @@ schedule(struct master *m)
 		break;
 	case ASLEEP:
 	default:
-		wait = m->poll_interval_ms;
+		wait = slow_poll_ms(m);
 		break;
 	}
 	if (due < now + wait)

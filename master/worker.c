@@ -178,6 +178,7 @@ worker_setup(struct master *m, struct queue *q)
 	}
 	q->concurrency = (int)q->conf->concurrency;
 	q->fetch_batch = (int)q->conf->fetch_batch;
+	q->poll_interval_ms = (int)q->conf->poll_interval;
 	q->kill_grace_ms = (int)q->conf->kill_grace;
 	queue_set_pools(m, q, (int)n, names, commands);
 	msg_setup_encode(peer_out(q->worker.peer), 0, &setup);

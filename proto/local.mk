@@ -105,6 +105,7 @@ EXTRA_DIST += proto/node/README.md proto/node/index.d.ts proto/node/package.json
 	proto/node/src/duration.js \
 	proto/node/src/errors.js \
 	proto/node/src/failure.js \
+	proto/node/src/finish.js \
 	proto/node/src/gen.js \
 	proto/node/src/index.js \
 	proto/node/src/install.js \

@@ -70,6 +70,7 @@ sql_files = \
 	sql/functions/evaluate_filter.sql \
 	sql/functions/event_schemas.sql \
 	sql/functions/events_due.sql \
+	sql/functions/execution_key.sql \
 	sql/functions/execution_logs.sql \
 	sql/functions/execution_steps.sql \
 	sql/functions/executions_all.sql \
@@ -172,11 +173,14 @@ sql_files = \
 	sql/functions/schema_definitions.sql \
 	sql/functions/schema_kind.sql \
 	sql/functions/schema_literals.sql \
+	sql/functions/schema_merged.sql \
 	sql/functions/schema_object.sql \
+	sql/functions/schema_refs.sql \
 	sql/functions/schema_root.sql \
 	sql/functions/schema_type.sql \
 	sql/functions/schema_types.sql \
 	sql/functions/schema_union.sql \
+	sql/functions/schema_uri.sql \
 	sql/functions/select_columns.sql \
 	sql/functions/select_fields.sql \
 	sql/functions/serve.sql \

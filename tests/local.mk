@@ -115,7 +115,7 @@ integration_tests = \
 .PHONY: clean-tests
 clean-local: clean-tests
 clean-tests:
-	-rm -rf tests/node tests/pydantic tests/pydantic.lock tests/initdb-*
+	-rm -rf tests/mypy tests/node tests/pycache tests/pydantic tests/pydantic.lock tests/initdb-*
 
 source_checks = \
 	tests/check-docs.sh \
@@ -135,8 +135,8 @@ EXTRA_DIST += $(source_checks) $(integration_tests) \
 	tests/support/conform_handler.py tests/support/conform_node.mjs tests/support/conform_python.py \
 	tests/support/cutter.py tests/support/documents.py tests/support/durable.py tests/support/durable_node.mjs \
 	tests/support/durable_python.py tests/support/engine.py tests/support/fakemaster.py \
-	tests/support/fault_handler.py tests/support/faults.py tests/support/fleet.py tests/support/flow_handler.py tests/support/flow_model.py tests/support/flow_play.py tests/support/handler.py tests/support/ledger.py \
-	tests/support/key_handler.py tests/support/limit_handler.py tests/support/places.py \
+	tests/support/fault_handler.py tests/support/faults.py tests/support/fleet.py tests/support/flow_handler.py tests/support/flow_model.py tests/support/flow_play.py tests/support/handler.py tests/support/ledger.py tests/support/mypy.py \
+	tests/support/limits.py tests/support/places.py \
 	tests/support/batch_handler.py \
 	tests/support/batch_python.py \
 	tests/support/batch_node.mjs \

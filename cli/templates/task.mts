@@ -4,7 +4,7 @@
  *	pgconductor dev --watch -- node @FILE@
  *	pgconductor invoke @TASK@ '{"name": "Ann"}' --wait
  *
- * For an older one, `npx tsc --target es2022 --module nodenext @FILE@` makes a @BASE@.mjs of it.
+ * For an older one, `npx tsc --target es2022 --module nodenext --types node @FILE@` makes a @BASE@.mjs of it.
  */
 import { Conductor, Orchestrator, type TaskEvent } from "pgconductor";
 

@@ -255,20 +255,23 @@ void	pgc_on_saved(struct pgc *, pgc_saved_fn *, void *arg);
 /* Goes on after so many milliseconds, from the first time on; meanwhile nothing is held. key NULL: named by its turn. */
 int	pgc_sleep(struct pgc_run *, const char *key, int64_t ms);
 
+/* None of its own: no priority that there is. */
+#define PGC_PRIORITY_OF_TASK	(-2147483647 - 1)
+
 /* An execution that this one waits for. Begin with PGC_CHILD. */
 struct pgc_child {
 	const char	*key;		/* NULL: named by its turn */
 	const char	*task;
 	const char	*payload;	/* JSON; NULL is null */
 	const char	*queue;		/* NULL: the task's own */
-	int		 priority;	/* higher first; 0: the task's own */
+	int		 priority;	/* higher first; PGC_PRIORITY_OF_TASK: the task's own */
 	int64_t		 timeout_ms;	/* then it is cancelled, and the error's code is timeout; -1: none */
 	const char	*metadata;	/* JSON, besides what it inherits: an object's keys count before those; NULL: none */
 	/* What came of it, once the function returns 0. */
 	const char	*result;	/* JSON; NULL: it has failed */
 	const char	*error;		/* JSON, an object with code and message; NULL: it has not */
 };
-#define PGC_CHILD	{ NULL, NULL, NULL, NULL, 0, -1, NULL, NULL, NULL }
+#define PGC_CHILD	{ NULL, NULL, NULL, NULL, PGC_PRIORITY_OF_TASK, -1, NULL, NULL, NULL }
 int	pgc_invoke(struct pgc_run *, struct pgc_child *);
 /* Many at once: goes on when all are finished. */
 int	pgc_invoke_all(struct pgc_run *, struct pgc_child *, size_t n);
@@ -295,7 +298,7 @@ struct pgc_start {
 	const char	*task;
 	const char	*payload;	/* JSON; NULL is null */
 	const char	*queue;		/* NULL: the task's own */
-	int		 priority;	/* higher first; 0: the task's own */
+	int		 priority;	/* higher first; PGC_PRIORITY_OF_TASK: the task's own */
 	int64_t		 delay_ms;	/* not before so long has passed */
 	const char	*dedupe_key;	/* NULL: none; the one of throttle and debounce is then the task's name */
 	int64_t		 dedupe_for_ms;	/* from when it was made, 0: while it is unfinished; -1: as long as its history is kept */
@@ -304,7 +307,7 @@ struct pgc_start {
 	int64_t		 max_wait_ms;	/* with debounce: so long after the first at the latest */
 	const char	*metadata;	/* as of a child */
 };
-#define PGC_START	{ NULL, NULL, NULL, 0, -1, NULL, -1, -1, -1, -1, NULL }
+#define PGC_START	{ NULL, NULL, NULL, PGC_PRIORITY_OF_TASK, -1, NULL, -1, -1, -1, -1, NULL }
 /* As pgc_start. NULL in *id, and pgc_error has nothing to say, "": throttled, nothing was made. */
 int	pgc_start_with(struct pgc_run *, const struct pgc_start *, const char **id);
 

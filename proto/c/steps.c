@@ -248,7 +248,7 @@ look_at_child(struct pgc_run *r, struct pgc_child *child, const char *key, struc
 	/* So that a second one under this key is noticed; it is not sent. */
 	journal_add(r, key, NULL);
 	*w = (struct msg_wait){ .key = pstr(journal_find(r->journal, key)->key), .task = pstr(child->task),
-	    .queue = pstr(child->queue), .payload = pstr(child->payload), .has_priority = child->priority != 0,
+	    .queue = pstr(child->queue), .payload = pstr(child->payload), .has_priority = child->priority != PGC_PRIORITY_OF_TASK,
 	    .priority = child->priority, .has_timeout_ms = child->timeout_ms >= 0,
 	    .timeout_ms = (uint64_t)child->timeout_ms, .metadata = pstr(child->metadata) };
 	return 1;
@@ -590,7 +590,7 @@ pgc_start_with(struct pgc_run *r, const struct pgc_start *s, const char **id)
 	add_member(&args, "task", s->task);
 	add_option(&args, "queue", s->queue);
 	add_option(&args, "dedupe_key", s->dedupe_key);
-	if (s->priority != 0)
+	if (s->priority != PGC_PRIORITY_OF_TASK)
 		buf_addf(&args, ",\"priority\":%d", s->priority);
 	add_time(&args, "delay", s->delay_ms);
 	add_time(&args, "dedupe_for", s->dedupe_for_ms);

@@ -695,7 +695,7 @@ export type PayloadOf<T, Tasks extends object = {}> = T extends Task<infer Paylo
 export type ReturnOf<T> = T extends Task<never, infer Return, any> ? Return : unknown;
 
 export interface Result<Return = any> {
-	/** "ready", "delayed", "running", "completed", "failed", "cancelled". */
+	/** "ready", "delayed", "running", "suspended", "completed", "failed", "cancelled". */
 	state: string;
 	/** Of a completed one. */
 	result: Return | undefined;
@@ -805,6 +805,13 @@ implements Client<CallOptions, Events, Tasks> {
 	move(id: string, queue: string, options?: CallOptions): Promise<boolean>;
 	discard(id: string, options?: CallOptions): Promise<boolean>;
 	result<Return = any>(id: string, options?: CallOptions): Promise<Result<Return> | null>;
+	/**
+	 * Waits for an execution's end, and returns its result: what the task's `returns` makes of it, if that is given. Throws
+	 * `ExecutionFailed` if it failed for good or was cancelled, `TimeoutError`, and `UnknownExecution`. Not on a connection that is in a
+	 * transaction; within a task it is `ctx.invoke` that waits.
+	 */
+	wait<const T extends Named<Tasks>>(id: string, options: { task: T; timeout?: Duration | undefined } & CallOptions): Promise<ChildResult<T, Tasks>>;
+	wait<Return = any>(id: string, options?: { timeout?: Duration | undefined } & CallOptions): Promise<Return>;
 	/** The client within a transaction: `sql.begin((tx) => conductor.with(tx).invoke(…))`. */
 	with(sql: Connection): Client<{}, Events, Tasks>;
 
@@ -863,7 +870,11 @@ export interface WorkerConfig {
 	 * wait in it included (as many as concurrency unless given).
 	 */
 	fetchBatchSize?: number | undefined;
-	/** Accepted, without effect: nothing is polled here. */
+	/**
+	 * How often a server at rest looks for work although nobody has told it of any, likewise (`poll_interval` in the configuration; 5000
+	 * unless given): 100 at least, and what is less is that. The shortest of all queues counts for all of them. Work is told of as it is
+	 * committed and waits for no poll, unless a transaction says `set pgconductor.notify = off`.
+	 */
 	pollIntervalMs?: number | undefined;
 	/** Accepted, without effect: outcomes are gathered by the server. */
 	flushIntervalMs?: number | undefined;
@@ -1012,3 +1023,19 @@ export class BadEvent extends ClientError {}
 export class NotInvocable extends ClientError {}
 /** The database has no schema pgconductor. */
 export class NotInstalled extends ClientError {}
+
+/** Thrown by `conductor.wait`: the execution has failed for good, or was cancelled. `result` says how. */
+export class ExecutionFailed extends PgconductorError {
+	protected constructor(id: string, result: Result);
+	readonly id: string;
+	readonly result: Result;
+}
+/** Likewise: there is no such execution, or its history is gone. */
+export class UnknownExecution extends PgconductorError {}
+/** Likewise: it has not finished in time. It goes on. */
+export class TimeoutError extends PgconductorError {}
+/** Likewise: the result is not what the task's `returns` says. */
+export class BadResult extends PgconductorError {
+	protected constructor(message: string, options: { issues: readonly Issue[] });
+	readonly issues: readonly Issue[];
+}

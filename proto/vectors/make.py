@@ -65,7 +65,7 @@ FRAMES = [
     ("hello-schemas", "HELLO", 0, {"protocols": [1], "tasks": [
         {"name": "report", "payload_schema": '{"type": "object"}', "returns_schema": "true"}],
         "events": [{"name": "order.paid", "schema": '{"required": ["id"]}'}, {"name": "order.lost"}]}),
-    ("hello-queues", "HELLO", 0, {"protocols": [1], "tasks": [], "queues": [{"name": "fast", "concurrency": 5, "fetch_batch": 50}, {"name": "slow"}]}),
+    ("hello-queues", "HELLO", 0, {"protocols": [1], "tasks": [], "queues": [{"name": "fast", "concurrency": 5, "fetch_batch": 50, "poll_ms": 500}, {"name": "slow"}]}),
     ("welcome", "WELCOME", 0, {"protocol": 1, "queue": "default", "max_frame": 17825792, "max_payload": 16777216,
                                "capabilities": ["cancel"]}),
     ("welcome-discovery", "WELCOME", 0, {"protocol": 1, "queue": "", "max_frame": 17825792, "max_payload": 16777216}),

@@ -7,7 +7,7 @@ select u.id, u.task, u.queue, u.state, u.waiting, u.priority, u.attempt, u.paylo
     u.error, u.created_at, u.run_at, u.started_at, u.finished_at, u.took_ms, u.node, u.program, u.pid, u.parent,
     u.percent, u.note, u.event_at,
     case u.event_kind when 's' then 'schedule' when 'e' then 'event' when 'p' then 'event' when 'c' then 'change' else 'invoke' end as event_kind,
-    u.discarded_at
+    u.discarded_at, u.key
 from (
     select e.id, e.task, e.queue,
         case when e.ready_xid is null then case when e.waiting = 'suspended' then 'suspended'
@@ -40,13 +40,15 @@ from (
         e.parent,
         (select r.percent from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid) as percent,
         (select r.note from pgconductor.running r where r.id = e.id and r.ready_xid = e.ready_xid) as note,
-        e.event_at, null::timestamptz as discarded_at, e.event_kind
+        e.event_at, null::timestamptz as discarded_at, e.event_kind,
+        coalesce(e.key, pgconductor.execution_key(e.task, e.payload)) collate "default" as key
     from pgconductor.executions e
     union all
     select f.id, f.task, f.queue, f.state, null::text, f.priority::int, f.attempt, f.payload, f.metadata, f.event,
         case when f.state = 'completed' then coalesce(f.result, 'null'::json) end, f.error, f.created_at, f.run_at,
         f.finished_at - f.took_ms * interval '1 ms', f.finished_at, f.took_ms, f.node, null::text, null::int,
-        f.parent, null::smallint, null::text, f.event_at, f.discarded_at, f.event_kind
+        f.parent, null::smallint, null::text, f.event_at, f.discarded_at, f.event_kind,
+        pgconductor.execution_key(f.task, f.payload)
     from pgconductor.finished_executions f
 ) u
 where case when u.finished_at is null then true
@@ -57,4 +59,4 @@ where case when u.finished_at is null then true
     end;
 
 comment on view pgconductor.executions_all is
-'All executions, unfinished and finished, one row each. state: ready (waiting: why it must wait), delayed, suspended (waiting: for what), running (for a second or longer), completed, failed, cancelled. attempt: attempts so far, or the current one. run_at: when it was or is due. error: of the last attempt that failed. parent: the execution that waits, or waited, for it. percent, note: how far it says to be, while it runs. event: what it was started by, null for invoke; event_at: the time that it is for; event_kind: invoke, schedule, event or change. discarded_at: since when nobody needs to look after its failure.';
+'All executions, unfinished and finished, one row each. state: ready (waiting: why it must wait), delayed, suspended (waiting: for what), running (for a second or longer), completed, failed, cancelled. attempt: attempts so far, or the current one. run_at: when it was or is due. error: of the last attempt that failed. parent: the execution that waits, or waited, for it. percent, note: how far it says to be, while it runs. event: what it was started by, null for invoke; event_at: the time that it is for; event_kind: invoke, schedule, event or change. discarded_at: since when nobody needs to look after its failure. key: of a task with a concurrency_key, a fifo_key or a rate_limit with one: which key it is of.';

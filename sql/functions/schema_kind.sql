@@ -8,10 +8,10 @@ declare
 begin
     case
     when kind = 'object' and schema -> 'properties' <> '{}' then
-        while state -> 'names' ? own loop
+        while state -> 'names' ? own and own is distinct from state ->> 'own' loop
             own := own || '_';
         end loop;
-        state := jsonb_set(state, '{names}', state -> 'names' || to_jsonb(own));
+        state := jsonb_set(case own when state ->> 'own' then state - 'own' else state end, '{names}', state -> 'names' || to_jsonb(own));
         select t.types, t.state into types, state
         from pgconductor.schema_types(language, (
             select jsonb_agg(jsonb_build_array(own || pgconductor.class_name('public', p.key), p.value) order by p.n)

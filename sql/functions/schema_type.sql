@@ -6,11 +6,21 @@ declare
     kinds text[];
     parts text[] := '{}';
     types text[];
+    merged jsonb;
     r record;
 begin
     if jsonb_typeof(schema) <> 'object' then
         type := case when schema <> 'false' then anything when language = 'python' then 'Never' else 'never' end;
         return;
+    end if;
+
+    -- Python has no word for what both are, but for objects there is one that has the members of both.
+    if language = 'python' and (schema ? 'allOf' or schema ? '$ref' and schema ? 'properties') then
+        merged := pgconductor.schema_merged(schema, state -> 'bodies', 0);
+        if merged -> 'properties' <> '{}' then
+            select t.type, t.state into type, state from pgconductor.schema_type(language, merged, name, refs, state) t;
+            return;
+        end if;
     end if;
 
     -- All that it says has to hold.
@@ -47,11 +57,10 @@ begin
 
     parts := array(select p from unnest(parts) with ordinality u(p, n) where p <> anything group by p order by min(n));
     type := case when cardinality(parts) = 1 then parts[1]
-        -- Python has no word for this.
         when cardinality(parts) = 0 or language = 'python' then anything
         else array_to_string(array(select case when p like '% | %' then '(' || p || ')' else p end from unnest(parts) with ordinality u(p, n) order by n), ' & ') end;
 end
 $$;
 
 comment on function pgconductor.schema_type(text, jsonb, text, jsonb, jsonb) is
-'Engine. For generate_tasks: a type for what complies with a JSON Schema, as narrow as a language can say it. name: for objects in it; refs: what the values of $ref are called; state: the names that are taken, and the definitions so far, {"names": [], "definitions": []}.';
+'Engine. For generate_tasks: a type for what complies with a JSON Schema, as narrow as a language can say it. name: for objects in it; refs: what the values of $ref are called; state: the names that are taken, and the definitions so far, {"names": [], "definitions": []}; the name that is kept for it (own); what the values of $ref stand for (bodies).';

@@ -190,11 +190,11 @@ def test_one_whose_payload_does_not_comply_is_left_out(batches, db):
     assert result(db, ids[1])[2]["code"] == "bad_payload"
 
 
-def test_numbers_are_changed_at_run_time(batches, db):
+def test_numbers_are_changed_at_run_time(batches, db, cli):
     batches.start(size=2, timeout_ms=60000)
     pile(db, 1, 2)
     wait_empty(db)
-    db.execute("select pgconductor.declare_task('pile', source => 'set', options => %s)", (json.dumps({"batch": {"size": 4}}),))
+    cli("set", "task", "pile", 'batch={"size": 4}', check=True)
     wait_for(lambda: value(db, "select batch_size from pgconductor.tasks where name = 'pile'") == 4, 5, "it is set")
 
     def three_at_once():
@@ -202,6 +202,16 @@ def test_numbers_are_changed_at_run_time(batches, db):
         wait_empty(db)
         return 3 in batches.sizes()
     wait_for(three_at_once, 15, "three go together")
+
+
+def test_what_takes_one_at_a_time_is_given_no_batches(batches, db, cli):
+    """A command, and a function of one event: that is said, and nothing else is changed, either."""
+    batches.start(more='task "command" { exec = "cat" }')
+    for task in ("command", "plain"):
+        done = cli("set", "task", task, 'batch={"size": 4}', "concurrency=3")
+        assert done.returncode != 0 and f"batch: no program says that '{task}' takes several executions at once" in done.stderr
+        assert value(db, "select batch_size is null and concurrency is null from pgconductor.tasks where name = %s", task)
+        cli("set", "task", task, "batch=none", check=True)
 
 
 def test_a_paused_task_waits_and_goes_on(batches, db):

@@ -33,7 +33,7 @@ def language(request, server, ledger, short_tmp):
         command = ["node", f"{short_tmp}/batch_node.mjs"]
     else:
         command = [sys.executable, f"{SUPPORT}/batch_python.py", request.param]
-        env |= {"PYTHONPATH": f"{paths.SRC}/proto/python", "PYTHONDONTWRITEBYTECODE": "1"}
+        env |= {"PYTHONPATH": f"{paths.SRC}/proto/python"}
     server(config=f"""
 handler "batches" {{ command = {{ {quoted(command)} }} env = {{ {quoted(f"{k}={v}" for k, v in env.items())} }} }}
 queue "default" {{ handler = "batches" kill_grace = "5s" }}

@@ -186,6 +186,8 @@ CHILD = {"key": "job#1", "task": "resize"}
 
 @pytest.mark.parametrize("words, wait", [
     ("resize", CHILD), ("resize '{\"w\": 1.50}'", CHILD | {"payload": '{"w": 1.50}'}), ("resize -", CHILD | {"payload": "[2]"}),
+    # Not the task's own.
+    ("resize --priority 0", CHILD | {"priority": 0}),
     ("resize 1 --key k --queue media --priority -5 --timeout 2m",
      {"key": "k", "task": "resize", "payload": "1", "queue": "media", "priority": -5, "timeout_ms": 120000})])
 def test_a_child_is_asked_for(master, words, wait):
@@ -250,13 +252,15 @@ def test_log_and_progress(master):
 
 def test_calls_of_several_at_once_do_not_mix(master):
     begin(master, """
-        pgconductor ctx start one '[1]' >$DIR/one & pgconductor ctx start two >$DIR/two & pgconductor ctx cancel 7 >$DIR/three &
+        pgconductor ctx start one '[1]' >$DIR/one & pgconductor ctx start two --priority 0 >$DIR/two & pgconductor ctx cancel 7 >$DIR/three &
         wait""")
     calls = [frame(master, "CALL") for _ in range(3)]
     assert len({call["call"] for call in calls}) == 3
     for call in calls:
         args = json.loads(call["args"])
         answer = "true" if call["name"] == "cancel" else '"11"' if args["task"] == "one" else '"22"'
+        # 0 is not the task's own.
+        assert args.get("priority") == (0 if args.get("task") == "two" else None)
         master.send("RETURN", 1, {"call": call["call"], "result": answer})
     assert master.done(1) is None
     assert [lines(master, name) for name in ("one", "two", "three")] == [["11"], ["22"], ["true"]]

@@ -1,37 +1,42 @@
-"""Tasks with every limit at once, on three nodes, while handlers, workers, masters and PostgreSQL are killed, nodes come and go,
-and clients cancel, pause and change the priority: never one too many, none lost.
+"""Tasks with every limit, of the whole task and of its keys, on three nodes, while handlers, workers, masters and PostgreSQL are
+killed, nodes come and go, and clients cancel, pause and change the priority: never one too many, none out of order, lost or doubled.
 """
 
 import collections
 import json
 import os
 import signal
-import sys
 import time
 
-from support import faults
+from support import faults, limits
 from support.durable import POINTS
 from support.fleet import KINDS, Fleet
-from support.paths import SRC
 from support.proxy import Proxy
 from support.wait import wait_for
 
-# What each task may, in the configuration; which places its runs hold, and how many there are of these.
+# What each task may, in the configuration, and which places its runs hold.
 TASKS = {
-    "free": ("", []),
-    "conc": ("concurrency = 2", [["conc", 2]]),
-    # There is always more of it than may begin, so that no tokens gather.
-    "rate": ("rate_limit = 10 rate_period = 1s rate_burst = 200", []),
-    "all": ('concurrency = 1 rate_limit = 20 rate_period = 1s rate_burst = 20 window = { "00:00", "24:00" }', [["all", 1]]),
+    "free": ("", {}),
+    "conc": ("concurrency = 2", {"conc": 2}),
+    # There is always more of these than may begin, so that no tokens gather.
+    "rate": ("rate_limit = 10 rate_period = 1s rate_burst = 200", {}),
+    "call": ('concurrency_key = "key" key_rate_limit = 5 key_rate_period = 1s key_rate_burst = 200', {}),
+    "all": ('concurrency = 1 rate_limit = 20 rate_period = 1s rate_burst = 20 window = { "00:00", "24:00" }', {"all": 1}),
+    "ordered": ('fifo_key = "key"', {"ordered-{key}": 1}),
+    "tenant": ('concurrency_key = "key" concurrency_per_key = 2', {"tenant-{key}": 2}),
+    "both": ('concurrency = 3 fifo_key = "key" key_rate_limit = 20 key_rate_period = 1s', {"both": 3, "both-{key}": 1}),
 }
-BACKLOG = {"rate": 100}
+KEYS = {"call": 2, "ordered": 4, "tenant": 4, "both": 4}
+RATES = {"rate": 10, "call": 5}
+BACKLOG = {"rate": 100, "call": 100}
+FIFO = ("ordered", "both")
 # For so long tokens may gather all the same: when all nodes have to be heard first, and a program to be started.
 LATE = 6.0
 
 
 class Limits(Fleet):
     """Also, nodes leave in good order and others come in their place; and they are cut off from PostgreSQL."""
-    kinds = KINDS + ["leave"] * 3 + ["writer"] * 2 + ["node"] * 2 + ["cut"] * 5
+    kinds = KINDS + ["leave"] * 3 + ["writer"] * 2 + ["reader"] + ["node"] * 2 + ["cut"] * 5
 
     def __init__(self, directory, *given, **more):
         self.directory, self.proxies = directory, []
@@ -71,6 +76,10 @@ class Limits(Fleet):
         _, backend = self.owner()
         return self.ask("select pg_terminate_backend(%s)", backend)
 
+    def reader(self):
+        return self.ask("select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'pgconductor reader'"
+                        " and datname = current_database()")
+
     def cut(self):
         """It is gone, and the node does not hear of it."""
         node, _ = self.owner()
@@ -94,15 +103,9 @@ class Limits(Fleet):
 
 
 def config(ledger, directory):
-    env = f'"FLOW_LEDGER={ledger.path}", "FLOW_DIR={directory}", "FLOW_TASKS={" ".join(TASKS)}"'
-    tasks = "\n".join(f'task "{name}" {{ handler = "flow" max_attempts = 1000 backoff = "20ms" {limits} }}'
-                      for name, (limits, _) in TASKS.items())
-    return f"""
-takeover_timeout = "2s" shutdown_timeout = "2s"
-queue "default" {{ handler = "flow" concurrency = 30 kill_grace = "100ms" shards = 3 }}
-handler "flow" {{ command = {{ "{sys.executable}", "{SRC}/tests/support/flow_handler.py" }} env = {{ {env} }} }}
-{tasks}
-"""
+    limits.set_places(directory, {name: places for name, (_, places) in TASKS.items()})
+    return limits.configuration(ledger, directory, {name: options for name, (options, _) in TASKS.items()},
+                                queue="concurrency = 30 shards = 3")
 
 
 class Clients:
@@ -113,11 +116,19 @@ class Clients:
         self.made = {name: set() for name in TASKS}
         self.counts = collections.Counter()
         self.cancelled = set()
+        self.numbers = collections.Counter()
 
     def item(self, task):
         dice = self.dice
-        payload = {"ms": dice.choice((0, 5, 20, 60, 200)), "holds": TASKS[task][1], "fails": dice.choice((0, 0, 0, 1, 2))}
+        payload = {"ms": dice.choice((0, 5, 20, 60, 200)), "fail": dice.choice((0, 0, 0, 1, 2)), "nap": dice.random() < 0.1}
         item = {"payload": payload}
+        if task in KEYS:
+            key = f"k{dice.randrange(KEYS[task])}"
+            payload |= {"key": key, "n": self.numbers[task, key]}
+            self.numbers[task, key] += 1
+        if task in FIFO:
+            # As it is made, so it is to run.
+            return item
         if dice.random() < 0.3:
             item["priority"] = dice.choice((-1, 1))
         if dice.random() < 0.1:
@@ -134,10 +145,11 @@ class Clients:
                 made.update(ids or ())
 
     def interfere(self):
-        one = self.fleet.ask("select id from pgconductor.executions order by random() limit 1")
+        what = self.dice.choice(("cancel", "edit", "pause", "resume"))
+        one = self.fleet.ask("select id from pgconductor.executions where %s or task <> all (%s) order by random() limit 1",
+                             what != "edit", list(FIFO))
         if one is None:
             return
-        what = self.dice.choice(("cancel", "edit", "pause", "resume"))
         if what == "cancel":
             # Without an answer it may have happened.
             if self.fleet.ask("select pgconductor.cancel(%s)", one) is not False:
@@ -145,16 +157,19 @@ class Clients:
         elif what == "edit":
             self.fleet.ask("select pgconductor.edit(%s, priority => %s)", one, self.dice.choice((-1, 0, 1)))
         else:
-            # Not that whose tokens would gather.
-            self.fleet.ask("select pgconductor.enable_task(%s, %s)", self.dice.choice(("free", "conc", "all")), what == "resume")
+            # Not those whose tokens would gather.
+            task = self.dice.choice([task for task in TASKS if task not in RATES])
+            self.fleet.ask("select pgconductor.enable_task(%s, %s)", task, what == "resume")
         self.counts[what] += 1
 
     def go_on(self):
         """Nothing is paused, and what would take long is cancelled."""
         for task in TASKS:
             self.fleet.ask("select pgconductor.enable_task(%s)", task)
-        self.cancelled |= self.made["rate"]
-        self.fleet.ask("select count(pgconductor.cancel(id)) from (select id from pgconductor.executions where task = 'rate' offset 10) e")
+        for task in RATES:
+            self.cancelled |= self.made[task]
+            self.fleet.ask("select count(pgconductor.cancel(id)) from (select id from pgconductor.executions where task = %s offset 10) e",
+                           task)
 
 
 def test_no_limit_is_broken_by_kills(own_cluster, server, ledger, short_tmp, seed, scale, capsys):
@@ -162,7 +177,7 @@ def test_no_limit_is_broken_by_kills(own_cluster, server, ledger, short_tmp, see
     fleet = Limits(short_tmp, own_cluster(), server, config(ledger, short_tmp), seed, POINTS, nodes=3)
     wait_for(lambda: fleet.ask("select count(*) from pgconductor.tasks") == len(TASKS), 30, "the tasks are declared")
     clients = Clients(fleet, fleet.dice)
-    deadline = time.monotonic() + scale(6, 300)
+    deadline = time.monotonic() + scale(10, 300)
     while time.monotonic() < deadline:
         clients.fill()
         fleet.raise_the_dead()
@@ -186,31 +201,32 @@ def test_no_limit_is_broken_by_kills(own_cluster, server, ledger, short_tmp, see
     faults.say(capsys, seed, f"{sum(map(len, clients.made.values()))} executions, {time.monotonic() - began:.0f} s, kills:"
                              f" {dict(fleet.kills)}, clients: {dict(clients.counts)}, at a point: {dict(fleet.hit)}")
     check(fleet, ledger, clients)
-    most = not_too_many(sorted(entry.ns for entry in ledger.entries("start") if entry.rest.startswith("rate ")), 10)
-    faults.say(capsys, seed, f"{most:.1f} began early")
+    most = {key: at_its_rate([run for run in limits.began(ledger, "rate" if key is None else "call") if key in (None, run.key)],
+                             RATES["rate" if key is None else "call"]) for key in (None, "k0", "k1")}
+    faults.say(capsys, seed, f"began early: {most}")
 
 
 def check(fleet, ledger, clients):
-    states = fleet.ask("select json_object_agg(id, state) from pgconductor.executions_all")
-    made = set().union(*clients.made.values())
-    lost = [one for one in made if str(one) not in states]
-    assert not lost, lost[:5]
+    rows = fleet.ask("select json_agg(json_build_array(id, task, state, payload)) from pgconductor.finished_executions")
+    states = {one: state for one, _, state, _ in rows}
+    assert len(rows) == len(states), "some have finished more than once"
+    lost = set().union(*clients.made.values()) - set(states)
+    assert not lost, sorted(lost)[:5]
     wrong = {one: state for one, state in states.items()
-             if state != "completed" and (state != "cancelled" or int(one) not in clients.cancelled)}
+             if state != "completed" and (state != "cancelled" or one not in clients.cancelled)}
     assert not wrong, wrong
-    over = ledger.entries("over")
-    assert not over, f"more ran at once than may: {over[:5]} of {len(over)}"
-    starts = ledger.entries("start")
-    assert {one for one, state in states.items() if state == "completed"} <= {str(entry.id) for entry in starts}
+    limits.exact(ledger)
+    completed = {one for one, state in states.items() if state == "completed"}
+    assert completed <= {run.id for run in limits.began(ledger, kind="end")}
+    for task in FIFO:
+        ran = limits.in_order(limits.began(ledger, task))
+        for one, name, _, payload in rows:
+            assert name != task or one not in completed or payload["n"] in ran[payload["key"]], (one, payload)
 
 
-def not_too_many(times, limit):
+def at_its_rate(runs, rate):
     """There is no moment from which on more began than came in since then. With tokens left over from a former owner, or a full
     bucket in a new one's hands, there would be."""
-    ahead = [i - limit * (ns - times[0]) / 1e9 for i, ns in enumerate(times)]
-    least = most = 0.0
-    for at in ahead:
-        least = min(least, at)
-        most = max(most, at - least)
-    assert most <= 1 + limit * LATE, f"{most} too many"
-    return most
+    most = limits.most_at_once(runs, rate)
+    assert most <= 2 + rate * LATE, f"{most} too many"
+    return round(most, 1)

@@ -2,19 +2,15 @@
 
 import json
 import os
-import re
-import shutil
 import subprocess
 
 import pytest
 
 from support import paths
+from support.mypy import LIBRARY, mypy, needs_mypy
 from support.node import PACKAGE, needs_node, node_tree, run_node, url_of  # noqa: F401
 from support.server import clean_environment
 from support.sqlnode import one
-
-LIBRARY = f"{paths.SRC}/proto/python"
-needs_mypy = pytest.mark.skipif(shutil.which("mypy") is None, reason="needs mypy (scripts/deps)")
 
 TABLES = """
 create schema audit;
@@ -142,21 +138,19 @@ def write(directory, files):
 
 
 def compile_typescript(node_tree, directory):
-    """All of a directory, by tsc."""
+    """All of a directory, by tsc. What it includes, test_node_package.py and test_documents.py have checked."""
     os.symlink(f"{node_tree}/node_modules", f"{directory}/node_modules")
-    options = {"target": "es2022", "module": "nodenext", "strict": True, "exactOptionalPropertyTypes": True, "noEmit": True, "types": ["node"]}
+    options = {"target": "es2022", "module": "nodenext", "strict": True, "exactOptionalPropertyTypes": True, "noEmit": True, "skipLibCheck": True, "types": ["node"]}
     write(directory, {"tsconfig.json": json.dumps({"compilerOptions": options}), "package.json": '{"type": "module"}'})
     run_node(f"{node_tree}/node_modules/.bin/tsc", cwd=directory)
 
 
 def check_python(directory, name):
     """mypy finds what is marked as wrong, and nothing else."""
-    done = subprocess.run(["mypy", "--strict", "--config-file", f"{LIBRARY}/pyproject.toml", "--cache-dir", f"{directory}/cache", name], cwd=directory, text=True,
-                          env={**os.environ, "MYPYPATH": LIBRARY}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    found, said = mypy(name, cwd=directory)
     with open(f"{directory}/{name}", encoding="utf-8") as file:
-        wrong = {n for n, line in enumerate(file, 1) if line.rstrip().endswith("# wrong")}
-    found = re.findall(r"^(\S+):(\d+): error: ", done.stdout, re.M)
-    assert {int(n) for _, n in found} == wrong and {file for file, _ in found} <= {name}, done.stdout
+        wrong = {(name, n) for n, line in enumerate(file, 1) if line.rstrip().endswith("# wrong")}
+    assert found == wrong, said
 
 
 def row_of(db):
@@ -195,6 +189,20 @@ TASKS = {
     "any": ({"type": ["object", "array", "string", "number", "boolean", "null"], "additionalProperties": {"$ref": "#"}, "items": {"$ref": "#"}},
             {"$ref": "#/elsewhere"}),
     "retired": ({"type": "string"}, None),
+    # Parts that would have the name of the whole, and of each other.
+    "clash": ({"type": "object", "properties": {"foo": {"type": "object", "properties": {"n": {"type": "integer"}}}, "bar": {"$ref": "#/$defs/foo"}},
+               "required": ["foo", "bar"], "$defs": {"foo": {"type": ["object", "null"], "properties": {"s": {"type": "string"}}}}},
+              {"type": ["object", "null"], "required": ["a"], "properties": {"a": {"type": "integer"}}}),
+    "define": (True, {"$ref": "#/$defs/x", "type": "object", "required": ["b"], "properties": {"b": {"type": "integer"}},
+                      "$defs": {"x": {"type": "object", "required": ["a"], "properties": {"a": {"type": "string"}}}}}),
+    "remote": ({"allOf": [{"$ref": "#"}]}, None),
+    # As the configuration makes one of several files.
+    "files": ({"$ref": "conf:/resize/payload.json", "$defs": {
+        "0": {"$id": "conf:/resize/payload.json", "type": "object", "allOf": [{"$ref": "../generic/base.json"}], "required": ["size"],
+              "properties": {"size": {"$ref": "base.json#/$defs/size"}, "more": {"$ref": "#"}}},
+        "1": {"$id": "conf:/generic/base.json", "type": "object", "required": ["tenant"], "properties": {"tenant": {"$ref": "#/$defs/id"}},
+              "$defs": {"id": {"type": "string"}}},
+        "2": {"$id": "conf:/resize/base.json", "$defs": {"size": {"type": "object", "required": ["width"], "properties": {"width": {"type": "number"}}}}}}}, None),
 }
 EVENTS = [("user.created", "code:a", {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}}), ("plain", "code:a", None),
           ("order", "code:a", {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}}),
@@ -202,7 +210,7 @@ EVENTS = [("user.created", "code:a", {"type": "object", "required": ["id"], "pro
 
 TASKS_TS = """
 import { Conductor } from "pgconductor";
-import { events, tasks, type AnyPayload, type CountsPayload, type CountsReturns, type OrderEvent, type PairPayload, type SendEmailReturns, type SendEmailTask } from "./jobs.js";
+import { events, tasks, type AnyPayload, type ClashPayload, type ClashReturns, type CountsPayload, type CountsReturns, type DefineReturns, type FilesPayload, type OrderEvent, type PairPayload, type SendEmailReturns, type SendEmailTask } from "./jobs.js";
 
 const conductor = Conductor.create({ tasks, events });
 export const mail: SendEmailTask["payload"] = { to: "ann", subject: "Hello", tags: ["new"], class: null, sender: { name: "Bob", for: { name: "Cy" } } };
@@ -210,6 +218,16 @@ export const counts: CountsPayload = { a: 1 };
 export const both: CountsReturns = { a: "x", b: "y" };
 export const order: OrderEvent["payload"] = { id: "1", total: 3 };
 export const pair: PairPayload = ["a"];
+export const clash: ClashPayload = { foo: { n: 1 }, bar: null };
+export const clashed: ClashReturns = { a: 1 };
+export const defined: DefineReturns = { a: "x", b: 1 };
+export const files: FilesPayload = { tenant: "t", size: { width: 1 }, more: { tenant: "u", size: { width: 2 } } };
+// @ts-expect-error: it is in another file
+export const untenanted: FilesPayload = { size: { width: 1 } };
+// @ts-expect-error: likewise
+export const unsized: FilesPayload = { tenant: "t", size: { width: "1" } };
+// @ts-expect-error: both have to hold
+export const undefinedB: DefineReturns = { a: "x" };
 export const json: AnyPayload = { a: [1, { b: null }] };
 export const why = (sent: SendEmailReturns): string => sent.sent ? sent.id : sent.why;
 export const go = async (): Promise<void> => {
@@ -244,10 +262,20 @@ def go(client: Client) -> list[str]:
     client.invoke(send_email, {"to": "ann", "subject": "Hello", "tags": ["other"]})  # wrong
     client.invoke(send_email_2, "x")  # wrong
     client.emit(user_created, {"id": 1})  # wrong
+    client.emit(order, {"id": "1"})  # wrong
+    client.invoke(clash, {"foo": {"n": "1"}, "bar": None})  # wrong
+    client.invoke(files, {"size": {"width": 1}})  # wrong
+    client.invoke(files, {"tenant": "t", "size": {"width": "1"}})  # wrong
+    both: CountsReturns = {"a": "x", "b": "y"}
+    defined: DefineReturns = {"a": "x", "b": 1}
+    half: DefineReturns = {"a": "x"}  # wrong
+    clashed: list[ClashReturns] = [{"a": 1}, None]
+    client.invoke(files, {"tenant": "t", "size": {"width": 1}, "more": {"tenant": "u", "size": {"width": 2}}})
+    client.invoke(clash, {"foo": {"n": 1}, "bar": {"s": "x"}})
     sender: SendEmailPayloadSender = {"name": "Bob", "for": {"name": "Cy"}}
     return [client.invoke(send_email, {"to": "ann", "subject": "Hello", "tags": ["new"], "class": None, "sender": sender}),
             client.invoke(send_email_2, 3), client.invoke(counts, {"a": 1.5}), client.invoke(any, [1, {"b": None}]),
-            client.emit(user_created, {"id": "1"}), client.emit(order, 3)]
+            client.emit(user_created, {"id": "1"}), client.emit(order, {"id": "1", "total": 3})]
 """
 
 

@@ -1,93 +1,41 @@
 """Keys of tasks: how many of each run at once, in which order, how many begin, and whose turn it is. What runs is shown by
-locks that the handlers hold, see support/key_handler.py."""
+locks that the handlers hold, see support/flow_handler.py; what holds while things are killed is in test_flow_kills."""
 
 import collections
 import json
-import os
 import random
-import signal
-import sys
 import time
 
-import psycopg
 import pytest
 
-from support import processes
-from support.engine import invoke, node_of, result, value, wait_empty, wait_finished
-from support.paths import SRC
+from support.engine import invoke, result, value, wait_empty, wait_finished
+from support.limits import Limited, in_order, most_at_once
 from support.wait import wait_for
 
 FIFO = {"fifo_key": "key"}
 PAIR = {"concurrency_key": {"key": "key", "limit": 2}}
 
 
-class Keyed:
-    """Nodes that serve tasks with keys, on one ledger."""
-
-    def __init__(self, server, db, ledger, directory):
-        self.server, self.db, self.ledger, self.directory = server, db, ledger, directory
-        self.up = []
-
-    def slots(self, n):
-        with open(f"{self.directory}/slots.new", "w", encoding="ascii") as file:
-            file.write(str(n))
-        os.rename(f"{self.directory}/slots.new", f"{self.directory}/slots")
-
-    def config(self, queue="concurrency = 30", top='takeover_timeout = "2s"'):
-        env = f'"KEY_LEDGER={self.ledger.path}", "KEY_DIR={self.directory}"'
-        return f"""
-{top} shutdown_timeout = "2s"
-queue "default" {{ handler = "key" kill_grace = "100ms" {queue} }}
-handler "key" {{ command = {{ "{sys.executable}", "{SRC}/tests/support/key_handler.py" }} env = {{ {env} }} }}
-task "ordered" {{ handler = "key" max_attempts = 1000 backoff = "20ms" }}
-task "tenant" {{ handler = "key" max_attempts = 1000 backoff = "20ms" }}
-task "free" {{ handler = "key" }}
-"""
-
-    def declare(self, task, **options):
-        self.db.execute("select pgconductor.declare_task(%s, options => %s, source => 'set')", (task, json.dumps(options)))
-
-    def start(self, n=1, wait=True, **configuration):
-        for _ in range(n):
-            self.up.append(self.server(config=self.config(**configuration), wait=wait))
-        return self.up[-1]
-
+class Keyed(Limited):
     def open(self, *tasks, queue="default"):
         """Wait until they are handed out by their keys."""
         for task in tasks:
             one = invoke(self.db, task, '{"key": "first", "n": -1}', queue=queue)
             wait_finished(self.db, one, timeout=20)
 
-    def batch(self, task, payloads):
-        return value(self.db, "select pgconductor.invoke_batch(%s, %s)", task, json.dumps([{"payload": p} for p in payloads]))
-
-    def go(self, name="go"):
-        open(f"{self.directory}/{name}", "w", encoding="ascii").close()
-
-    def runs(self, kind="start"):
+    def runs(self):
         """(key, number) in the order in which they began."""
-        entries = sorted(self.ledger.entries(kind), key=lambda e: e.ns)
-        return [(key, int(n)) for key, n in (e.rest.rsplit(" ", 1) for e in entries) if n not in ("-1", "None")]
-
-    def exact(self):
-        over = self.ledger.entries("over")
-        assert not over, f"more ran at once than may: {over[:5]} of {len(over)}"
+        return [(run.key, int(run.n)) for run in self.began() if run.n not in ("-1", "None")]
 
     def in_order(self, of):
         """Each key from its first to its last, none before the one before it has ended, however often that began."""
-        begun = collections.defaultdict(list)
-        for key, n in self.runs():
-            begun[key].append(n)
-        for key, numbers in begun.items():
-            assert numbers == sorted(numbers), (key, numbers)
-        assert {key: sorted(set(numbers)) for key, numbers in begun.items()} == of
+        assert in_order([run for run in self.began("ordered") if run.n != "-1"]) == of
 
 
 @pytest.fixture
 def keyed(server, db, ledger, short_tmp):
-    one = Keyed(server, db, ledger, short_tmp)
-    one.slots(2)
-    return one
+    places = {"ordered": {"ordered-{key}": 1}, "tenant": {"tenant-{key}": 2}, "free": {}}
+    return Keyed(server, db, ledger, short_tmp, places, ("tenant", "tenant-{key}"))
 
 
 def per_key(keys, n, **payload):
@@ -132,6 +80,41 @@ def test_a_key_waits_for_what_has_begun(keyed, db, cli):
     for one in later:
         wait_finished(db, one)
     assert [n for key, n in keyed.runs() if key == "a"] == [0, 2, 1]
+
+
+def test_a_key_is_shown_and_chosen_by(keyed, db, cli):
+    """Of what waits and of what has finished; without a limit it makes none wait."""
+    keyed.declare("tenant", concurrency_key="key")
+    keyed.start(1)
+    keyed.open("tenant")
+    db.execute("select pgconductor.enable_queue('default', false)")
+    keyed.up[0].wait_log("queue default: paused")
+    free = invoke(db, "free", '{"key": "a"}')
+    ids = keyed.batch("tenant", [{"key": "a"}, {"key": "b"}, {"key": "a"}, {}])
+
+    def listed(*args):
+        return [(int(row["id"]), row["key"]) for row in map(json.loads, cli("list", "--json", "--oldest", *args, check=True).stdout.splitlines())]
+    assert listed("--key", "a") == [(ids[0], "a"), (ids[2], "a")]
+    assert listed("--key", "") == [(ids[3], "")]
+    assert "\nkey       a\n" in cli("show", str(ids[0]), check=True).stdout
+    assert "\nkey " not in cli("show", str(free), check=True).stdout
+    assert cli("cancel", "--key", "b", check=True).stdout == "1 cancelled\n"
+    db.execute("select pgconductor.enable_queue('default')")
+    wait_empty(db)
+    assert listed("--key", "first", "--state", "completed")
+    assert listed("--key", "b") == [(ids[1], "b")]
+    assert listed("--key", "a") == [(ids[0], "a"), (ids[2], "a")]
+
+
+@pytest.mark.parametrize("options, state", [
+    ({"concurrency_key": "key"}, "ready"), (PAIR, "ready (limit)"), (FIFO, "ready (limit)"), ({"concurrency": 3}, "ready (limit)"),
+    ({"rate_limit": {"limit": 3, "key": "key"}}, "ready (limit)"), ({"rate_limit": {"limit": 3}}, "ready (limit)"), ({}, "ready")])
+def test_what_may_have_to_wait_for_a_limit_says_so(keyed, db, cli, options, state):
+    keyed.declare("tenant", **options)
+    one = invoke(db, "tenant", '{"key": "a"}')
+    shown = cli("list", "--json", check=True).stdout
+    assert json.loads(shown)["id"] == str(one)
+    assert f"  {state}  " in cli("list", check=True).stdout
 
 
 def test_as_many_of_a_key_run_as_may(keyed, db):
@@ -221,12 +204,9 @@ def test_rate_of_each_key(keyed, db):
     keyed.batch("tenant", per_key("abc", 30))
     wait_empty(db, 20)
     for key in "abc":
-        times = sorted(e.ns for e in keyed.ledger.entries("start") if e.rest.split()[0] == key)
-        for i, begin in enumerate(times):
-            for j in range(i + 1, len(times)):
-                # What is measured is when a handler begins: one may be quicker than the one before.
-                assert j - i + 1 <= 3 + 20 * (times[j] - begin) / 1e9 + 2, (key, i, j)
-        assert (times[-1] - times[0]) / 1e9 < 6, "they do not wait for each other"
+        runs = [run for run in keyed.began("tenant") if run.key == key]
+        assert most_at_once(runs, 20) <= 3 + 2, key
+        assert (runs[-1].ns - runs[0].ns) / 1e9 < 6, "they do not wait for each other"
 
 
 def test_limits_of_the_task_hold_as_well(keyed, db):
@@ -251,7 +231,7 @@ def test_paused_and_resumed_in_order(keyed, db):
     keyed.up[0].wait_log("task ordered: paused")
     ids = keyed.batch("ordered", per_key("ab", 20))
     wait_finished(db, invoke(db, "free", '{}'))
-    assert keyed.runs() == [("None", 0)] or not keyed.runs()
+    assert not keyed.runs()
     assert {result(db, one)[0] for one in ids} == {"ready"}
     db.execute("select pgconductor.enable_task('ordered', true)")
     wait_empty(db)
@@ -281,7 +261,7 @@ def test_keys_change_under_load(keyed, db, first, then):
 
 def test_in_another_queue(keyed, db):
     """Its keys are counted there, by themselves."""
-    keyed.start(1, queue='concurrency = 30 } queue "other" { handler = "key" concurrency = 30')
+    keyed.start(1, queue='concurrency = 30 } queue "other" { handler = "flow" concurrency = 30')
     keyed.declare("ordered", **FIFO)
     wait_for(lambda: value(db, "select '{other/ordered}' <@ serves from pgconductor.nodes"), 10, "both queues are served")
     value(db, "select pgconductor.invoke_batch('ordered', %s)", json.dumps(
@@ -289,69 +269,3 @@ def test_in_another_queue(keyed, db):
     wait_empty(db, 20)
     keyed.exact()
     assert collections.Counter(keyed.runs()) == {(key, n): 1 for key in "ab" for n in range(10)}
-
-
-def test_exact_while_things_are_killed(keyed, db, seed, scale, capsys):
-    """Three nodes; handlers, workers, masters and the backends of writers are killed, and the owners changed: of a key never two
-    at once, never out of order, nothing lost."""
-    dice = random.Random(seed)
-    keyed.start(3)
-    keyed.declare("ordered", **FIFO)
-    keyed.declare("tenant", **PAIR)
-    dsn = db.info.dsn
-    keys = [f"k{i}" for i in range(6)]
-    numbers, tenants, killed = dict.fromkeys(keys, 0), set(), []
-    deadline = time.monotonic() + scale(14, 300)
-    while time.monotonic() < deadline:
-        with psycopg.connect(dsn, autocommit=True) as conn:
-            if value(conn, "select count(*) from pgconductor.executions") < 60:
-                payloads = []
-                for key in keys:
-                    for _ in range(dice.randint(3, 10)):
-                        p = {"key": key, "n": numbers[key], "ms": dice.randint(0, 60)}
-                        if dice.random() < 0.1:
-                            p["fail"] = 1
-                        if dice.random() < 0.1:
-                            p["nap"] = True
-                        payloads.append(p)
-                        numbers[key] += 1
-                value(conn, "select pgconductor.invoke_batch('ordered', %s)", json.dumps([{"payload": p} for p in payloads]))
-                tenants |= set(value(conn, "select pgconductor.invoke_batch('tenant', %s)", json.dumps(
-                    [{"payload": {"key": key, "ms": dice.randint(0, 60)}} for key in keys * 3])))
-            owner = value(conn, "select owner from pgconductor.shards where task = %s", dice.choice(["ordered", "tenant"]))
-        at = dice.randrange(3)
-        # Mostly who has one.
-        if dice.random() < 0.7:
-            at = next((i for i, s in enumerate(keyed.up) if node_of(db, s) == owner), at)
-        node, kind = keyed.up[at], dice.choice(["handler", "worker", "master", "writer", "reader", "leave"])
-        pids = []
-        if kind == "handler":
-            pids = list(node.handlers())
-        elif kind == "worker":
-            pids = list(node.workers().values())
-        elif kind == "writer":
-            db.execute("select pg_terminate_backend(l.pid) from pgconductor.live_nodes() l where l.node = %s", (node_of(db, node),))
-        elif kind == "reader":
-            db.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgconductor reader'"
-                       " and datname = current_database()")
-        elif kind == "master":
-            node.kill9()
-        else:
-            node.signal(signal.SIGTERM)
-        for pid in pids:
-            if processes.alive(pid):
-                os.kill(pid, signal.SIGKILL)
-        killed.append(kind)
-        if kind in ("master", "leave"):
-            node.wait_exit(20)
-            keyed.up[at] = keyed.server(config=keyed.config(), wait=False)
-        time.sleep(dice.random() * 1.5)
-    wait_empty(db, 90)
-    with capsys.disabled():
-        print(f"\nPGC_SEED={seed}\n{sum(numbers.values())} in order, {len(tenants)} others, killed {killed}")
-    keyed.exact()
-    ordered = {key: list(range(n)) for key, n in numbers.items()}
-    keyed.in_order(ordered)
-    begun = {e.id for e in keyed.ledger.entries("start")}
-    assert tenants <= begun
-    assert value(db, "select count(*) from pgconductor.finished_executions where state = 'completed'") == sum(numbers.values()) + len(tenants)

@@ -1,66 +1,21 @@
 """Limits of tasks: how many run at once, and how many begin, on all nodes together. What runs is shown by locks that the
-handlers hold, see support/limit_handler.py."""
+handlers hold, see support/flow_handler.py; what holds while things are killed is in test_flow_kills."""
 
+import collections
 import json
 import os
-import random
-import signal
-import sys
 import time
 
-import psycopg
 import pytest
 
 from support import processes
 from support.engine import batch, invoke, node_of, result, value, wait_empty, wait_finished
-from support.paths import SRC
+from support.limits import Limited, most_at_once
 from support.wait import wait_for
 
-TOP = 'takeover_timeout = "2s" shutdown_timeout = "2s"'
-
-
-class Limited:
-    """Nodes that serve a task with a limit, on one ledger."""
-
-    def __init__(self, server, ledger, directory):
-        self.server, self.ledger, self.directory = server, ledger, directory
-        self.up = []
-
-    def slots(self, n):
-        """So many may run at once, as far as the handlers are concerned."""
-        with open(f"{self.directory}/slots.new", "w", encoding="ascii") as file:
-            file.write(str(n))
-        os.rename(f"{self.directory}/slots.new", f"{self.directory}/slots")
-
-    def config(self, limit="", queue="", more="", node="-"):
-        env = f'"LIMIT_LEDGER={self.ledger.path}", "LIMIT_DIR={self.directory}", "LIMIT_NODE={node}"'
-        return f"""
-{TOP}
-queue "default" {{ handler = "limit" concurrency = 30 kill_grace = "100ms" {queue} }}
-handler "limit" {{ command = {{ "{sys.executable}", "{SRC}/tests/support/limit_handler.py" }} env = {{ {env} }} }}
-task "work" {{ handler = "limit" max_attempts = 1000 backoff = "20ms" {limit} }}
-task "free" {{ handler = "limit" }}
-{more}
-"""
-
-    def start(self, n=1, limit="", wait=True, **configuration):
-        for _ in range(n):
-            self.up.append(self.server(config=self.config(limit, node=f"n{len(self.up)}", **configuration), wait=wait))
-        return self.up[-1]
-
-    def entries(self, kind):
-        return self.ledger.entries(kind)
-
-    def exact(self):
-        over = self.entries("over")
-        assert not over, f"more ran at once than may: {over[:5]} of {len(over)}"
-
-
 @pytest.fixture
-def limited(server, ledger, short_tmp):
-    one = Limited(server, ledger, short_tmp)
-    one.slots(2)
-    return one
+def limited(server, db, ledger, short_tmp):
+    return Limited(server, db, ledger, short_tmp, {"work": {"slot": 2}, "free": {}}, ("work", "slot"))
 
 
 def own_shard(db, task="work", queue="default"):
@@ -68,40 +23,40 @@ def own_shard(db, task="work", queue="default"):
 
 
 def started(limited):
-    return {entry.id for entry in limited.entries("start")}
+    return {run.id for run in limited.began("work")}
 
 
 def test_no_more_than_may_run_at_once(limited, db):
     """On two nodes; and beside it what is not limited is not held up."""
-    limited.start(2, "concurrency = 2")
-    ids = batch(db, "work", 20, '{"payload": {"ms": 30}}')
-    wait_for(lambda: limited.entries("start"), 15, "they run")
-    other = batch(db, "free", 20, '{"payload": {}}')
-    wait_for(lambda: {e.id for e in limited.entries("free")} == set(other), 15, "the others have run")
+    limited.start(2, limits={"work": "concurrency = 2"})
+    ids = limited.many("work", 20, '{"ms": 30}')
+    wait_for(lambda: limited.began("work"), 15, "they run")
+    other = limited.many("free", 20, '{}')
+    wait_for(lambda: {run.id for run in limited.began("free")} == set(other), 15, "the others have run")
     wait_empty(db, 30)
-    assert limited.ledger.counts("start") == dict.fromkeys(ids, 1)
+    assert limited.ledger.counts("start") == dict.fromkeys(ids + other, 1)
     limited.exact()
-    assert len({entry.rest for entry in limited.entries("start")}) == 1, "one node has all of them"
+    assert len({run.node for run in limited.began("work")}) == 1, "one node has all of them"
 
 
 def test_as_many_run_as_may(limited, db):
-    limited.start(1, "concurrency = 2")
-    ids = batch(db, "work", 3, '{"payload": {"file": "go"}}')
+    limited.start(1, limits={"work": "concurrency = 2"})
+    ids = limited.many("work", 3, '{"file": "go"}')
     wait_for(lambda: len(started(limited)) == 2, 10, "two of them run")
     # What is more urgent comes next, although others wait longer.
     urgent = invoke(db, "work", '{"file": "go"}', priority=5)
-    later = batch(db, "free", 1, '{"payload": {}}')
+    later = limited.many("free", 1, '{}')
     wait_finished(db, later[0])
     assert len(started(limited)) == 2
-    open(f"{limited.directory}/go", "w", encoding="ascii").close()
+    limited.go()
     wait_empty(db)
-    assert [e.id for e in limited.entries("start")][2:] == [urgent, ids[2]]
+    assert [run.id for run in limited.began("work")][2:] == [urgent, ids[2]]
     limited.exact()
 
 
 def test_what_is_invoked_otherwise_is_limited_too(limited, db):
     """Delayed, with a priority, in a batch with options, in another queue, by retry: each queue has its own count."""
-    limited.start(1, "concurrency = 2", more='queue "other" { handler = "limit" concurrency = 30 }')
+    limited.start(1, limits={"work": "concurrency = 2"}, more='queue "other" { handler = "flow" concurrency = 30 }')
     wait_for(lambda: value(db, "select '{other/work}' <@ serves from pgconductor.nodes"), 10, "both queues are served")
     limited.slots(4)
     ids = [invoke(db, "work", '{"ms": 20}', delay="100 ms"), invoke(db, "work", '{"ms": 20}', priority=-3)]
@@ -121,17 +76,17 @@ def test_what_is_invoked_otherwise_is_limited_too(limited, db):
 def test_a_limit_changes_under_load(limited, db, first, then):
     """Nothing is lost and nothing runs twice; once all nodes have heard of it, and what ran before has ended, it holds."""
     limited.slots(100)
-    limited.start(2, queue="shards = 4")
+    limited.start(2, queue="concurrency = 30 shards = 4")
     if first:
         db.execute("select pgconductor.declare_task('work', options => %s, source => 'set')",
                    (json.dumps({"concurrency": first}),))
-    ids = batch(db, "work", 150, '{"payload": {"ms": 20}}')
+    ids = limited.many("work", 150, '{"ms": 20}')
     wait_for(lambda: len(started(limited)) >= 20, 20, "they run")
     db.execute("select pgconductor.declare_task('work', options => %s, source => 'set')",
                (json.dumps({"concurrency": then} if then else {}),))
     if then and first is None:
         # Nothing of its own shard begins before everything from before has ended.
-        before = len(limited.entries("end"))
+        before = len(limited.began("work", "end"))
         wait_for(lambda: value(db, "select bool_and(obeys is not null and pg_visible_in_snapshot(t.limited_xid, obeys))"
                                    " from pgconductor.nodes, pgconductor.tasks t where t.name = 'work'"), 20, "both obey")
         limited.slots(then)
@@ -145,19 +100,19 @@ def test_a_limit_changes_under_load(limited, db, first, then):
 def test_what_runs_is_waited_for_when_a_limit_comes(limited, db):
     """Of what was handed out before some goes on: the new limit begins behind it."""
     limited.slots(100)
-    limited.start(2, queue="shards = 2")
-    old = batch(db, "work", 8, '{"payload": {"file": "go"}}')
+    limited.start(2, queue="concurrency = 30 shards = 2")
+    old = limited.many("work", 8, '{"file": "go"}')
     wait_for(lambda: started(limited) == set(old), 15, "they run")
     db.execute("select pgconductor.declare_task('work', options => '{\"concurrency\": 1}', source => 'set')")
-    new = batch(db, "work", 3, '{"payload": {"ms": 10}}')
+    new = limited.many("work", 3, '{"ms": 10}')
     wait_for(lambda: value(db, "select owner from pgconductor.shards where task = 'work'"), 10, "it has an owner")
-    other = batch(db, "free", 4, '{"payload": {}}')
+    other = limited.many("free", 4, '{}')
     for one in other:
         wait_finished(db, one)
     assert not started(limited) & set(new)
     limited.slots(1)
     # They hold what was slots 0 to 7.
-    open(f"{limited.directory}/go", "w", encoding="ascii").close()
+    limited.go()
     wait_empty(db, 20)
     limited.exact()
 
@@ -165,16 +120,49 @@ def test_what_runs_is_waited_for_when_a_limit_comes(limited, db):
 def test_rate(limited, db):
     """In any time no more begin than the burst and what came in by then; and not many less."""
     limited.slots(100)
-    limited.start(1, "rate_limit = 20 rate_period = 1s rate_burst = 3")
-    batch(db, "work", 40, '{"payload": {}}')
+    limited.start(1, limits={"work": "rate_limit = 20 rate_period = 1s rate_burst = 3"})
+    limited.many("work", 40, '{}')
     wait_empty(db, 30)
-    times = sorted(entry.ns for entry in limited.entries("start"))
-    for i, begin in enumerate(times):
-        for j in range(i + 1, len(times)):
-            may = 3 + 20 * (times[j] - begin) / 1e9
-            # What is measured is when a handler begins: one may be quicker than the one before.
-            assert j - i + 1 <= may + 2, (i, j, (times[j] - begin) / 1e9)
-    assert (times[-1] - times[0]) / 1e9 < 10
+    runs = limited.began("work")
+    assert most_at_once(runs, 20) <= 3 + 2
+    assert (runs[-1].ns - runs[0].ns) / 1e9 < 10
+
+
+def test_who_takes_over_has_no_tokens(limited, db):
+    """Of the task or of its keys: what others let begin meanwhile is not known to it. Be it new, or have had them before."""
+    limited.places["keyed"] = {}
+    limited.slots(1000)
+    rates = {"work": "rate_limit = 4 rate_period = 1s rate_burst = 100",
+             "keyed": 'concurrency_key = "key" key_rate_limit = 4 key_rate_period = 1s key_rate_burst = 100'}
+
+    def start():
+        return limited.start(1, limits=rates, top='takeover_timeout = "1s"')
+
+    def on(node, task):
+        return sum(run.node == f"n{limited.up.index(node)}" for run in limited.began(task))
+
+    def all_begin_on(node, more=1):
+        before = {task: on(node, task) for task in rates}
+
+        def look():
+            for task in rates:
+                # Fewer than would have gathered while the first one stood still.
+                runs = limited.began(task)
+                assert most_at_once(runs, 4) <= 1 + 4, "\n".join(f"{run.node} {(run.ns - runs[0].ns) // 1000000}" for run in runs)
+            return all(on(node, task) >= before[task] + more for task in rates)
+        wait_for(look, 20, f"they begin on n{limited.up.index(node)}")
+    first = start()
+    for task in rates:
+        limited.many(task, 200, '{"key": "a"}')
+    all_begin_on(first)
+    second = start()
+    first.pause()
+    all_begin_on(second, 4)
+    first.resume()
+    assert second.stop() == 0
+    all_begin_on(first)
+    first.kill9()
+    all_begin_on(start())
 
 
 DAY = 'window = { "09:00", "17:00" }'
@@ -191,7 +179,7 @@ def shown(db, cli, execution):
 def test_a_window_opens(limited, db, cli):
     """What is ready before waits for it, and says so; what is not limited does not."""
     clock(db, "08:00")
-    limited.start(2, DAY)
+    limited.start(2, limits={"work": DAY})
     one = invoke(db, "work", '{}')
     other = invoke(db, "free", '{}')
     wait_finished(db, other)
@@ -267,11 +255,11 @@ def test_a_window_closes(limited, db, cli, short_tmp):
 
 
 def test_a_node_that_goes_hands_it_on(limited, db):
-    first = limited.start(2, "concurrency = 2")
+    first = limited.start(2, limits={"work": "concurrency = 2"})
     wait_for(lambda: own_shard(db) and value(db, "select owner from pgconductor.shards where task = 'work'"), 10, "it is owned")
     owner = value(db, "select owner from pgconductor.shards where task = 'work'")
     first = next(s for s in limited.up if node_of(db, s) == owner)
-    ids = batch(db, "work", 40, '{"payload": {"ms": 50}}')
+    ids = limited.many("work", 40, '{"ms": 50}')
     wait_for(lambda: len(started(limited)) >= 5, 15, "they run")
     assert first.stop() == 0
     wait_empty(db, 30)
@@ -280,64 +268,17 @@ def test_a_node_that_goes_hands_it_on(limited, db):
 
 
 def test_options_are_shown_with_their_source(limited, db, cli):
-    limited.start(1, "concurrency = 2")
+    limited.start(1, limits={"work": "concurrency = 2"})
     db.execute("select pgconductor.declare_task('work', options => '{\"rate_limit\": {\"limit\": 5}}', source => 'set')")
     options = json.loads(cli("tasks", "work", "--json", check=True).stdout)["options"]
     assert options["concurrency"] == {"value": 2, "source": "config"}
     assert options["rate_limit"] == {"value": {"limit": 5}, "source": "set"}
 
 
-def test_exact_while_things_are_killed(limited, db, cluster, seed, scale, capsys):
-    """Three nodes; handlers, workers, masters and the backends of writers are killed, and the owner is changed: never one too
-    many, and all of it is done."""
-    dice = random.Random(seed)
-    limited.start(3, "concurrency = 2", queue="shards = 3")
-    dsn = db.info.dsn
-    ids, killed = set(), []
-    deadline = time.monotonic() + scale(12, 300)
-    while time.monotonic() < deadline:
-        with psycopg.connect(dsn, autocommit=True) as conn:
-            left = value(conn, "select count(*) from pgconductor.executions")
-            if left < 40:
-                ids |= set(batch(conn, "work", 40, '{"payload": {"ms": %d}}' % dice.randint(1, 120)))
-            owner = value(conn, "select owner from pgconductor.shards where task = 'work'")
-        at = dice.randrange(3)
-        # Mostly who has it.
-        if dice.random() < 0.7:
-            at = next((i for i, s in enumerate(limited.up) if node_of(db, s) == owner), at)
-        node, kind = limited.up[at], dice.choice(["handler", "worker", "master", "writer", "leave"])
-        pids = []
-        if kind == "handler":
-            pids = list(node.handlers())
-        elif kind == "worker":
-            pids = list(node.workers().values())
-        elif kind == "writer":
-            db.execute("select pg_terminate_backend(l.pid) from pgconductor.live_nodes() l where l.node = %s", (node_of(db, node),))
-        elif kind == "master":
-            node.kill9()
-        else:
-            node.signal(signal.SIGTERM)
-        for pid in pids:
-            if processes.alive(pid):
-                os.kill(pid, signal.SIGKILL)
-        killed.append(kind)
-        if kind in ("master", "leave"):
-            node.wait_exit(20)
-            limited.up[at] = limited.server(config=limited.config("concurrency = 2", queue="shards = 3", node=f"m{len(killed)}"),
-                                            wait=False)
-        time.sleep(dice.random() * 1.5)
-    wait_empty(db, 60)
-    assert started(limited) | {e.id for e in limited.entries("over")} == ids
-    assert value(db, "select count(*) from pgconductor.finished_executions where state = 'completed'") == len(ids)
-    with capsys.disabled():
-        print(f"\nPGC_SEED={seed}\n{len(ids)} executions, killed {killed}")
-    limited.exact()
-
-
 def test_who_lost_its_writer_stops_what_is_limited(limited, db, connect):
     """Its lock is somebody else's, so nobody else may begin before it has stopped; others go on."""
     limited.slots(1)
-    node = limited.start(1, "concurrency = 1")
+    node = limited.start(1, limits={"work": "concurrency = 1"})
     long = invoke(db, "work", '{"ms": 60000}')
     wait_for(lambda: started(limited) == {long}, 10, "it runs")
     shard = own_shard(db)

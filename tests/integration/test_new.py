@@ -44,6 +44,8 @@ def run_test(directory, environment):
 def test_what_is_written_runs(request, lang, environment, short_tmp):
     if lang == "typescript":
         os.symlink(f"{request.getfixturevalue('node_tree')}/node_modules", f"{short_tmp}/node_modules")
+        with open(f"{short_tmp}/tsconfig.json", "w", encoding="ascii") as file:
+            file.write('{"compilerOptions": {"module": "commonjs"}}')
     done = run_cli("new", "task", "send-email", "--lang", lang, cwd=short_tmp, check=True)
     files = [name.format("send-email") for name in FILES[lang]] + ["test-send-email.sh"]
     assert sorted(done.stdout.split()) == files

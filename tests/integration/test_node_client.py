@@ -7,6 +7,7 @@ import pytest
 from support import paths
 from support.engine import value
 from support.node import needs_node, node_program, node_tree, run_node, url_of  # noqa: F401
+from support.wait import wait_for
 
 pytestmark = needs_node
 
@@ -18,6 +19,8 @@ def script(node_program, dsn):
         begin = """
         import postgres from "postgres";
         const url = process.env.TEST_URL;
+        const { searchParams: at } = new URL(url.replace("@/", "@x/"));
+        const open = (options) => postgres(url.split("?")[0].replace("@/", "@localhost/"), { host: at.get("host"), port: at.get("port"), ...options });
         const say = (...values) => values.forEach((value) => console.log(JSON.stringify(value ?? null)));
         const caught = (promise) => promise.then(() => null, (e) => [e.constructor.name, e.message, e.code, e.cause?.name]);
         """
@@ -82,8 +85,7 @@ def test_options(db, script):
 
 def test_in_the_callers_transaction(db, script):
     seen, = script("""
-        const sql = postgres(url.split("?")[0].replace("@/", "@localhost/"), { host: new URL(url.replace("@/", "@x/")).searchParams.get("host"),
-            port: new URL(url.replace("@/", "@x/")).searchParams.get("port"), transform: postgres.camel, fetch_types: false, max: 1 });
+        const sql = open({ transform: postgres.camel, fetch_types: false, max: 1 });
         const theirs = Conductor.create({ sql, tasks: [{ name: "later", queue: "other", maxAttempts: 7 }] });
         await sql`create table orders (n int)`;
         await sql.begin(async (tx) => {
@@ -116,6 +118,38 @@ def test_cancel_retry_result(db, script):
         say(await conductor.retry(id), (await conductor.result(id)).state, await conductor.result("123456789"));
     """) == [{"state": "ready"}, False, True, False,
              {"state": "cancelled", "error": {"code": "cancelled", "message": "no more"}}, True, "ready", None]
+
+
+def test_wait(db, server, script):
+    """For the end, wherever it comes from; what cannot be waited for is told apart."""
+    server('task "echo" { exec = "cat" }\ntask "fail" { exec = "echo no >&2; exit 65" }\n')
+    wait_for(lambda: value(db, "select count(*) from pgconductor.tasks where name in ('echo', 'fail')") == 2)
+    found = script("""
+        const echo = conductor.createTask({ name: "echo", returns: z.object({ n: z.number(), more: z.string().default("x") }) }, { invocable: true }, () => ({ n: 1 }));
+        const invoke = (name, payload) => conductor.invoke({ name }, payload);
+        say(await conductor.wait(await invoke("echo", { n: 7 })), await conductor.wait(await invoke("echo", { n: 7 }), { task: echo, timeout: "1m" }));
+        say(await conductor.wait(await invoke("echo", { n: 7 }), { task: { name: "echo" } }), await conductor.wait(await invoke("echo", null)));
+        say(await caught(conductor.wait(await invoke("echo", { n: "7" }), { task: echo })));
+        const no = await invoke("fail");
+        say((await conductor.wait(no).catch((error) => error.result)).error.code, (await caught(conductor.wait(no)))[0]);
+        const waiting = await invoke("greet");
+        say(await caught(conductor.wait(waiting, { timeout: 30 })), (await conductor.result(waiting)).state);
+        setTimeout(() => conductor.cancel(waiting, { reason: "no more" }), 30);
+        say(await caught(conductor.wait(waiting)));
+        say((await caught(conductor.wait("123456789")))[0]);
+        const sql = open({ max: 1 });
+        await sql.begin(async (tx) => {
+            const id = await conductor.invoke(echo, { n: 8 }, { sql: tx });
+            say((await caught(conductor.wait(id, { sql: tx })))[1]);
+        });
+        await sql.end();
+    """, head="""import { z } from "zod"; const conductor = Conductor.create({ connectionString: url });""")
+    assert found[:4] == [{"n": 7}, {"n": 7, "more": "x"}, {"n": 7, "more": "x"}, None]
+    assert found[4][0] == "BadResult" and found[4][1].startswith("the result of echo: /n: ")
+    assert found[5:7] == ["app", "ExecutionFailed"]
+    assert found[7][0] == "TimeoutError" and "has not finished within 30 ms" in found[7][1] and found[8] == "ready"
+    assert found[9][0] == "ExecutionFailed" and found[9][1].endswith(" cancelled: no more")
+    assert found[10] == "UnknownExecution" and "is in a transaction; commit first" in found[11]
 
 
 def test_edit_move_discard(db, script):

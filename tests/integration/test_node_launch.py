@@ -137,6 +137,16 @@ def test_without_pgconductor(node_program, environment, short_tmp):
         assert f"{named} was not found" in done.stdout and "./configure && make && make install" in done.stdout
 
 
+@pytest.mark.parametrize("started", ["beside", "as a child of Node"])
+def test_started_through_another_program(node_program, started):
+    """Such as npx, which does not hand the descriptor on: what is there is nothing, or Node's own."""
+    node, script = node_program(TASKS + SERVE)
+    command = [node, script] if started == "beside" else \
+        [node, "-e", f'require("child_process").fork("{script}").on("exit", (status) => process.exit(status))']
+    done = run_node(*command, env={"PGCONDUCTOR_FD": "3", "PGCONDUCTOR_PROTO": "1"}, check=False)
+    assert done.returncode == 1 and "PgconductorError: descriptor 3 is not pgconductor's: the command starts this program through" in done.stdout
+
+
 def test_what_is_no_file_cannot_be_started_again(node_program, environment, short_tmp):
     node_program("")
     text = 'import { Conductor, Orchestrator } from "pgconductor"; const conductor = Conductor.create();' \

@@ -10,7 +10,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from support import paths
-from support.engine import invoke, result, value, wait_finished
+from support.engine import asleep, invoke, result, value, wait_finished
 from support.node import needs_node, node_program, node_tree, run_node, url_of  # noqa: F401
 from support.terminal import Terminal
 from support.wait import wait_for
@@ -238,6 +238,47 @@ def test_what_a_worker_says_of_its_queue(db, server, node_program):
     one.hup()
     one.wait_log("the configuration was read again")
     assert most("wide", 60) == 30 and most("narrow", 6) == 2
+
+
+LOOKS = """
+const conductor = Conductor.create();
+const task = conductor.createTask({ name: "said" }, { invocable: true }, ({ payload }) => payload);
+const worker = conductor.createWorker({ queue: "often", tasks: [task], config: { pollIntervalMs: 1, flushIntervalMs: 1 } });
+const orchestrator = Orchestrator.create({ conductor, workers: [worker] });
+await orchestrator.start();
+await orchestrator.stopped;
+"""
+
+
+def untold(db):
+    """An execution of which the sleeping server is not told."""
+    asleep(db)
+    with db.transaction():
+        db.execute("set local pgconductor.notify = off")
+        return invoke(db, "said", "7")
+
+
+def test_how_often_a_worker_has_the_server_look(db, server, node_program):
+    """Without its pollIntervalMs nothing would be found for an hour; so also after a reload; but a section of the configuration counts."""
+    hourly = 'poll_interval = "1h"\n'
+    one = server(hourly, cmd=node_program(LOOKS))
+    wait_declared(db, "said")
+    assert wait_finished(db, untold(db))[1] == 7
+    one.hup()
+    one.wait_log("the configuration was read again")
+    assert wait_finished(db, untold(db))[1] == 7
+    one.set_config(hourly + 'queue "often" { }\n')
+    one.hup()
+    one.wait_log("the configuration was read again", count=2)
+    waiting = untold(db)
+    wait_for(lambda: value(db, "select clock_timestamp() - query_start > '1 s' from pg_stat_activity where datname = current_database()"
+                               " and application_name = 'pgconductor reader'"), 10, "nothing is looked for")
+    assert result(db, waiting)[0] == "ready"
+    one.set_config(hourly + 'queue "often" { poll_interval = "200ms" }\n')
+    one.hup()
+    one.wait_log("the configuration was read again", count=3)
+    wait_finished(db, waiting)
+    assert wait_finished(db, untold(db))[1] == 7
 
 
 @pytest.mark.skipif(BUN is None, reason="bun is not installed (npm install bun; PGC_BUN names it)")

@@ -16,7 +16,7 @@ from pgconductor import AsyncClient, Client, ExecutionFailed, RawJSON, Result  #
 from support import python_tasks as tasks  # noqa: E402
 
 PROGRAM = [sys.executable, f"{paths.SRC}/tests/support/python_tasks.py"]
-ENVIRONMENT = {"PYTHONPATH": f"{paths.SRC}/proto/python", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": ""}
+ENVIRONMENT = {"PYTHONPATH": f"{paths.SRC}/proto/python", "PYTHONUNBUFFERED": ""}
 
 
 @pytest.fixture

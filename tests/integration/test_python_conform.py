@@ -18,6 +18,6 @@ PROGRAM = f"{paths.SRC}/tests/support/conform_python.py"
 ])
 def test_conform(kind, skipped):
     done = run_cli("conform", "--", sys.executable, PROGRAM, kind, timeout=120,
-                   env={"PYTHONPATH": f"{paths.SRC}/proto/python", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": ""})
+                   env={"PYTHONPATH": f"{paths.SRC}/proto/python", "PYTHONUNBUFFERED": ""})
     assert done.returncode == 0, done.stdout + done.stderr
     assert {line.split()[1].rstrip(":") for line in done.stdout.splitlines() if line.startswith("skip ")} == skipped

@@ -18,7 +18,7 @@ from support.server import clean_environment
 from support.wait import wait_for
 
 PROGRAM = f"{paths.SRC}/tests/support/python_tasks.py"
-ENVIRONMENT = {"PYTHONPATH": f"{paths.SRC}/proto/python", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": ""}
+ENVIRONMENT = {"PYTHONPATH": f"{paths.SRC}/proto/python", "PYTHONUNBUFFERED": ""}
 
 
 class Files:

@@ -12,9 +12,9 @@ import sys
 import pytest
 
 from support import paths
+from support.mypy import LIBRARY, mypy, needs_mypy
 from support.server import clean_environment
 
-LIBRARY = f"{paths.SRC}/proto/python"
 sys.path.insert(0, LIBRARY)
 from pgconductor import RawJSON, Task, _json, _wire, task  # noqa: E402
 from pgconductor._messages import FIELDS, NAMES  # noqa: E402
@@ -325,19 +325,15 @@ def too_many(a: int, b: int, c: int) -> None: ...
 '''
 
 
-@pytest.mark.skipif(shutil.which("mypy") is None, reason="needs mypy (scripts/deps)")
+@needs_mypy
 def test_types(tmp_path):
     """The library, and the programs that use it, are clean; what is wrong in a program is found, and nothing else."""
     with open(f"{tmp_path}/wrong.py", "w", encoding="utf-8") as file:
         file.write(WRONG)
     programs = [*glob.glob(f"{paths.SRC}/examples/*.py"), *glob.glob(f"{paths.SRC}/examples/python/*/*.py"), *glob.glob(f"{paths.SRC}/tests/support/*python*.py")]
-    found = subprocess.run(
-        ["mypy", "--strict", "--config-file", f"{LIBRARY}/pyproject.toml", "--cache-dir", f"{tmp_path}/cache", "wrong.py",
-         f"{LIBRARY}/pgconductor", *programs],
-        cwd=tmp_path, env=clean_environment({"MYPYPATH": LIBRARY}), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    errors = {tuple(line.split(":")[:2]) for line in found.stdout.splitlines() if ": error:" in line}
-    wrong = {("wrong.py", str(n)) for n, line in enumerate(WRONG.splitlines(), 1) if line.endswith("# wrong")}
-    assert errors == wrong, found.stdout
+    errors, said = mypy("wrong.py", f"{LIBRARY}/pgconductor", *programs, cwd=tmp_path)
+    wrong = {("wrong.py", n) for n, line in enumerate(WRONG.splitlines(), 1) if line.endswith("# wrong")}
+    assert errors == wrong, said
 
 
 # ---- the package

@@ -26,7 +26,7 @@ from pgconductor import BadPayload, Client, ClientError, Task, define_event  # n
 from pgconductor._json import dumps, dumps_plain, loads  # noqa: E402
 from pgconductor._types import Mismatch, returned_by, shape_of  # noqa: E402
 
-ENVIRONMENT = {"PYTHONPATH": LIBRARY, "PYTHONDONTWRITEBYTECODE": "1"}
+ENVIRONMENT = {"PYTHONPATH": LIBRARY}
 ORDER = {"id": "6f1c1bd0-8f0f-4a9e-9a43-0d9c1a8a2f9b", "lines": [{"sku": "a", "number": 3}, {"sku": "b", "size": "L"}]}
 
 

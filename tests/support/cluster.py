@@ -191,6 +191,10 @@ class Cluster:
     def create_database(self, name, template=None):
         with self.connect() as conn:
             clause = f' template "{template}"' if template else ""
+            # Where nothing waits for the disk, logging the copy block by block takes longer, and leaves out what the first
+            # session would have to prepare again.
+            if template and self.settings.get("fsync") == "off" and conn.info.server_version >= 150000:
+                clause += " strategy file_copy"
             conn.execute(f'create database "{name}"{clause}')
 
     def drop_database(self, name):

@@ -70,7 +70,7 @@ class Language:
         if self.name == "python":
             return config(ledger, 2, self.places, queues=queues, credit=2,
                           command=[sys.executable, f"{SUPPORT}/durable_python.py"],
-                          PYTHONPATH=f"{paths.SRC}/proto/python", PYTHONDONTWRITEBYTECODE="1")
+                          PYTHONPATH=f"{paths.SRC}/proto/python")
         os.symlink(f"{node_tree()}/node_modules", f"{directory}/node_modules")
         program = f"{directory}/durable_node.mjs"
         with open(f"{SUPPORT}/durable_node.mjs", encoding="utf-8") as source, open(program, "w", encoding="utf-8") as copy:

@@ -152,7 +152,7 @@ parent(struct pgc_run *run, void *arg)
 		children[i].queue = json_string_value(json_object_get(item, "queue"));
 		children[i].payload = json_dumps(json_object_get(item, "payload"), JSON_ENCODE_ANY);
 		children[i].timeout_ms = number(item, "timeout_ms", -1);
-		children[i].priority = (int)number(item, "priority", 0);
+		children[i].priority = (int)number(item, "priority", PGC_PRIORITY_OF_TASK);
 		children[i].metadata = json_dumps(json_object_get(item, "metadata"), JSON_ENCODE_ANY);
 	}
 	verdict = pgc_invoke_all(run, children, n);

@@ -42,7 +42,7 @@ class Execution:
 
     def key(self):
         """What stands under "k" of the payload, as text; of a long one the beginning, and what stands for the rest."""
-        if self.task not in KEYED or self.state in DONE:
+        if self.task not in KEYED:
             return None
         value = self.payload.get("k") if isinstance(self.payload, dict) else None
         text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
@@ -272,8 +272,7 @@ class Model:
         state = "running" if one.noted else "ready" if one.state == "parked" or one.is_due(self.now) else one.state
         held = one.state == "parked" or state == "ready" and {one.task, one.queue} & self.paused
         return {"task": one.task, "queue": one.queue, "state": state,
-                "waiting": "paused" if held else one.wait if one.state == "suspended"
-                else "limit" if state == "ready" and one.task in KEYED else None,
+                "waiting": "paused" if held else one.wait if one.state == "suspended" else None,
                 "priority": one.priority, "attempt": one.attempt + one.noted, "payload": one.payload,
                 "key": one.key(), "metadata": one.metadata, "discarded": one.discarded,
                 "due": one.due if state in ("delayed", "suspended") else None}

@@ -163,7 +163,8 @@ class Database:
         rows = self.db.execute(
             "select id, task, queue, state, waiting, priority, attempt, payload, metadata, discarded_at is not null,"
             " case when state in ('delayed', 'suspended') then round(extract(epoch from run_at - %s::timestamptz) * 4 / %s) end,"
-            " (select e.key from pgconductor.executions e where e.id = a.id) from pgconductor.executions_all a",
+            " case when finished_at is null then (select e.key from pgconductor.executions e where e.id = a.id) else key end"
+            " from pgconductor.executions_all a",
             (self.base, UNIT)).fetchall()
         return {r[0]: {"task": r[1], "queue": r[2], "state": r[3], "waiting": r[4], "priority": r[5], "attempt": r[6],
                        "payload": r[7], "metadata": r[8], "discarded": r[9], "due": None if r[10] is None else float(r[10]) / 4,

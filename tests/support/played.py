@@ -12,7 +12,7 @@ import sys
 from . import paths
 from .fakemaster import FakeMaster
 
-ENVIRONMENT = {"PYTHONPATH": f"{paths.SRC}/proto/python", "PYTHONDONTWRITEBYTECODE": "1"}
+ENVIRONMENT = {"PYTHONPATH": f"{paths.SRC}/proto/python"}
 
 
 class Played(FakeMaster):

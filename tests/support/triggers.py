@@ -57,7 +57,7 @@ class Language:
         command, env = [paths.built("tests/support/triggers_c")], {"LEDGER": ledger.path}
         if self.name == "python":
             command = [sys.executable, f"{SUPPORT}/triggers_python.py"]
-            env |= {"PYTHONPATH": f"{paths.SRC}/proto/python", "PYTHONDONTWRITEBYTECODE": "1"}
+            env |= {"PYTHONPATH": f"{paths.SRC}/proto/python"}
         elif self.name == "node":
             os.symlink(f"{node_tree()}/node_modules", f"{directory}/node_modules")
             program = f"{directory}/triggers_node.mjs"

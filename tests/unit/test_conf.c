@@ -75,6 +75,7 @@ START_TEST(defaults)
 	ck_assert_int_eq(q->processes, 1);
 	ck_assert_int_eq(q->credit, 0);
 	ck_assert_int_eq(q->fetch_batch, 1000);
+	ck_assert_int_eq(q->poll_interval, 0);
 	ck_assert_int_eq(q->shards, 4);
 	ck_assert_int_eq(q->max_runs, 0);
 	ck_assert_int_eq(q->memory, 0);
@@ -223,6 +224,7 @@ START_TEST(bad_values)
 	bad("max_payload = 1", "a.conf:1: max_payload: \"1\" is out of range (1024 to 268435456)", NULL);
 	bad("poll_interval = 5", "is not a duration", NULL);
 	bad("poll_interval = 2d", "out of range (100ms to 1h)", NULL);
+	bad("queue \"q\" { poll_interval = 99ms }", "out of range (100ms to 1h)", NULL);
 	bad("log_level = loud", "\"loud\" is none of debug, info, warn, error", NULL);
 	bad("log_format = xml", "\"xml\" is none of text, logfmt, json", NULL);
 	bad("database = \"\"", "database: is empty", NULL);
@@ -448,12 +450,17 @@ END_TEST
 START_TEST(name_of_a_program)
 {
 	static const struct {
-		const char *argv[5], *name;
+		const char *argv[7], *name;
 	} of[] = {
 		{ { "/opt/app/worker", "config.yml" }, "worker" },
 		{ { "/usr/bin/python3", "/srv/app/tasks.py", "--fast" }, "tasks.py" },
 		{ { "python3.11", "-u", "-m", "app.tasks" }, "app.tasks" },
+		{ { "python3", "-W", "error", "tasks.py" }, "tasks.py" },
 		{ { "node", "worker.js" }, "worker.js" },
+		{ { "node", "--require", "./hook.cjs", "--import", "tsx", "worker.ts" }, "worker.ts" },
+		{ { "node", "--import=tsx", "worker.ts", "-r", "x" }, "worker.ts" },
+		{ { "node", "--import" }, "node" },
+		{ { "bun", "run", "demo/worker.ts" }, "worker.ts" },
 		{ { "bash", "-c", "exec worker" }, "bash" },
 		{ { "python3" }, "python3" },
 		{ { "pythonic", "tasks.py" }, "pythonic" },

@@ -136,6 +136,12 @@ export async function result(sql, id) {
 	return { state, result: parse(value), error: parse(error) };
 }
 
+/** Has it written anything in a transaction that is still open? @param {Sql} sql @returns {Promise<boolean>} */
+export async function isWithin(sql) {
+	const [[open]] = await ask(sql, "select (pg_catalog.pg_current_xact_id_if_assigned() is not null)::text", []);
+	return open === "true";
+}
+
 /**
  * @param {Sql} sql
  * @param {string} event

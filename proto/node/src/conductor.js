@@ -4,13 +4,14 @@
 import * as client from "./client.js";
 import { checkURL, connect } from "./connect.js";
 import { extendContext } from "./context.js";
+import { finished } from "./finish.js";
 import { install } from "./install.js";
 import { isConnection, urlOf } from "./drivers.js";
 import { toJSON } from "./json.js";
 import { SinkLogger, toStderr } from "./logger.js";
 import { mergeTasks, taskOf, workerConfig } from "./options.js";
 import { DatabaseSchema, EventSchemas, TaskSchemas, isDefinition } from "./schemas.js";
-import { checkedText } from "./standard.js";
+import { checkedText, taken } from "./standard.js";
 import { entryOf, findEntry, namedQueue, publish } from "./tasks.js";
 import { scheduleOf, scheduled, triggersText } from "./triggers.js";
 
@@ -253,6 +254,12 @@ export class Conductor {
 	/** @param {string} id @param {{ sql?: Sql | undefined }} [options] @returns {Promise<any>} */
 	async result(id, { sql } = {}) {
 		return client.result(sql ?? await this.#sql(), id);
+	}
+
+	/** @param {string} id @param {{ timeout?: unknown, task?: any, sql?: Sql | undefined }} [options] @returns {Promise<any>} */
+	async wait(id, { timeout, task, sql } = {}) {
+		const value = await finished(async () => sql ?? await this.#sql(), id, timeout);
+		return task === undefined ? value : taken(this.known(task)?.returns, task.name, value);
 	}
 
 	/** The client within a transaction. @param {any} sql */

@@ -141,6 +141,32 @@ export class NotInvocable extends ClientError {}
 /** The database has no schema pgconductor, or not this version of it. */
 export class NotInstalled extends ClientError {}
 
+/* ---- thrown by wait */
+
+/** What was waited for has failed for good, or was cancelled: `result` says how. */
+export class ExecutionFailed extends PgconductorError {
+	/** @param {string} id @param {any} result */
+	constructor(id, result) {
+		const what = [result.error?.type, result.error?.message].filter(Boolean).join(": ");
+		super(`execution ${id} ${result.state}${what === "" ? "" : `: ${what}`}`);
+		this.id = id;
+		this.result = result;
+	}
+}
+
+/** There is no such execution, or its history is gone. */
+export class UnknownExecution extends PgconductorError {}
+/** It has not finished in time. */
+export class TimeoutError extends PgconductorError {}
+/** The result is not what the schema of its task says. */
+export class BadResult extends PgconductorError {
+	/** @param {string} message @param {{ issues: readonly import("../index.d.ts").Issue[] }} options */
+	constructor(message, { issues }) {
+		super(message);
+		this.issues = issues;
+	}
+}
+
 /** @type {Record<string, typeof ClientError>} */
 const BY_SQLSTATE = {
 	PC001: UndeclaredTask,

@@ -113,6 +113,7 @@ export const FIELDS = Object.freeze({
 		["name", "str", true],
 		["concurrency", "uint", false],
 		["fetch_batch", "uint", false],
+		["poll_ms", "uint", false],
 	],
 	event: [
 		["name", "str", true],

@@ -11,12 +11,13 @@ const TASK_OPTIONS = ["maxAttempts", "backoff", "timeout", "totalTimeout", "remo
 const BATCH_MAX = 1000;
 /** What a task takes and returns: as a Standard Schema, and as JSON Schema. */
 const TASK_SCHEMAS = /** @type {const} */ ([["payload", "payloadSchema"], ["returns", "returnsSchema"]]);
-/** Options of a worker: those of the server's own machinery are accepted, and have no effect. */
+/** Options of a worker. flushIntervalMs is accepted, and has no effect. */
 const WORKER_OPTIONS = ["concurrency", "fetchBatchSize", "pollIntervalMs", "flushIntervalMs"];
 
 const DEFAULT_CONCURRENCY = 100;
 /** Of the server's configuration. */
 const MAX_FETCH_BATCH = 10_000;
+const MIN_POLL_INTERVAL = 100, MAX_POLL_INTERVAL = 3_600_000;
 
 /** How each option of invoke is cast in SQL. All travel as text. */
 const INVOKE_OPTIONS = {
@@ -146,14 +147,23 @@ export function workerConfig(config = {}) {
 	return { concurrency, credit: Math.max(concurrency, config.fetchBatchSize ?? 0) };
 }
 
+/** @param {number | undefined} value @param {number} least @param {number} most */
+function within(value, least, most) {
+	return value === undefined ? undefined : Math.min(Math.max(value, least), most);
+}
+
 /**
- * What a worker's options say of its queue, for HELLO; undefined: nothing.
+ * What a worker's options say of its queue, for HELLO; undefined: nothing. What is more, or less, than the server takes is what it takes.
  * @param {string} name
  * @param {any} [config]
  */
-export function queueSettings(name, { concurrency, fetchBatchSize } = {}) {
-	return concurrency === undefined && fetchBatchSize === undefined ? undefined
-		: { name, concurrency, fetch_batch: fetchBatchSize === undefined ? undefined : Math.min(fetchBatchSize, MAX_FETCH_BATCH) };
+export function queueSettings(name, { concurrency, fetchBatchSize, pollIntervalMs } = {}) {
+	return [concurrency, fetchBatchSize, pollIntervalMs].every((value) => value === undefined) ? undefined : {
+		name,
+		concurrency,
+		fetch_batch: within(fetchBatchSize, 1, MAX_FETCH_BATCH),
+		poll_ms: within(pollIntervalMs, MIN_POLL_INTERVAL, MAX_POLL_INTERVAL),
+	};
 }
 
 /** @param {unknown} value */

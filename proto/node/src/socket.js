@@ -2,8 +2,10 @@
  * The worker's socket, which this program was started with as a descriptor. Bun does not take such a one as Node does (its
  * net.Socket opens nothing), but has a way of its own.
  */
+import { fstatSync } from "node:fs";
 import { Socket } from "node:net";
 import { Duplex } from "node:stream";
+import { PgconductorError } from "./errors.js";
 
 /**
  * As much of Bun as is used.
@@ -64,7 +66,20 @@ class BunStream extends Duplex {
 	}
 }
 
+/** Is it a socket at all, and not the one over which Node speaks to a parent that is Node, too? @param {number} fd */
+function isOurs(fd) {
+	try {
+		return fstatSync(fd).isSocket() && /** @type {any} */ (process.channel)?.fd !== fd;
+	} catch {
+		return false;
+	}
+}
+
 /** @param {number} fd @returns {Promise<Duplex>} */
 export async function openSocket(fd) {
+	if (!isOurs(fd)) {
+		throw new PgconductorError(`descriptor ${fd} is not pgconductor's: the command starts this program through another one that does not ` +
+			"hand it on, as npx, npm and tsx do not; have it start this one itself, as in `node worker.js` or `node --import tsx worker.ts`");
+	}
 	return bun === undefined ? new Socket({ fd, readable: true, writable: true }) : BunStream.open(bun, fd);
 }

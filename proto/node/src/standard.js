@@ -3,7 +3,7 @@
  *
  * What is sent goes out as it was given, once its JSON has been found good; whoever gets it has what the schema makes of it.
  */
-import { BadPayload, ChildFailed, NonRetryableError, PgconductorError } from "./errors.js";
+import { BadPayload, BadResult, ChildFailed, NonRetryableError, PgconductorError } from "./errors.js";
 
 /**
  * @typedef {import("../index.d.ts").StandardSchema} StandardSchema
@@ -139,4 +139,16 @@ export function returnedText(schema, task, text) {
 export function received(schema, task, result, key) {
 	return schema === undefined ? result : examine(schema, result, (value) => value,
 		(issues) => new ChildFailed(complaint(`the result of ${task}`, issues), { code: "bad_result", key, task }));
+}
+
+/**
+ * What whoever waited for a task from outside gets of its result.
+ * @param {StandardSchema | undefined} schema
+ * @param {string} task
+ * @param {any} result
+ * @returns {any}
+ */
+export function taken(schema, task, result) {
+	return schema === undefined ? result : examine(schema, result, (value) => value,
+		(issues) => new BadResult(complaint(`the result of ${task}`, issues), { issues }));
 }

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { milliseconds } from "../src/duration.js";
 import { explain } from "../src/errors.js";
 import { Conductor, NotInstalled, Orchestrator, RetryAfter, UndeclaredTask } from "../src/index.js";
-import { invokeOptions, taskOf, workerConfig } from "../src/options.js";
+import { invokeOptions, queueSettings, taskOf, workerConfig } from "../src/options.js";
 
 test("durations", () => {
 	for (const [text, ms] of [["250ms", 250], ["1.5s", 1500], ["5m", 300_000], ["2h", 7_200_000], ["7d", 604_800_000], ["0", 0], [0, 0], [12, 12]]) {
@@ -35,6 +35,10 @@ test("options of a worker", () => {
 	assert.deepEqual(workerConfig({ concurrency: 20, fetchBatchSize: 10 }), { concurrency: 20, credit: 20 });
 	assert.throws(() => workerConfig({ concurrency: 0 }), /concurrency: 0 is not a whole number from 1 on/);
 	assert.throws(() => workerConfig({ threads: 1 }), /threads: no such option/);
+	assert.equal(queueSettings("q", { flushIntervalMs: 5 }), undefined);
+	assert.deepEqual(queueSettings("q", { fetchBatchSize: 20_000, pollIntervalMs: 5 }),
+		{ name: "q", concurrency: undefined, fetch_batch: 10_000, poll_ms: 100 });
+	assert.deepEqual(queueSettings("q", { pollIntervalMs: 1e9 }), { name: "q", concurrency: undefined, fetch_batch: undefined, poll_ms: 3_600_000 });
 });
 
 test("options of invoke are SQL's", () => {

@@ -122,6 +122,14 @@ void sql.begin(async (tx) => {
 	await conductor.cancel(id, { reason: "no more", sql: tx });
 	const found = await conductor.result<api.ReturnOf<typeof greet>>(id, { sql: tx });
 	found?.result?.toUpperCase();
+	(await conductor.wait(id, { task: greet, timeout: "10s" })).toUpperCase();
+	(await conductor.wait<string>(id)).toUpperCase();
+	// @ts-expect-error the result is a string
+	(await conductor.wait(id, { task: greet })).toFixed();
+	// @ts-expect-error a transaction's client does not wait
+	conductor.with(tx).wait(id);
+	// @ts-expect-error there is no such option
+	conductor.wait(id, { within: 1 });
 });
 
 const orchestrator = Orchestrator.create({

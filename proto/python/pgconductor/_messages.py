@@ -94,6 +94,7 @@ FIELDS: Final[dict[str, tuple[tuple[str, str, bool | str], ...]]] = {
         ("name", "str", True),
         ("concurrency", "uint", False),
         ("fetch_batch", "uint", False),
+        ("poll_ms", "uint", False),
     ),
     "event": (
         ("name", "str", True),

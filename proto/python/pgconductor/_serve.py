@@ -76,7 +76,8 @@ def _inherited() -> socket.socket:
     try:
         return socket.socket(fileno=int(given))
     except (ValueError, OSError) as error:
-        sys.exit(f"pgconductor: PGCONDUCTOR_FD={given}: {error}")
+        sys.exit(f"pgconductor: descriptor {given} (PGCONDUCTOR_FD) is not pgconductor's: {error}; the command starts this program through"
+                 " another one that does not hand it on: have it start this one itself")
 
 
 def _print_by_line() -> None:
