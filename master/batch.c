@@ -260,7 +260,7 @@ prepare(struct master *m, struct pack *p)
 	p->pending = p->left;
 	for (r = TAILQ_FIRST(&p->runs); r != NULL; r = next) {
 		next = TAILQ_NEXT(r, link);
-		if (!r->noted && (r->xid < r->shard->note_below || r->attempt > 1)) {
+		if (queue_notes(r)) {
 			run_set_state(r, RUN_NOTING);
 			note_run(m, r);
 		} else if (fetch_needed(r)) {

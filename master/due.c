@@ -95,7 +95,7 @@ due_look(struct master *m, bool all)
 		TAILQ_FOREACH(l, &q->lanes, link) {
 			if (all)
 				due_rewind_all(l);
-			l->due_more = true;
+			l->due_more |= shard_open(m, l->shard);
 		}
 }
 

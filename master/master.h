@@ -132,6 +132,8 @@ TAILQ_HEAD(runlist, run);
 struct run *run_new(struct master *, uint64_t id, uint64_t xid);
 void	run_free(struct master *, struct run *);
 struct run *run_find(struct master *, uint64_t id, uint64_t xid);
+/* The former owner of its shard may have handed it out. */
+bool	run_doubtful(const struct run *);
 struct run *run_by_exec(struct master *, uint64_t exec);
 /* The runs of one id, whatever their xid: pass NULL first. */
 struct run *run_next_of(struct master *, uint64_t id, struct run *);
@@ -228,6 +230,7 @@ struct shard {
 	uint64_t	 floor;		/* where the last taking began */
 	uint64_t	 note_below;	/* runs made ready before it may have been cut off: they are noted before they are
 					 * dispatched, as repetitions are, and may have saved steps */
+	int64_t		 note_until;	/* but not what was delayed until after that, as PostgreSQL counts */
 	size_t		 active;	/* runs in memory but for lingering ones */
 	int64_t		 deadline_ms;	/* of giving up, or of trying to lock again what was ours */
 	int64_t		 keep_until_ms;	/* it is not given up before */
@@ -358,6 +361,8 @@ void	queue_insert(struct master *, struct run *);
 void	queue_unbuffer(struct master *, struct run *);
 /* Of two of the same priority: that comes first. */
 bool	queue_older(const struct run *, const struct run *);
+/* It may have ended a process before: it is written down first, to be counted should it end this one. */
+bool	queue_notes(const struct run *);
 /* It may not be started any more, and is being settled; after the last of several, settle_flush. */
 bool	queue_expired(struct master *, struct run *);
 void	queue_dispatch(struct master *, struct queue *);

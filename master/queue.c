@@ -149,6 +149,12 @@ queue_older(const struct run *a, const struct run *b)
 	return a->due < b->due || (a->due == b->due && a->id < b->id);
 }
 
+bool
+queue_notes(const struct run *r)
+{
+	return !r->noted && (r->attempt > 1 || run_doubtful(r));
+}
+
 static void
 lane_lists(struct lane *l, const struct queue *q)
 {
@@ -438,8 +444,7 @@ queue_dispatch(struct master *m, struct queue *q)
 		q->outstanding++;
 		limit_begin(m, r);
 		q->pools[r->pool].slots--;
-		/* What may have ended a node before is written down first, to be counted should it end this one. */
-		if (!r->noted && (r->xid < r->shard->note_below || r->attempt > 1)) {
+		if (queue_notes(r)) {
 			run_set_state(r, RUN_NOTING);
 			note_run(m, r);
 		} else if (r->large || r->journal) {

@@ -134,6 +134,7 @@ reader_poll(struct master *m)
 	struct shard *s;
 	struct queue *q;
 	struct lane *l;
+	int asked;
 
 	if (!reader_may_poll(m))
 		return;
@@ -170,12 +171,14 @@ reader_poll(struct master *m)
 	/* Held until all is asked: without a connection the answers come at once. */
 	rd->unanswered = 3;
 	db_call(m->reader_db, &stmt_poll, &rd->params, polled, m);
-	rd->unanswered -= 1 - due_ask(m);
+	asked = due_ask(m);
+	rd->unanswered -= 1 - asked;
 	TAILQ_FOREACH(s, &m->shards, link)
 		if (shard_open(m, s)) {
 			/* Two questions at most. */
 			rd->unanswered += 2;
-			rd->unanswered -= 2 - keyed_ask(m, s);
+			asked = keyed_ask(m, s);
+			rd->unanswered -= 2 - asked;
 		}
 	reader_answered(m, true);
 }
@@ -348,7 +351,7 @@ reader_row(struct master *m, const struct db_answer *a, int row, struct lane *l,
 	}
 	r->child = !db_null(a, row, COL_PARENT);
 	/* What a node saved that was cut off is known to nobody but the steps themselves. */
-	r->journal = !db_null(a, row, COL_JOURNAL) || xid < l->shard->note_below;
+	r->journal = !db_null(a, row, COL_JOURNAL) || run_doubtful(r);
 	r->shift_ms = m->clock_shift_ms;
 	if (!db_null(a, row, COL_EXPIRES))
 		r->expires_ms = clock_ms() + db_int8(a, row, COL_EXPIRES);

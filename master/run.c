@@ -150,6 +150,12 @@ run_find(struct master *m, uint64_t id, uint64_t xid)
 	return NULL;
 }
 
+bool
+run_doubtful(const struct run *r)
+{
+	return r->xid < r->shard->note_below && (r->due == NOT_DUE || r->due <= r->shard->note_until);
+}
+
 struct run *
 run_by_exec(struct master *m, uint64_t exec)
 {

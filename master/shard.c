@@ -30,7 +30,7 @@ static const char *const state_names[] = { "wanted", "locking", "taking", "owned
 
 static const struct db_stmt stmt_lock = { "lock_shards", "select shard, locked from pgconductor.lock_shards($1::int[])" };
 static const struct db_stmt stmt_take = { "take",
-	"select shard, epoch, floor, unclean, xmax, task from pgconductor.take($1::int, $2::int[], $3::bigint[])" };
+	"select shard, epoch, floor, unclean, xmax, task, pgconductor.now() from pgconductor.take($1::int, $2::int[], $3::bigint[])" };
 static const struct db_stmt stmt_release = { "release",
 	"select pgconductor.release($1::int, $2::int[], $3::xid8[])" };
 static const struct db_stmt stmt_unlock = { "unlock_shards", "select pgconductor.unlock_shards($1::int[])" };
@@ -216,8 +216,10 @@ taken(const struct db_answer *a, void *arg)
 			run_each(m, drop_run, s);
 		}
 		/* What the former owner left may still wait after a mere reconnect: then the mark stays. */
-		if (unclean || s->epoch != epoch)
+		if (unclean || s->epoch != epoch) {
 			s->note_below = unclean ? db_xid8(a, i, 4) : 0;
+			s->note_until = db_int8(a, i, 6);
+		}
 		if (!db_null(a, i, 5))
 			own_task(m, s, db_text(a, i, 5, NULL), s->epoch != epoch);
 		s->epoch = epoch;
