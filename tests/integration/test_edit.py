@@ -3,6 +3,7 @@
 import json
 import random
 import threading
+import time
 
 import psycopg
 import pytest
@@ -102,7 +103,8 @@ class Editor(threading.Thread):
 
     def one(self, conn, k):
         payload = json.dumps([k, 0])
-        made = invoke(conn, "seen", payload, priority=self.dice.choice((0, 0, 5)))
+        delay = self.dice.choice((0, 0, 1, 3, 10))
+        made = invoke(conn, "seen", payload, priority=self.dice.choice((0, 0, 5)), **({"delay": f"{delay} ms"} if delay else {}))
         self.may[made] = [payload]
         for n in range(1, self.dice.choice((2, 2, 3))):
             what = self.dice.choice(("edit", "edit", "move", "both", "later"))
@@ -110,8 +112,13 @@ class Editor(threading.Thread):
                 conn.execute("select pgconductor.move(%s, %s)", (made, self.dice.choice(self.queues)))
                 continue
             changed = json.dumps([k, n])
-            if conn.execute("select pgconductor.edit(%s, %s, priority => %s, run_at => clock_timestamp() + %s * interval '1 ms')",
-                            (made, changed, n, 30 if what == "later" else 0)).fetchone()[0]:
+            with conn.transaction():
+                done = conn.execute("select pgconductor.edit(%s, %s, priority => %s, run_at => clock_timestamp() + %s * interval '1 ms')",
+                                    (made, changed, n, 30 if what == "later" else 0)).fetchone()[0]
+                # Its time may come before the commit.
+                if delay and self.dice.random() < 0.5:
+                    time.sleep(self.dice.random() * 0.01)
+            if done:
                 self.may[made].append(changed)
             if what == "both":
                 conn.execute("select pgconductor.move(%s, %s)", (made, self.dice.choice(self.queues)))

@@ -295,14 +295,15 @@ def ended_by_their_node(db, app, ids, node, started):
     return execution
 
 
-@pytest.mark.parametrize("how", ["reconnect", "release"])
-def test_what_waited_when_its_node_died_is_counted_later_too(server, app, db, how):
+@pytest.mark.parametrize("how, options", [("reconnect", {}), ("release", {}), ("release", {"delay": "100 ms"})])
+def test_what_waited_when_its_node_died_is_counted_later_too(server, app, db, how, options):
     """It may be what ends nodes, within its first second. So it is written down before it is dispatched, also when the
-    next owner has connected anew, or has given the shard up in good order, before it came to that."""
+    next owner has connected anew, or has given the shard up in good order, before it came to that. What was delayed keeps its
+    ready_xid, and is not in the log."""
     config = app.config("hold", concurrency=1, queue="shards = 1", top='shutdown_timeout = "1s"',
                         more='task "hold" { handler = "app"  backoff = "10ms"  max_attempts = 9 }')
     one = server(config=config)
-    ids = [invoke(db, "hold") for _ in range(3)]
+    ids = [invoke(db, "hold", **options) for _ in range(3)]
     ended_by_their_node(db, app, ids, one, dict.fromkeys(ids, 0))
     before = {i: len(app.runs(i)) for i in ids}
     two = server(config=config)
