@@ -305,8 +305,12 @@ def test_tasks_in_python(declared, dsn, tmp_path):
     """Also at run time: a client without the code of the tasks."""
     write(tmp_path, {"jobs.py": gen(dsn, "tasks", "python"), "use.py": TASKS_PY})
     check_python(tmp_path, "use.py")
-    run = ("import sys, use\nfrom pgconductor import Client\nimport jobs\n"
-           "with Client(sys.argv[1]) as client:\n    print(client.invoke(jobs.send_email, {'to': 'ann', 'subject': 'Hello'}))\n")
+    run = ("import sys, use\nfrom pgconductor import BadPayload, Client\nimport jobs\n"
+           "def bad(task, payload):\n    try:\n        client.invoke(task, payload)\n    except BadPayload as error:\n        return str(error)\n"
+           "with Client(sys.argv[1]) as client:\n    print(client.invoke(jobs.send_email, {'to': 'ann', 'subject': 'Hello', 'sender': {'name': 'Bob'}}))\n"
+           "    assert '/sender/for/name: 7 is not' in bad(jobs.send_email, {'to': 'a', 'subject': 'b', 'sender': {'name': 'c', 'for': {'name': 7}}})\n"
+           "    assert 'has no member \"tenant\"' in bad(jobs.files, {'size': {'width': 1}}), bad(jobs.files, {'size': {'width': 1}})\n"
+           "    assert bad(jobs.any, {'a': [1, {'b': [None]}]}) is None and bad(jobs.plain, {}) is None\n")
     done = subprocess.run(["/usr/bin/python3", "-c", run, dsn], cwd=tmp_path, text=True, stdout=subprocess.PIPE, check=True,
                           env={**os.environ, "PYTHONPATH": f"{LIBRARY}:{tmp_path}"})
     assert one(declared, "select task, queue, payload ->> 'subject' from pgconductor.executions where id = %s", int(done.stdout)) == ("send-email", "q", "Hello")
