@@ -175,6 +175,27 @@ def test_tables_in_python(db, dsn, tmp_path):
                     "assert typing.get_type_hints(d.UsersRow)['mood'] == d.Mood, typing.get_type_hints(d.UsersRow)"], cwd=tmp_path, check=True)
 
 
+SAME = """
+create type literal as enum ('x');
+create type an_y as (a int);
+create type "An_Y" as ("any" literal, an_y an_y);
+create type twice_row as enum ('y');
+create table twice (v literal, w an_y, x "An_Y", y twice_row);
+create table "Twice" (n int not null);
+"""
+
+
+@needs_mypy
+def test_names_that_would_be_the_same(db, dsn, tmp_path):
+    db.execute(SAME)
+    write(tmp_path, {"types_.py": gen(dsn, "types", "python"), "use.py":
+                     "from types_ import *\n"
+                     "one: Twice_3Row = {'v': 'x', 'w': {'a': 1}, 'x': {'any': 'x', 'an_y': {'a': 1}}, 'y': 'y'}\n"
+                     "two: Twice_2Row = {'n': 1}\n"
+                     "three: Twice_3Row = {'v': 'y', 'w': None, 'x': None, 'y': 'y'}  # wrong\n"})
+    check_python(tmp_path, "use.py")
+
+
 MAIL = {"type": "object", "additionalProperties": False, "required": ["to", "subject"], "properties": {
     "to": {"type": "string", "description": "Who gets it. */"}, "subject": {"type": "string"}, "class": {"type": ["integer", "null"]},
     "tags": {"type": "array", "items": {"enum": ["new", "old"]}}, "sender": {"$ref": "#/$defs/sender"}},
