@@ -3,7 +3,7 @@ EXTRA_DIST += examples/python/basic/README.md examples/python/basic/tasks.py exa
 	examples/python/children/quote.py examples/python/cron/README.md examples/python/cron/heartbeat.py \
 	examples/python/events/README.md examples/python/events/events.py examples/python/first_task/README.md \
 	examples/python/first_task/greeting.py examples/python/first_task/invoke.py examples/python/queues/README.md \
-	examples/python/queues/fill.py examples/python/queues/queues.conf examples/python/queues/queues.py \
+	examples/python/queues/fill.py examples/python/queues/queues.py \
 	examples/python/schedules/README.md examples/python/schedules/reports.py examples/python/steps/README.md \
 	examples/python/steps/labels.py examples/python/testing/README.md examples/python/testing/conftest.py \
 	examples/python/testing/shop.py examples/python/testing/test_shop.py

@@ -78,6 +78,7 @@ EXTRA_DIST += proto/python/README.md proto/python/pyproject.toml \
 	proto/python/pgconductor/_lasting.py \
 	proto/python/pgconductor/_logging.py \
 	proto/python/pgconductor/_messages.py \
+	proto/python/pgconductor/_queues.py \
 	proto/python/pgconductor/_relay.py \
 	proto/python/pgconductor/_runners.py \
 	proto/python/pgconductor/_schema.py \

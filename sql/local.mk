@@ -213,6 +213,7 @@ sql_files = \
 	sql/functions/tend.sql \
 	sql/functions/ticks_due.sql \
 	sql/functions/tidy.sql \
+	sql/functions/type_name.sql \
 	sql/functions/typed_dict.sql \
 	sql/functions/types_python.sql \
 	sql/functions/types_typescript.sql \

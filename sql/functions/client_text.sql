@@ -14,7 +14,8 @@ as $$
     ), parts as (
         select coalesce((select string_agg(d, '' order by n) from jsonb_array_elements_text(definitions) with ordinality u(d, n)), '') as types,
             string_agg(case
-                when language = 'python' and kind = 'task' then format(E'%s: Task[%s, %s] = remote(%s)\n', called, payload, returns, to_json(name))
+                when language = 'python' and kind = 'task' then format(E'%s: Task[%s, %s] = remote(%s%s)\n', called, payload, returns, to_json(name),
+                    case when payload <> 'Any' then ', ' || payload else '' end)
                 when language = 'python' then format(E'%s: EventType[%s] = define_event(%s)\n', called, payload, to_json(name))
                 when kind = 'task' then format(E'export type %s = DefineTask<{ name: %s; payload: %s; returns: %s }>;\n', called, to_json(name), payload, returns)
                 else format(E'export type %s = DefineEvent<{ name: %s; payload: %s }>;\n', called, to_json(name), payload) end, '' order by n) as names,

@@ -25,10 +25,10 @@ begin
     elsif t.typtype = 'e' and not t.named then
         return pgconductor.enum_literals(json_type.type, language);
     elsif t.typtype = 'e' then
-        return case when python then pgconductor.class_name(t.nspname, t.typname)
+        return case when python then pgconductor.type_name(json_type.type, schemas)
             else format('Database[%s]["Enums"][%s]', to_json(t.nspname), to_json(t.typname)) end;
     elsif t.typtype = 'c' and t.named and t.is_composite then
-        return case when python then format('"%s"', pgconductor.class_name(t.nspname, t.typname))
+        return case when python then format('"%s"', pgconductor.type_name(json_type.type, schemas))
             else format('Database[%s]["CompositeTypes"][%s]', to_json(t.nspname), to_json(t.typname)) end;
     elsif t.typtype = 'c' then
         return case when python then 'dict[str, Any]' else '{ [key: string]: Json }' end;

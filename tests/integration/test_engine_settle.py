@@ -39,7 +39,7 @@ def test_attempts_and_backoff(server, app, db):
 def test_one_whose_process_always_dies(server, app, db, wait_for):
     """It has failed for good after its attempts. Meanwhile the others go on: of their runs no more than one in ten is in vain."""
     server(config=app.config("seen", "die", credit=4, queue="processes = 2", more="""
-        task "die" { handler = "app" max_attempts = 4 backoff = "100ms" priority = 1 }
+        task "die" { handler = "app" max_attempts = 4 backoff = "500ms" priority = 1 }
         task "seen" { handler = "app" backoff = "1ms" }"""))
     others = batch(db, "seen", 3000)
     dying = invoke(db, "die", priority=None)

@@ -175,6 +175,27 @@ def test_tables_in_python(db, dsn, tmp_path):
                     "assert typing.get_type_hints(d.UsersRow)['mood'] == d.Mood, typing.get_type_hints(d.UsersRow)"], cwd=tmp_path, check=True)
 
 
+SAME = """
+create type literal as enum ('x');
+create type an_y as (a int);
+create type "An_Y" as ("any" literal, an_y an_y);
+create type twice_row as enum ('y');
+create table twice (v literal, w an_y, x "An_Y", y twice_row);
+create table "Twice" (n int not null);
+"""
+
+
+@needs_mypy
+def test_names_that_would_be_the_same(db, dsn, tmp_path):
+    db.execute(SAME)
+    write(tmp_path, {"types_.py": gen(dsn, "types", "python"), "use.py":
+                     "from types_ import *\n"
+                     "one: Twice_3Row = {'v': 'x', 'w': {'a': 1}, 'x': {'any': 'x', 'an_y': {'a': 1}}, 'y': 'y'}\n"
+                     "two: Twice_2Row = {'n': 1}\n"
+                     "three: Twice_3Row = {'v': 'y', 'w': None, 'x': None, 'y': 'y'}  # wrong\n"})
+    check_python(tmp_path, "use.py")
+
+
 MAIL = {"type": "object", "additionalProperties": False, "required": ["to", "subject"], "properties": {
     "to": {"type": "string", "description": "Who gets it. */"}, "subject": {"type": "string"}, "class": {"type": ["integer", "null"]},
     "tags": {"type": "array", "items": {"enum": ["new", "old"]}}, "sender": {"$ref": "#/$defs/sender"}},
@@ -305,8 +326,12 @@ def test_tasks_in_python(declared, dsn, tmp_path):
     """Also at run time: a client without the code of the tasks."""
     write(tmp_path, {"jobs.py": gen(dsn, "tasks", "python"), "use.py": TASKS_PY})
     check_python(tmp_path, "use.py")
-    run = ("import sys, use\nfrom pgconductor import Client\nimport jobs\n"
-           "with Client(sys.argv[1]) as client:\n    print(client.invoke(jobs.send_email, {'to': 'ann', 'subject': 'Hello'}))\n")
+    run = ("import sys, use\nfrom pgconductor import BadPayload, Client\nimport jobs\n"
+           "def bad(task, payload):\n    try:\n        client.invoke(task, payload)\n    except BadPayload as error:\n        return str(error)\n"
+           "with Client(sys.argv[1]) as client:\n    print(client.invoke(jobs.send_email, {'to': 'ann', 'subject': 'Hello', 'sender': {'name': 'Bob'}}))\n"
+           "    assert '/sender/for/name: 7 is not' in bad(jobs.send_email, {'to': 'a', 'subject': 'b', 'sender': {'name': 'c', 'for': {'name': 7}}})\n"
+           "    assert 'has no member \"tenant\"' in bad(jobs.files, {'size': {'width': 1}}), bad(jobs.files, {'size': {'width': 1}})\n"
+           "    assert bad(jobs.any, {'a': [1, {'b': [None]}]}) is None and bad(jobs.plain, {}) is None\n")
     done = subprocess.run(["/usr/bin/python3", "-c", run, dsn], cwd=tmp_path, text=True, stdout=subprocess.PIPE, check=True,
                           env={**os.environ, "PYTHONPATH": f"{LIBRARY}:{tmp_path}"})
     assert one(declared, "select task, queue, payload ->> 'subject' from pgconductor.executions where id = %s", int(done.stdout)) == ("send-email", "q", "Hello")

@@ -93,7 +93,8 @@ def test_a_key_is_shown_and_chosen_by(keyed, db, cli):
     ids = keyed.batch("tenant", [{"key": "a"}, {"key": "b"}, {"key": "a"}, {}])
 
     def listed(*args):
-        return [(int(row["id"]), row["key"]) for row in map(json.loads, cli("list", "--json", "--oldest", *args, check=True).stdout.splitlines())]
+        rows = map(json.loads, cli("list", "--json", "--oldest", *args, check=True).stdout.splitlines())
+        return [(int(row["id"]), row["key"]) for row in rows]
     assert listed("--key", "a") == [(ids[0], "a"), (ids[2], "a")]
     assert listed("--key", "") == [(ids[3], "")]
     assert "\nkey       a\n" in cli("show", str(ids[0]), check=True).stdout

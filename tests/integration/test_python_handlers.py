@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from support import paths, processes
-from support.engine import invoke, result, value, wait_finished
+from support.engine import asleep, batch, invoke, result, value, wait_finished
 from support.fakemaster import FakeMaster
 from support.server import clean_environment
 from support.wait import wait_for
@@ -371,3 +371,52 @@ def test_a_child_process_does_not_serve(short_tmp):
                    "pgconductor.serve()\n")
     found = run_by_hand(program, PGCONDUCTOR="/nonexistent/pgconductor")
     assert "called in a child process" in found.stderr and found.stderr.count("was not found") == 1
+
+
+QUEUES = """
+import asyncio
+from pgconductor import serve, task
+
+now = most = 0
+
+async def busy():
+    global now, most
+    now += 1
+    most = max(most, now)
+    await asyncio.sleep(0.1)
+    now -= 1
+    return most
+
+@task(queue="wide")
+async def wide(payload): return await busy()
+
+@task(queue="narrow")
+async def narrow(payload): return await busy()
+
+serve(queues=%s)
+"""
+
+
+def test_what_it_says_of_its_queues(server, db, short_tmp):
+    """More at once than the ten of the server, and an untold execution found although the server looks once in an hour; but a section of
+    the configuration counts."""
+    with open(f"{short_tmp}/queues.py", "w", encoding="ascii") as file:
+        file.write(QUEUES % {"wide": {"concurrency": 30, "fetch_batch": 500, "poll_interval": 0.2}, "narrow": {"concurrency": 20}})
+    server('poll_interval = "1h"\nqueue "narrow" { concurrency = 2 }\n', cmd=[sys.executable, file.name], env=ENVIRONMENT)
+    wait_for(lambda: value(db, "select count(*) from pgconductor.tasks where name in ('wide', 'narrow')") == 2, 20, "its tasks are declared")
+    for task, jobs, most in (("wide", 60, 30), ("narrow", 6, 2)):
+        assert max(wait_finished(db, job)[1] for job in batch(db, task, jobs)) == most
+    asleep(db)
+    with db.transaction():
+        db.execute("set local pgconductor.notify = off")
+        untold = invoke(db, "wide")
+    wait_finished(db, untold)
+
+
+@pytest.mark.parametrize("queues, why", [
+    ({"fast": {}}, "none of its tasks is in this queue .they are in narrow, wide"), ({"wide": {"concurrency": 0}}, "not a whole number between 1 and 100000: 0"),
+    ({"wide": {"poll_interval": "10ms"}}, "poll_interval: not between 100ms and 1h"), ({"wide": {"poll_interval": "often"}}, "not a duration"),
+    ({"wide": {"processes": 2}}, "wide: processes: no such setting")])
+def test_what_cannot_be_said_of_queues(queues, why):
+    done = subprocess.run([sys.executable, "-c", QUEUES % queues], env=clean_environment(ENVIRONMENT), stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and re.search(f"ValueError: serve: queues: .*{why}", done.stderr), done.stderr

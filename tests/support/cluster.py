@@ -68,7 +68,7 @@ class Cluster:
         self.data = f"{self.dir}/data"
         self.log = f"{self.dir}/postgres.log"
         self.port = 5432
-        self.process = None
+        self.process = self._session = None
         if self.user:
             os.chown(self.dir, self.user.pw_uid, self.user.pw_gid)
 
@@ -139,6 +139,8 @@ class Cluster:
 
     def stop(self, mode="immediate"):
         """Shut down: smart, fast or immediate."""
+        if self._session:
+            self._session.close()
         if self.pid():
             self.process.send_signal({"smart": signal.SIGTERM, "fast": signal.SIGINT}.get(mode, signal.SIGQUIT))
             self.process.wait(60)
@@ -188,18 +190,34 @@ class Cluster:
         keep = {k: options.pop(k) for k in ("row_factory", "prepare_threshold", "cursor_factory") if k in options}
         return psycopg.connect(self.dsn(dbname, **options), autocommit=autocommit, **keep)
 
+    def _maintain(self, statement):
+        """On a connection that is kept: most tests make a database and drop it, and a new session has to learn a lot for that."""
+        if self._session:
+            try:
+                self._session.execute(statement)
+                return
+            except psycopg.OperationalError:
+                # That of a server that was killed meanwhile.
+                if not self._session.closed:
+                    raise
+        self._session = self.connect()
+        self._session.execute(statement)
+
     def create_database(self, name, template=None):
-        with self.connect() as conn:
-            clause = f' template "{template}"' if template else ""
-            # Where nothing waits for the disk, logging the copy block by block takes longer, and leaves out what the first
-            # session would have to prepare again.
-            if template and self.settings.get("fsync") == "off" and conn.info.server_version >= 150000:
-                clause += " strategy file_copy"
-            conn.execute(f'create database "{name}"{clause}')
+        clause = f' template "{template}"' if template else ""
+        # Where nothing waits for the disk, logging the copy block by block takes longer, and leaves out what the first
+        # session would have to prepare again.
+        if template and self.settings.get("fsync") == "off" and self.version() >= 15:
+            clause += " strategy file_copy"
+        self._maintain(f'create database "{name}"{clause}')
 
     def drop_database(self, name):
-        with self.connect() as conn:
-            conn.execute(f'drop database if exists "{name}" with (force)')
+        self._maintain(f'drop database if exists "{name}" with (force)')
+
+    def version(self):
+        """The major one of its data."""
+        with open(f"{self.data}/PG_VERSION", encoding="ascii") as file:
+            return int(file.read())
 
     def __enter__(self):
         return self.start()

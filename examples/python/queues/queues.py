@@ -1,4 +1,4 @@
-"""A task for each of four queues; how many run at once in each, queues.conf says."""
+"""A task for each of four queues; how many run at once in each, it says to the server."""
 
 import asyncio
 import time
@@ -41,4 +41,4 @@ async def slow(number: int) -> Span:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(queues={"default": {"concurrency": 2}, "fast": {"concurrency": 5}, "normal": {"concurrency": 3}, "slow": {"concurrency": 1}})

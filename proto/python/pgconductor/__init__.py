@@ -19,6 +19,7 @@ from ._duration import Duration
 from ._json import RawJSON
 from ._lasting import Awaited, Child, EventWait
 from ._logging import LogHandler
+from ._queues import QueueSettings
 from ._serve import serve, stop
 from ._task import Backoff, Exponential, KeyLimit, Rate, Task, remote, task
 from ._triggers import INVOCABLE, EventType, Trigger, change, cron, define_event, event, invocable, literal
@@ -32,7 +33,7 @@ __all__ = [
     "AsyncClient", "AsyncContext", "Awaited", "Backoff", "Batch", "BatchContext", "BatchEvent", "BadArgument", "BadEvent", "BadPayload", "BadQueue", "BadSchedule",
     "BadSchema", "BadTask", "BadTime", "Cancelled", "Child", "ChildFailed", "ChildTimeout", "Client", "ClientError",
     "Context", "Duration", "Error", "EventTimeout", "EventType", "EventWait", "ExecutionFailed", "Exponential", "INVOCABLE",
-    "Item", "KeyLimit", "LogHandler", "Logger", "NonRetryableError", "NotAvailable", "NotInstalled", "PayloadTooLarge", "Rate", "RawJSON",
+    "Item", "KeyLimit", "LogHandler", "Logger", "NonRetryableError", "NotAvailable", "NotInstalled", "PayloadTooLarge", "QueueSettings", "Rate", "RawJSON",
     "Result", "RetryAfter", "Suspended", "Task", "ThrottledItem", "Trigger", "UndeclaredTask", "UnknownExecution", "WaitFailed",
     "__version__", "change", "cron", "current", "define_event", "event", "invocable", "literal", "remote", "serve", "stop", "task",
 ]

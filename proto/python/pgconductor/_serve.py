@@ -7,11 +7,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from . import _session
+from . import _queues, _session
 from ._duration import Duration, milliseconds
+from ._queues import QueueSettings
 from ._runners import Loop, Threads
 from ._session import Session
 from ._task import Task, defined
@@ -27,14 +28,15 @@ environment variable PGCONDUCTOR; then start this program again.
 
 
 def serve(*tasks: Task[Any, Any], concurrency: int = 100, threads: int = 0, credit: int | None = None,
-          heartbeat: Duration | None = None) -> None:
+          heartbeat: Duration | None = None, queues: Mapping[str, QueueSettings] | None = None) -> None:
     """Serve these tasks, or all that this program has defined. Returns when the worker has had enough of it.
 
     Sync functions run in the main thread, one at a time; with ``threads`` so many of them at once, each in a thread.
     Async functions run on an asyncio loop, up to ``concurrency`` of them at once. ``credit`` is how many executions the
     worker may hand over, those that wait here for their turn included; as many as run at once unless given. More
     keep a busy program from waiting for the next one. ``heartbeat``: the program is ended, and started anew, when it has
-    given no sign of life for so long: when it is stopped, or something holds the interpreter or the loop.
+    given no sign of life for so long: when it is stopped, or something holds the interpreter or the loop. ``queues`` says how
+    the server is to run them, ``{"mail": {"concurrency": 50}}``, where its configuration has no section for them.
 
     Started by hand, the program is replaced by ``pgconductor run -- <this program>``.
     """
@@ -46,6 +48,7 @@ def serve(*tasks: Task[Any, Any], concurrency: int = 100, threads: int = 0, cred
     served = list(tasks) or list(defined())
     if not served:
         raise ValueError("serve: no tasks; define one with @task, in a module that is imported here")
+    settings = _queues.announcement(queues or {}, (task.home for task in served))
     if _session.serving() is not None:
         raise RuntimeError("serve: called already")
     # A child of multiprocessing runs the program's file once more, under another name, and must not become a server.
@@ -54,7 +57,7 @@ def serve(*tasks: Task[Any, Any], concurrency: int = 100, threads: int = 0, cred
     if "PGCONDUCTOR_FD" not in os.environ:
         _launch()
     _print_by_line()
-    _run(_inherited(), _of_this_queue(served), concurrency, threads, credit, beat_ms)
+    _run(_inherited(), _of_this_queue(served), concurrency, threads, credit, beat_ms, settings)
 
 
 def stop() -> None:
@@ -87,20 +90,20 @@ def _print_by_line() -> None:
 
 
 def _run(sock: socket.socket, tasks: Sequence[Task[Any, Any]], concurrency: int, threads: int, credit: int | None,
-         beat_ms: int) -> None:
-    session = begin(sock, tasks, concurrency, threads, credit, beat_ms)
+         beat_ms: int, settings: list[dict[str, Any]]) -> None:
+    session = begin(sock, tasks, concurrency, threads, credit, beat_ms, settings=settings)
     session.join()
     if session.error is not None:
         sys.exit(f"pgconductor: {session.error}")
 
 
 def begin(sock: socket.socket, tasks: Sequence[Task[Any, Any]], concurrency: int, threads: int, credit: int | None = None,
-          beat_ms: int = 0, main_thread: bool = True) -> Session:
+          beat_ms: int = 0, main_thread: bool = True, settings: Sequence[dict[str, Any]] = ()) -> Session:
     """A session that serves these tasks. With main_thread, in which this is called then, it is over when this returns."""
     any_async = any(task.is_async for task in tasks)
     any_sync = not all(task.is_async for task in tasks)
     at_once = (concurrency if any_async else 0) + (max(1, threads) if any_sync else 0)
-    session = Session(sock, tasks, concurrency=max(1, at_once), credit=credit or max(1, at_once), beat_ms=beat_ms)
+    session = Session(sock, tasks, concurrency=max(1, at_once), credit=credit or max(1, at_once), beat_ms=beat_ms, queues=settings)
     sync = Threads(session, threads) if any_sync else None
     loop = Loop(session, concurrency) if any_async else None
     session.start(sync, loop)

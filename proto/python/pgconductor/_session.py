@@ -62,7 +62,7 @@ class LoopRunner(Runner, Protocol):
 
 class Session:
     def __init__(self, sock: socket.socket, tasks: Sequence[Task[Any, Any]], *, concurrency: int, credit: int,
-                 beat_ms: int = 0) -> None:
+                 beat_ms: int = 0, queues: Sequence[Fields] = ()) -> None:
         self.queue = ""
         self.max_payload = 0
         self.error: str | None = None
@@ -70,6 +70,8 @@ class Session:
         self._sock = sock
         self._tasks = {task.name: task for task in tasks}
         self._hello: Fields = {"capabilities": CAPABILITIES, "concurrency": concurrency, "credit": credit}
+        if queues:
+            self._hello["queues"] = list(queues)
         if beat_ms:
             self._hello.update(capabilities=[*CAPABILITIES, "beat"], beat_ms=beat_ms)
         self._beat = beat_ms / 1000 / BEATS

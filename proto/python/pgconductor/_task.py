@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypedDict, TypeVar, Union, overload
 
@@ -12,7 +13,7 @@ from ._batch import SIZE_MAX, Batch, BatchContext, BatchEvent
 from ._duration import Duration, milliseconds
 from ._json import dumps
 from ._triggers import Schema, Trigger, announcement, checked, json_of
-from ._types import Shape, payload_annotation, payload_of_events, result_of_results, returns_annotation, shape_of
+from ._types import Shape, payload_annotation, payload_of_events, resolved, result_of_results, returns_annotation, shape_of
 
 if TYPE_CHECKING:
     from ._durable import Context
@@ -420,15 +421,32 @@ def task(name: Any = None, *, queue: str | None = None, max_attempts: int | None
     return _Decorator(name, queue, options, triggers, payload_schema, returns_schema)
 
 
-def remote(name: str) -> Task[Any, Any]:
+class _Remote(Task[P, R]):
+    """One whose payload is of a type that may name what stands further down in a module."""
+
+    def __init__(self, fn: Callable[..., Any], name: str, payload: Any, module: dict[str, Any]) -> None:
+        super().__init__(fn, name, None, {})
+        self._payload, self._module = payload, module
+
+    @functools.cached_property
+    def payload_type(self) -> Shape | None:
+        try:
+            return shape_of(resolved(self._payload, self._module), "validation", is_open=True)
+        except (TypeError, NameError) as error:
+            raise TypeError(f"task {self.name}: its payload: {error}") from error
+
+
+def remote(name: str, payload: Any = Any) -> Task[Any, Any]:
     """A task whose function another program has, to be invoked by this one; annotate it with its types.
 
-        send_email: Task[Mail, Receipt] = remote("send-email")
+        send_email: Task[Mail, Receipt] = remote("send-email", Mail)
+
+    payload  its type, if it is to be looked at before it is sent
     """
     def elsewhere(payload: Any) -> Any:
         raise TypeError(f"task {name}: another program has its function")
 
-    return Task(elsewhere, name, None, {})
+    return _Remote(elsewhere, name, payload, sys._getframe(1).f_globals)
 
 
 # ---- all tasks of this program

@@ -55,11 +55,11 @@ class Shape(NamedTuple):
     load: Load
 
 
-def shape_of(annotation: Any, mode: Mode) -> Shape | None:
-    """None: it may be anything. TypeError for what is not made of JSON."""
+def shape_of(annotation: Any, mode: Mode, is_open: bool = False) -> Shape | None:
+    """None: it may be anything. TypeError for what is not made of JSON. is_open: what is no more than a name is anything, too."""
     if annotation in _FREE:
         return None
-    maker = _Maker(mode)
+    maker = _Maker(mode, is_open)
     schema, load = maker.make(annotation)
     return Shape(maker.whole(schema), load)
 
@@ -102,6 +102,13 @@ def _evaluated(fn: Callable[..., Any], annotation: Any) -> Any:
     return eval(annotation, getattr(whole, "__globals__", None) or getattr(type(whole).__call__, "__globals__", {}))
 
 
+def resolved(annotation: Any, names: dict[str, Any]) -> Any:
+    """With what its names stand for, those within it included; an alias that refers to itself stays a name there. NameError."""
+    def given() -> None: ...
+    given.__annotations__ = {"it": annotation}
+    return typing.get_type_hints(given, names, include_extras=True)["it"]
+
+
 _PLAIN = frozenset((str, int, bool, float, None, Any, "str", "int", "bool", "float", "None", "Any"))
 
 
@@ -127,8 +134,9 @@ def _kept(annotation: Any) -> Shape | None:
 class _Maker:
     """Makes one schema. Classes with members stand in its $defs, each once, so that they may refer to themselves."""
 
-    def __init__(self, mode: Mode) -> None:
+    def __init__(self, mode: Mode, is_open: bool = False) -> None:
         self._mode = mode
+        self._is_open = is_open
         self._defs: dict[str, Any] = {}
         self._classes: dict[Any, tuple[str, Load]] = {}
 
@@ -141,7 +149,7 @@ class _Maker:
 
     def make(self, kind: Any) -> tuple[dict[str, Any], Load]:
         kind = _bare(kind)
-        if kind in _FREE:
+        if kind in _FREE or (self._is_open and isinstance(kind, typing.ForwardRef)):
             return {}, _as_it_is
         if _is_of_pydantic(kind):
             return self._pydantic(kind)

@@ -1,13 +1,13 @@
 #!/bin/bash
 . "${0%/*}/common.sh"
 
-# What is said of the first one holds for all: so it is in a command.
-mapfile -t options < <(of_payload -r '(.waits[] | select(.event) | "--event", .event), (if .mode == "any" then "--any" else empty end),
+# What is said of the first one holds for all: so it is in a command. One jq says it all, as each takes long to start.
+mapfile -t said < <(of_payload -r '.waits[0].key // "", .mode, .turns // 1,
+    (.waits[] | select(.event) | "--event", .event), (if .mode == "any" then "--any" else empty end),
     (.waits[0] | to_entries[] | select(.key | IN("key", "event") | not) |
     if .key == "timeout_ms" then "--timeout", "\(.value)ms" else "--" + .key, .value end)')
-key=$(of_payload -r '.waits[0].key // empty')
-mode=$(of_payload -r .mode)
-turns=$(of_payload '.turns // 1')
+key=${said[0]} mode=${said[1]} turns=${said[2]}
+options=("${said[@]:3}")
 
 # What a wait has printed, as JSON: PRINTED
 result() {
