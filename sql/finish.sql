@@ -78,7 +78,7 @@ begin
     for f in
         select p.oid::regprocedure from pg_catalog.pg_proc p
         where p.pronamespace = 'pgconductor'::regnamespace
-            and p.proname in ('invoke', 'invoke_batch', 'cancel', 'retry', 'result', 'declare_task', 'set_options', 'edit', 'move', 'discard', 'enable_task', 'enable_queue', 'has_metadata', 'error_kind', 'blocked_by', 'execution_key',
+            and p.proname in ('invoke', 'invoke_batch', 'cancel', 'retry', 'result', 'declare_task', 'set_options', 'edit', 'move', 'discard', 'enable_task', 'enable_queue', 'has_metadata', 'error_kind', 'blocked_by', 'delayed', 'now', 'execution_key',
                 'execution_logs', 'execution_steps',
                 'save_step', 'schedule', 'unschedule', 'enable_schedule', 'emit',
                 'payload_schema', 'event_schemas', 'generate_types', 'generate_tasks')

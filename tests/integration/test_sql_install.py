@@ -12,7 +12,7 @@ from support.sqlnode import declare, one
 
 CLIENT = {"invoke", "invoke_batch", "cancel", "retry", "result", "declare_task", "set_options", "execution_logs", "execution_steps",
           "save_step", "schedule", "unschedule", "enable_schedule", "emit", "payload_schema", "edit", "move", "discard", "enable_task",
-          "enable_queue", "error_kind", "has_metadata", "blocked_by", "execution_key",
+          "enable_queue", "error_kind", "has_metadata", "blocked_by", "delayed", "now", "execution_key",
           "event_schemas", "generate_types", "generate_tasks"}
 SQL = os.path.join(paths.SRC, "sql")
 

@@ -46,6 +46,8 @@ class Node:
         row = self.call("select node_id, backend_pid, backend_start, max_payload, poll_interval_ms"
                         " from pgconductor.attach_node(null, 'test', %s, '0')", pid)[0]
         self.id, self.backend_pid, self.backend_start, self.max_payload, self.poll_interval_ms = row
+        # A schema that is to be upgraded may not have it.
+        self.reads_due = self.call("select exists (select from pg_proc where proname = 'poll_due')")[0][0]
         self.epochs = {}
         self.floors = {}
         self.taken = {}
@@ -120,6 +122,8 @@ class Node:
 
     def due(self, shards=None, handed=()):
         """The delayed runs that are due, as poll has them; what somebody has touched is made ready, unless it was handed out."""
+        if not self.reads_due:
+            return []
         rows = [r for rs in self.poll_due([(s, lane, "-infinity", 0, 1000000) for s, lane in self.lanes(shards)])[0] for r in rs
                 if (r[1], r[2]) not in handed]
         touched = [r for r in rows if r[12]]
