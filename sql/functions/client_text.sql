@@ -10,7 +10,7 @@ as $$
         cross join lateral (select case language when 'python' then pgconductor.python_name(k ->> 'name')
             else pgconductor.class_name('public', k ->> 'name') || initcap(k ->> 'kind') end as name) w
         -- What is imported has its name already.
-        cross join lateral (select w.name || case when w.name in ('remote', 'define_event', 'DefineTask', 'DefineEvent') then '_' else '' end as called) c
+        cross join lateral (select w.name || case when w.name in ('DefineTask', 'DefineEvent') then '_' else '' end as called) c
     ), parts as (
         select coalesce((select string_agg(d, '' order by n) from jsonb_array_elements_text(definitions) with ordinality u(d, n)), '') as types,
             string_agg(case

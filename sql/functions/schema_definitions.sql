@@ -27,7 +27,9 @@ as $$
         union all
         -- The whole last: what it consists of has names then.
         select f.uri, f.called, case jsonb_typeof(f.schema) when 'object' then f.schema - '{$defs,definitions}'::text[] else f.schema end, f.uri, case when f.whole then 3 else 2 end, f.n, 0
-        from named f where f.whole or f.n > 0
+        from named f
+        -- A file may be there for what it defines alone.
+        where f.whole or f.n > 0 and f.schema - '{$id,$schema,$defs,definitions,title,description,$comment}'::text[] <> '{}'
     ) a
     order by a.turn, a.n, a.m
 $$;
