@@ -20,6 +20,18 @@ integration_tests = \
 	tests/integration/test_engine_sleep.py \
 	tests/integration/test_fault_stop.py \
 	tests/integration/test_worker_faults.py \
+	tests/integration/test_keys.py \
+	tests/integration/test_limits.py \
+	tests/integration/test_durable_limits.py \
+	tests/integration/test_examples.py \
+	tests/integration/test_gen.py \
+	tests/integration/test_python_handlers.py \
+	tests/integration/test_node_package.py \
+	tests/integration/test_node_handlers.py \
+	tests/integration/test_upgrade.py \
+	tests/integration/test_sql_events.py \
+	tests/integration/test_sql_flow.py \
+	tests/integration/test_worker_soak.py \
 	tests/integration/test_changes.py \
 	tests/integration/test_cli_basic.py \
 	tests/integration/test_cli_completion.py \
@@ -32,7 +44,6 @@ integration_tests = \
 	tests/integration/test_ctx.py \
 	tests/integration/test_cron.py \
 	tests/integration/test_durable_kills.py \
-	tests/integration/test_durable_limits.py \
 	tests/integration/test_durable_transactions.py \
 	tests/integration/test_fault_chaos.py \
 	tests/integration/test_fault_commit.py \
@@ -49,13 +60,9 @@ integration_tests = \
 	tests/integration/test_engine_server.py \
 	tests/integration/test_event_kills.py \
 	tests/integration/test_events.py \
-	tests/integration/test_examples.py \
 	tests/integration/test_fixtures.py \
 	tests/integration/test_flow_kills.py \
 	tests/integration/test_flow_model.py \
-	tests/integration/test_gen.py \
-	tests/integration/test_keys.py \
-	tests/integration/test_limits.py \
 	tests/integration/test_new.py \
 	tests/integration/test_batch.py \
 	tests/integration/test_batch_languages.py \
@@ -64,16 +71,13 @@ integration_tests = \
 	tests/integration/test_python_client.py \
 	tests/integration/test_python_conform.py \
 	tests/integration/test_python_durable.py \
-	tests/integration/test_python_handlers.py \
 	tests/integration/test_python_package.py \
 	tests/integration/test_python_pytest.py \
 	tests/integration/test_python_triggers.py \
 	tests/integration/test_python_types.py \
 	tests/integration/test_node_client.py \
 	tests/integration/test_node_durable.py \
-	tests/integration/test_node_handlers.py \
 	tests/integration/test_node_launch.py \
-	tests/integration/test_node_package.py \
 	tests/integration/test_node_tasks.py \
 	tests/integration/test_node_triggers.py \
 	tests/integration/test_schemas.py \
@@ -81,12 +85,10 @@ integration_tests = \
 	tests/integration/test_sql_batch.py \
 	tests/integration/test_sql_changes.py \
 	tests/integration/test_sql_children.py \
-	tests/integration/test_sql_events.py \
 	tests/integration/test_sql_cron.py \
 	tests/integration/test_sql_edit.py \
 	tests/integration/test_edit.py \
 	tests/integration/test_pause.py \
-	tests/integration/test_sql_flow.py \
 	tests/integration/test_sql_keys.py \
 	tests/integration/test_sql_history.py \
 	tests/integration/test_sql_invoke.py \
@@ -102,13 +104,11 @@ integration_tests = \
 	tests/integration/test_sql_suspend.py \
 	tests/integration/test_sql_shards.py \
 	tests/integration/test_sql_tasks.py \
-	tests/integration/test_upgrade.py \
 	tests/integration/test_upkeep.py \
 	tests/integration/test_worker_handlers.py \
 	tests/integration/test_worker_oneshot.py \
 	tests/integration/test_worker_pools.py \
 	tests/integration/test_worker_schemas.py \
-	tests/integration/test_worker_soak.py \
 	tests/integration/test_worker_steps.py
 
 # What the tests of the libraries install, and the data of a new PostgreSQL server, which each test starts from.
