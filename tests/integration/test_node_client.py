@@ -19,8 +19,10 @@ def script(node_program, dsn):
         begin = """
         import postgres from "postgres";
         const url = process.env.TEST_URL;
-        const { searchParams: at } = new URL(url.replace("@/", "@x/"));
-        const open = (options) => postgres(url.split("?")[0].replace("@/", "@localhost/"), { host: at.get("host"), port: at.get("port"), ...options });
+        const open = (options) => {
+            const { searchParams: at } = new URL(url.replace("@/", "@x/"));
+            return postgres(url.split("?")[0].replace("@/", "@localhost/"), { host: at.get("host"), port: at.get("port"), ...options });
+        };
         const say = (...values) => values.forEach((value) => console.log(JSON.stringify(value ?? null)));
         const caught = (promise) => promise.then(() => null, (e) => [e.constructor.name, e.message, e.code, e.cause?.name]);
         """
