@@ -83,18 +83,17 @@ def test_many_of_one_moment_on_a_node_that_saw_an_empty_table(server, app, db, k
     assert max(b - a for a, b in zip(times, times[1:])) < 4e9
 
 
-@both
-def test_what_the_ticks_pass_over_is_found(server, app, db, connect, wait_for, kind):
+def test_what_the_ticks_pass_over_is_found(server, app, db, connect, wait_for):
     """Reading and promoting go on from the last time that was due, and wait for nobody. What a client has locked delays only
     itself (fails without skipping), and that and what commits behind is found by the full look (fails without one)."""
     server(config=app.config("seen", top='poll_interval = "500ms"'))
     late, locker = connect(autocommit=False), connect(autocommit=False)
     late.execute("set pgconductor.notify = off")
-    behind = delayed(late, kind, [{"delay": f"{n} ms"} for n in range(1, 20)])
-    ids = delayed(db, kind, [{"delay": "1 s"}] * 20)
-    locker.execute("select from pgconductor.executions where id = %s for update", (ids[3],))
-    wait_for(lambda: len(app.runs()) == 19)
-    wait_for(lambda: unfinished(db) == 1)
+    behind = [i for kind in KINDS for i in delayed(late, kind, [{"delay": f"{n} ms"} for n in range(1, 20)])]
+    ids = [i for kind in KINDS for i in delayed(db, kind, [{"delay": "1 s"}] * 20)]
+    locker.execute("select from pgconductor.executions where id = any (%s) for update", ([ids[3], ids[23]],))
+    wait_for(lambda: len(app.runs()) == 38)
+    wait_for(lambda: unfinished(db) == 2)
     locker.rollback()
     late.commit()
     wait_empty(db, 25)

@@ -1,6 +1,7 @@
 """A client that holds a row locked delays that row only."""
 
 import json
+import pathlib
 import statistics
 
 import pytest
@@ -44,13 +45,20 @@ def delays(db, book, ids):
     return [at - book.of[i][-1].end / 1e9 for i, at in rows]
 
 
-def test_rows_that_run_are_locked(node, db, connect, ledger, seed, scale, capsys):
+@pytest.fixture
+def gate(short_tmp):
+    """Until this file exists some runs go on."""
+    return pathlib.Path(short_tmp, "gate")
+
+
+def test_rows_that_run_are_locked(node, db, connect, ledger, gate, seed, scale, capsys):
     """Their outcomes wait; all others are written as ever. Then the first half is cancelled, the other is not."""
     book = Book(ledger)
     number = 8
-    held = [invoke(db, {"ms": 300}) for _ in range(number)]
+    held = [invoke(db, {"until": str(gate)}) for _ in range(number)]
     wait_for(lambda: len([r for r in book.live() if r.id in held]) == number, 10, "they run")
     cancelled, kept = Holder(connect, held[::2]), Holder(connect, held[1::2])
+    gate.touch()
     with Load(db.info.dsn, book, seed, ms=20) as load:
         wait_for(lambda: all(book.read().of[i][-1].end for i in held), 10, "they have ended")
         # Many batches: each held row has been in the way of all others, or in a batch of its own.
@@ -70,12 +78,13 @@ def test_rows_that_run_are_locked(node, db, connect, ledger, seed, scale, capsys
     assert max(times) < 2
 
 
-def test_the_node_stays_fast_beside_a_locked_row(node, db, connect, ledger):
+def test_the_node_stays_fast_beside_a_locked_row(node, db, connect, ledger, gate):
     """One job after the other, while an outcome cannot be written for a second: each is there at once."""
     book = Book(ledger)
-    held = invoke(db, {"ms": 1000})
+    held = invoke(db, {"until": str(gate)})
     wait_for(lambda: [r for r in book.live() if r.id == held], 10, "it runs")
     holder = Holder(connect, [held])
+    gate.touch()
     wait_for(lambda: book.read().of[held][-1].end, 10, "it has ended")
     ids = []
     for _ in range(40):

@@ -40,10 +40,12 @@ def master():
 
 @handler.task("work")
 def work(run):
-    """{"ms": how long, "fails": so many attempts fail, "fill": size of a string in the result}"""
+    """{"ms": how long, "until": and until this file exists, "fails": so many attempts fail, "fill": size of a string in the result}"""
     name = start(run)
     payload = run.payload
     time.sleep(payload.get("ms", 0) / 1000)
+    while "until" in payload and not os.path.exists(payload["until"]):
+        time.sleep(0.01)
     if run.attempt <= payload.get("fails", 0):
         end(run, name, "fail")
         raise Fail("as it was told to")
