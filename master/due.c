@@ -24,6 +24,8 @@ static const struct db_stmt stmt_make_ready = { "make_ready", "select pgconducto
 enum { COL_ENTRY, COL_ID, COL_XID, COL_RUN_AT = 16, COL_TOUCHED, COL_NEXT };
 
 #define FULL_LOOK_MS	10000
+/* So few may be read beyond a lane's room: mostly there are none. */
+#define LOOK_ROWS	16
 
 enum { P_SHARDS, P_LANES, P_TIMES, P_IDS, P_LIMITS };
 
@@ -95,7 +97,7 @@ due_look(struct master *m, bool all)
 		TAILQ_FOREACH(l, &q->lanes, link) {
 			if (all)
 				due_rewind_all(l);
-			l->due_more |= shard_open(m, l->shard);
+			l->due_look = true;
 		}
 }
 
@@ -154,6 +156,15 @@ due_begin(struct master *m)
 	param_array(p, PARAM_TIMESTAMPTZ);
 	param_array(p, PARAM_INT8);
 	param_array(p, PARAM_INT4);
+}
+
+int
+due_rows(const struct master *m, const struct lane *l, int room)
+{
+	/* Of a single one, each in turn. */
+	if (l->due_more)
+		return l->more ? (room + (int)(m->reader.look % 2)) / 2 : room;
+	return !l->due_look ? 0 : room < LOOK_ROWS ? room : LOOK_ROWS;
 }
 
 void
@@ -218,6 +229,7 @@ advance(struct master *m, const struct due_entry *e)
 	if (l->due_at != e->at || l->due_id != e->id)
 		return;
 	l->due_more = e->rows == e->limit;
+	l->due_look = false;
 	if (e->rows != 0) {
 		l->due_at = e->last_at;
 		l->due_id = e->last_id;

@@ -207,7 +207,8 @@ struct lane {
 	bool		 more;		/* the last read was cut off by its limit */
 	int64_t		 due_at;	/* the cursor among what is delayed: a time, as PostgreSQL counts, and an id */
 	uint64_t	 due_id;
-	bool		 due_more;	/* some of it may be due */
+	bool		 due_more;	/* some of it is due, as far as is known */
+	bool		 due_look;	/* whether it is, is to be asked */
 	int64_t		 due_ms;	/* when the next one will be, of what is known; INT64_MAX: none */
 	size_t		 row_bytes;	/* what a row took, lately */
 	struct runlist	*buf;		/* a list for each pool of the queue, then for each group, the oldest first */
@@ -655,6 +656,8 @@ void	due_rewind_all(struct lane *);
 bool	due_none_left(const struct shard *);
 /* The question of a look: begun, then lanes added, then asked. Returns how many questions that is, one or none. */
 void	due_begin(struct master *);
+/* How many of a lane to ask for, that has such room. */
+int	due_rows(const struct master *, const struct lane *, int room);
 void	due_add(struct master *, const struct lane *, int limit);
 int	due_ask(struct master *);
 

@@ -110,13 +110,11 @@ add_lane(struct reader *rd, struct lane *l, int room)
 static void
 ask_lane(struct master *m, struct lane *l, int room)
 {
-	bool both = l->more && l->due_more;
-	/* Of a single one, each in turn. */
-	int due = both ? (room + (int)(m->reader.look % 2)) / 2 : l->due_more ? room : 0;
+	int due = due_rows(m, l, room);
 
 	if (due != 0)
 		due_add(m, l, due);
-	add_lane(&m->reader, l, both ? room - due : room);
+	add_lane(&m->reader, l, l->more && l->due_more ? room - due : room);
 }
 
 static void	polled(const struct db_answer *, void *);
