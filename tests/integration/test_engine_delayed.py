@@ -46,6 +46,7 @@ def test_run_at_in_the_past_is_now_and_parked_at_infinity_never(server, app, db,
     server(config=app.config("seen"))
     past = value(db, "select pgconductor.invoke('seen', run_at => now() - interval '1 year')")
     wait_for(lambda: app.runs(past))
+    wait_empty(db)
     assert value(db, "select pgconductor.now() - run_at < interval '1 minute' or run_at < now() from"
                      " pgconductor.finished_executions where id = %s", past)
 
