@@ -151,12 +151,16 @@ def test_a_job_that_kills_its_node_ends(nodes, db, ledger, seed, scale, ms, star
     group.wait_even()
     with Load(db.info.dsn, book, seed, backlog=60) as load:
         killer = db.execute("select pgconductor.invoke('kill_node', %s)", (json.dumps({"ms": ms}),)).fetchone()[0]
-        killed = []
+        killed, trees = [], {}
 
         def ended():
             for name, server in list(group.up.items()):
-                if not server.running():
+                if server.running():
+                    trees[name] = server.tree()
+                else:
                     del group.up[name]
+                    # Until then its handlers may begin what they have been sent.
+                    wait_for(lambda tree=trees.get(name, ()): not any(faults.processes.alive(p) for p in tree), 5, "its handlers died with it")
                     # Since when, is known only by the run that did it.
                     fault = Fault("master", node=name)
                     fault.begin = min(r.start for r in book.read().of[killer] if r.node == name)
