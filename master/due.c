@@ -23,7 +23,6 @@ static const struct db_stmt stmt_make_ready = { "make_ready", "select pgconducto
 /* As those of poll, and three more. */
 enum { COL_ENTRY, COL_ID, COL_XID, COL_RUN_AT = 16, COL_TOUCHED, COL_NEXT };
 
-#define FULL_LOOK_MS	10000
 /* So few may be read beyond a lane's room: mostly there are none. */
 #define LOOK_ROWS	16
 

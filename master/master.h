@@ -638,6 +638,9 @@ bool	reader_may_poll(const struct master *);
 void	run_list_add(struct master *, struct run_list **, struct params *, const struct run *);
 void	run_list_free(struct run_list *);
 
+/* How often all that waits for a time is looked at, also what is before the last that was due: rows may commit late. */
+#define FULL_LOOK_MS	10000
+
 /* due.c */
 #define DUE_BEGINNING	INT64_MIN	/* PostgreSQL's -infinity */
 #define NOT_DUE		INT64_MAX

@@ -30,7 +30,6 @@
 #define PROMOTE_EVERY_MS	100
 /* What is delayed by transactions that were open before nodding is told by nobody either. */
 #define PROMOTE_NODDING_MS	500
-#define FULL_LOOK_MS	10000
 #define PROMOTE_MAX	10000
 
 enum wake_state { AWAKE, NODDING, LAST_LOOK, ASLEEP };
